@@ -1,0 +1,38 @@
+// codec/decoder.h: decompression of a layer's bytes as a pull stream.
+//
+// Opens on a byte Source, sniffs the format once from the first bytes (gzip, zstd, else plain), never recurses, and
+// reads every member and frame, skippable frames included, to the end of the input. Refuses xz, bzip2, lz4, lzma by
+// their magic (kUnsupported), HTML and other non-layers are the tar reader's business.
+// gzip: ISA-L inflate, CRC32 and ISIZE of every member checked. After a member: another member, or zero padding, or
+// the end; anything else is kInvalidLayer. zstd: window at most Limits::zstd_window_bytes (kLimitExceeded).
+// Output is bounded: more than Limits::output_bytes is kLimitExceeded, noticed within one buffer.
+// A truncated input is kInvalidLayer ("ends inside a gzip member"), never a short success.
+// One thread at a time.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "bytes/bytes.h"
+#include "result/result.h"
+
+namespace berth::codec {
+
+enum class Format : std::uint8_t { kPlain, kGzip, kZstd };
+std::string_view Name(Format format);
+
+struct Limits {
+  std::uint64_t output_bytes = 256ull << 30;
+  std::uint64_t zstd_window_bytes = 128ull << 20;
+};
+
+class Decoder : public bytes::Source {
+ public:
+  // Reads the first bytes of `input` to choose. `input` must outlive the decoder.
+  static Result<std::unique_ptr<Decoder>> Open(bytes::Source& input, const Limits& limits = {});
+  virtual Format format() const = 0;
+  // Bytes delivered so far.
+  virtual std::uint64_t produced() const = 0;
+};
+
+}  // namespace berth::codec
