@@ -8,7 +8,7 @@
 namespace berth::codec {
 namespace {
 
-using namespace std::string_view_literals;
+using std::string_view_literals::operator""sv;
 
 class PlainDecoder final : public Base {
  public:

@@ -94,12 +94,13 @@ class GzipDecoder final : public Base {
       s.avail_in = static_cast<std::uint32_t>(in.size());
       const std::uint8_t* const begin = s.next_in;
       const int status = isal_inflate(&s);
-      // Negative when the inflater gives back bytes it had looked ahead at: InputBuffer keeps them.
       input_.Use(s.next_in - begin);
       if (status < 0) return Broken("a gzip member is not a valid deflate stream");
       const std::size_t got = want - s.avail_out;
       size_ += static_cast<std::uint32_t>(got);
       if (s.block_state == ISAL_BLOCK_FINISH) {
+        // Whole bytes in its bit buffer belong to the trailer; some may have been read a refill ago.
+        input_.Use(-static_cast<std::ptrdiff_t>(s.read_in_length / 8));
         RETURN_IF_ERROR(CheckTrailer());
         return got;
       }

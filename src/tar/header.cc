@@ -7,7 +7,7 @@
 namespace berth::tar {
 namespace {
 
-using namespace std::string_view_literals;
+using std::string_view_literals::operator""sv;
 
 constexpr std::size_t kChecksumOffset = 148, kChecksumSize = 8;
 

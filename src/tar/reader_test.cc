@@ -14,8 +14,8 @@
 namespace berth::tar {
 namespace {
 
-using namespace std::string_literals;
-using namespace std::string_view_literals;
+using std::string_literals::operator""s;
+using std::string_view_literals::operator""sv;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using testing::Builder;
