@@ -57,6 +57,14 @@ inline std::string Padded(std::string_view data) {
   return padded;
 }
 
+// An entry whose modifiers may still come.
+struct OpenEntry {
+  std::array<char, kBlock> header{};
+  std::string data, pax, before;
+  std::optional<std::string> checksum;
+  bool signed_sum = false;
+};
+
 class Builder {
  public:
   explicit Builder(Format format = Format::kUstar) : format_(format) {}
@@ -168,13 +176,6 @@ class Builder {
   Builder& SignedChecksum() { open_->signed_sum = true; return *this; }
 
  private:
-  struct Open {
-    std::array<char, kBlock> header{};
-    std::string data, pax, before;
-    std::optional<std::string> checksum;
-    bool signed_sum = false;
-  };
-
   static std::string Join(const Records& records) {
     std::string body;
     for (const auto& [key, value] : records) body += PaxRecord(key, value);
@@ -200,7 +201,7 @@ class Builder {
   }
   void Close() {
     if (!open_) return;
-    Open entry = *std::exchange(open_, std::nullopt);
+    OpenEntry entry = *std::exchange(open_, std::nullopt);
     out_ += entry.before;
     if (!entry.pax.empty()) {
       Builder extension;
@@ -214,7 +215,7 @@ class Builder {
 
   Format format_;
   LongNames names_ = LongNames::kPax;
-  std::optional<Open> open_;
+  std::optional<OpenEntry> open_;
   std::string out_;
 };
 
