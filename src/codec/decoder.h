@@ -7,6 +7,10 @@
 // the end; anything else is kInvalidLayer. zstd: window at most Limits::zstd_window_bytes (kLimitExceeded).
 // Output is bounded: more than Limits::output_bytes is kLimitExceeded, noticed within one buffer.
 // A truncated input is kInvalidLayer ("ends inside a gzip member"), never a short success.
+// An error is final: every later Read returns it.
+// Speed: give Read at least 256 KiB of room; smaller spans cost gzip up to 5 %. Contents go straight to the caller's
+// span. Memory: 256 KiB of input and 90 KiB of state for gzip; zstd adds the frame's window.
+// A skippable zstd frame may claim at most zstd_window_bytes too.
 // One thread at a time.
 #pragma once
 

@@ -10,7 +10,20 @@
 // everything after the end-of-archive blocks is ignored here (the caller hashes it).
 // What a name means (climbing, whiteouts, links) is layer/'s business; the reader guarantees only that names have no
 // NUL and are within Limits.
-// Errors: kInvalidLayer with the byte offset of the header; kLimitExceeded naming the limit; kUnsupported never.
+//
+// One reading where others differ (differential_test.cc holds it against libarchive and GNU tar):
+// - Links, directories, devices and FIFOs have no contents whatever their size fields say; sizes of the '\0' type
+//   with a directory's name must be 0.
+// - Refused instead of guessed: two extension headers of one kind before an entry, a PAX path (linkpath) that differs
+//   from the GNU L (K) name, a single zero block inside the archive, a sparse segment that is not whole blocks before
+//   another one (GNU tar aligns there, others do not), an unknown GNU.sparse key or version.
+// - '\0' with a trailing slash is a directory, '0' with one is a file (as container runtimes have it).
+// - The padding of the last file may be missing; its contents may not. One end block, or none, is enough.
+// - A ustar prefix is always joined with one '/'. Sparse segments of length 0 are dropped.
+// - An xattr whose PAX key contains '=' cannot be told from a shorter name: the first '=' ends it.
+// Errors: kInvalidLayer with the byte offset of the header ("tar header at byte N: …"), also for the limits of xattrs
+// which name their limit all the same; kLimitExceeded naming the limit; kUnsupported never. A handler's error
+// passes as it is. After an error every call returns it again.
 // Memory: bounded by Limits, independent of the archive. One thread at a time.
 #pragma once
 
