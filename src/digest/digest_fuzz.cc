@@ -1,0 +1,38 @@
+// What is accepted is exactly the canonical form, and its three spellings agree; nothing else is.
+#include <cstdlib>
+#include <utility>
+
+#include "digest/digest.h"
+
+namespace {
+
+void Require(bool truth) {
+  if (!truth) std::abort();
+}
+
+// The rule again, written differently from the parser.
+bool IsCanonical(std::string_view s) {
+  for (const auto& [prefix, digits] : {std::pair{"sha256:", 64u}, std::pair{"sha384:", 96u}, std::pair{"sha512:", 128u}}) {
+    if (s.starts_with(prefix) && s.size() == 7 + digits &&
+        s.find_first_not_of("0123456789abcdef", 7) == std::string_view::npos) {
+      return true;
+    }
+  }
+  return false;
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  using namespace berth;
+  const std::string_view text(reinterpret_cast<const char*>(data), size);
+  const Result<digest::Digest> got = digest::Digest::Parse(text);
+  Require(got.has_value() == IsCanonical(text));
+  if (got) {
+    Require(got->ToString() == text && text.ends_with(got->Hex()) && got->Hex().starts_with(got->Short()));
+    Require(digest::Digest::FromRaw(got->algorithm(), got->raw()) == *got);
+  } else {
+    Require(got.error().reason() == Reason::kInvalidDigest && got.error().Text().size() < 64);
+  }
+  return 0;
+}
