@@ -40,9 +40,7 @@ const EVP_MD* Implementation(Algorithm algorithm) {
 
 bool IsLowerAlnum(char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); }
 bool IsSeparator(char c) { return c == '.' || c == '+' || c == '_' || c == '-'; }
-bool IsEncoded(char c) {
-  return IsLowerAlnum(c) || (c >= 'A' && c <= 'Z') || c == '=' || c == '_' || c == '-';
-}
+bool IsEncoded(char c) { return IsLowerAlnum(c) || (c >= 'A' && c <= 'Z') || c == '=' || c == '_' || c == '-'; }
 
 // [a-z0-9]+([.+_-][a-z0-9]+)*
 bool IsAlgorithmName(std::string_view s) {
@@ -73,7 +71,8 @@ Result<Digest> Digest::Parse(std::string_view text) {
   if (!IsAlgorithmName(name) || encoded.empty() || !std::all_of(encoded.begin(), encoded.end(), IsEncoded)) {
     return BadFormat();
   }
-  const auto info = std::find_if(kAlgorithms.begin(), kAlgorithms.end(), [&](const auto& a) { return a.name == name; });
+  const auto info =
+      std::find_if(kAlgorithms.begin(), kAlgorithms.end(), [&](const auto& a) { return a.name == name; });
   if (info == kAlgorithms.end()) return Error(Reason::kInvalidDigest, "unsupported digest algorithm");
   if (encoded.size() != info->bytes * 2) return Error(Reason::kInvalidDigest, "invalid checksum digest length");
   const std::optional<std::string> raw = bytes::FromHex(encoded);
@@ -135,8 +134,8 @@ Digest Hasher::Finish() {
 }  // namespace berth::digest
 
 std::size_t std::hash<berth::digest::Digest>::operator()(const berth::digest::Digest& d) const noexcept {
-  // Manifests choose the digests they name: without a secret seed, and with only the first bytes looked at, a document
-  // could put all of its entries into one bucket.
+  // Manifests choose the digests they name: without a secret seed, and with only the first bytes looked at, a
+  // document could put all of its entries into one bucket.
   static const std::uint64_t kSeed = [] {
     std::random_device device;
     return (std::uint64_t{device()} << 32) | device();

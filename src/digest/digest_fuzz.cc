@@ -12,7 +12,8 @@ void Require(bool truth) {
 
 // The rule again, written differently from the parser.
 bool IsCanonical(std::string_view s) {
-  for (const auto& [prefix, digits] : {std::pair{"sha256:", 64u}, std::pair{"sha384:", 96u}, std::pair{"sha512:", 128u}}) {
+  constexpr std::pair<std::string_view, std::size_t> kForms[] = {{"sha256:", 64}, {"sha384:", 96}, {"sha512:", 128}};
+  for (const auto& [prefix, digits] : kForms) {
     if (s.starts_with(prefix) && s.size() == 7 + digits &&
         s.find_first_not_of("0123456789abcdef", 7) == std::string_view::npos) {
       return true;

@@ -2,13 +2,15 @@
 //
 // Reading refuses, with the byte offset in the error: anything but UTF-8, a BOM, duplicate keys (also by escaped
 // spelling), nesting deeper than `Limits::depth`, documents larger than `Limits::bytes`, trailing bytes, lone
-// surrogates, NaN. Integers keep their exactness: AsInt64() of 1.0, 1e3 or -0 is an error. Keys are
-// case-sensitive.
+// surrogates, NaN, numbers beyond a double. Integers keep their exactness: AsInt64() of 1.0, 1e3 or -0 is an error.
+// Keys are case-sensitive. A document with more than `Limits::values` values is refused too: 4 MiB of "0,0,0" would
+// otherwise become 60 MiB of tree.
 //
 // Errors carry the Reason the caller gives ("this is a manifest": kInvalidManifest), kLimitExceeded for limits;
 // their text names the place (`$.layers[3].digest`), never the value: it may be a secret.
 //
-// Document owns the tree; Value is a view into it (valid while the Document lives). No foreign type shows here.
+// Document owns the tree and a copy of every string; Value is a view into it (valid while the Document lives, also
+// across a move of the Document). Immutable after Parse: may be read by many threads. No foreign type shows here.
 #pragma once
 
 #include <cstdint>
@@ -27,10 +29,12 @@ namespace berth::json {
 struct Limits {
   std::size_t bytes = 4u << 20;
   std::size_t depth = 32;
+  std::size_t values = 500'000;  // scalars, arrays and objects together
 };
 
 class Value {
  public:
+  // kInteger: written as an integer, not as -0, and within std::int64_t; every other number is kReal.
   enum class Kind { kNull, kBool, kInteger, kReal, kString, kArray, kObject };
   Kind kind() const;
   bool IsNull() const { return kind() == Kind::kNull; }
@@ -41,16 +45,16 @@ class Value {
   // Typed access; the error names the place and the wanted type.
   Result<bool> AsBool() const;
   Result<std::int64_t> AsInt64() const;
-  Result<double> AsDouble() const;
+  Result<double> AsDouble() const;                // of any number
   Result<std::string_view> AsString() const;
 
   std::size_t size() const;                       // of an array or object, else 0
   Value at(std::size_t index) const;              // REQUIRES: array, index < size()
   std::optional<Value> Find(std::string_view key) const;  // nullopt when absent or not an object
   Result<Value> Get(std::string_view key) const;  // an error when absent
-  std::vector<std::pair<std::string_view, Value>> Members() const;  // in document order... of keys sorted by bytes
-  const std::string& path() const { return path_; }  // "$.layers[3]"
-  std::string Dump() const;                       // compact JSON of this value
+  std::vector<std::pair<std::string_view, Value>> Members() const;  // sorted by the bytes of the key
+  const std::string& path() const { return path_; }  // "$.layers[3]"; odd and long keys escaped and cut
+  std::string Dump() const;                       // compact JSON of this value, members sorted, numbers as written
 
  private:
   friend class Document;
@@ -74,7 +78,8 @@ class Document {
   std::unique_ptr<State> state_;
 };
 
-// Builds JSON text. Strings that are not UTF-8 are written with U+FFFD in place of the bad bytes.
+// Builds JSON text. Strings that are not UTF-8 are written with U+FFFD in place of each bad byte. Calls that do not
+// nest (a key after a key, one End too many) die: they are mistakes of ours, never input.
 //   json::Writer w; w.BeginObject().Key("name").String(n).Key("size").Int(7).EndObject(); std::move(w).Take()
 class Writer {
  public:
