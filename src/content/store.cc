@@ -15,8 +15,6 @@ std::string BlobName(const Digest& d) { return std::string(digest::Name(d.algori
 std::string PartialName(const Digest& d) { return std::string(digest::Name(d.algorithm())) + "-" + d.Hex(); }
 
 constexpr std::array kAlgorithms{digest::Algorithm::kSha256, digest::Algorithm::kSha384, digest::Algorithm::kSha512};
-// Dirty pages of a long download are pushed out early, so that they never pile up behind a layer's sync.
-constexpr std::uint64_t kWritebackBytes = 16u << 20;
 
 Error Damaged(const Digest& d) {
   return Error(Reason::kDigestMismatch, "the stored blob " + d.ToString() + " is damaged").Next("run: berth fsck --repair, then pull again");
@@ -32,10 +30,6 @@ Ingest::~Ingest() {
 Result<> Ingest::Append(bytes::View chunk) {
   RETURN_IF_ERROR(host::PwriteAll(file_.get(), chunk, length_));
   length_ += chunk.size();
-  if (length_ - written_back_ >= kWritebackBytes) {
-    (void)host::StartWriteback(file_.get(), written_back_, length_ - written_back_);  // a hint: it may fail
-    written_back_ = length_;
-  }
   return {};
 }
 
@@ -45,7 +39,7 @@ Result<std::size_t> Ingest::ReadAt(std::uint64_t offset, bytes::MutableView room
 
 Result<> Ingest::Restart() {
   RETURN_IF_ERROR(host::Truncate(file_.get(), 0));
-  length_ = written_back_ = 0;
+  length_ = 0;
   return {};
 }
 
@@ -133,7 +127,7 @@ Result<std::unique_ptr<Ingest>> Store::Resume(const Digest& digest, std::uint64_
   std::unique_ptr<Ingest> ingest(new Ingest(this, digest, host::Fd(), 0));
   ASSIGN_OR_RETURN(ingest->file_, ingest_.CreateOrOpen(PartialName(digest), 0600));
   ASSIGN_OR_RETURN(const auto info, host::Stat(ingest->file_.get()));
-  ingest->length_ = ingest->written_back_ = info.size;
+  ingest->length_ = info.size;
   if (info.size > size) RETURN_IF_ERROR(ingest->Restart());
   BERTH_FAULT(kIngestCreated);
   return ingest;

@@ -56,7 +56,6 @@ class Ingest {
   digest::Digest digest_;
   host::Fd file_;
   std::uint64_t length_;
-  std::uint64_t written_back_ = 0;
 };
 
 class Store {
