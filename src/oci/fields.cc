@@ -44,7 +44,7 @@ Result<Fields> Fields::Of(const json::Value& value, Reason reason, std::span<con
     if (std::find(known.begin(), known.end(), key) != known.end()) continue;
     const std::string folded = Fold(key);
     for (const std::string_view ours : known) {
-      if (folded == Fold(ours)) return Error(reason, member.path() + " is not the key " + std::string(ours) + ", but some take it for that");
+      if (folded.size() == ours.size() && folded == Fold(ours)) return Error(reason, member.path() + " is not the key " + std::string(ours) + ", but some take it for that");
     }
   }
   return Fields(value, reason);
