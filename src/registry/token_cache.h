@@ -1,0 +1,75 @@
+// registry/token_cache.h: tokens and challenges that outlive a pull.
+//
+// A token belongs to (registry origin, realm, service, scopes, credential): all five are the key, the credential as a
+// keyed hash whose key is random per process. Tokens expire by the steady clock, 10 s before their time; lifetimes are
+// clamped to 60 s .. 1 h whatever the registry says. Any number of threads asking for one key cause one request.
+//
+// The challenge memory lets the next pull of a repository send the right Authorization at once, which makes a pull of
+// an unchanged tag cost one request. Both are bounded (least recently used goes). Thread-safe.
+#pragma once
+
+#include <condition_variable>
+#include <functional>
+#include <list>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "credentials/credential.h"
+#include "registry/challenge.h"
+#include "result/result.h"
+#include "secret/secret.h"
+#include "task/context.h"
+#include "time/clock.h"
+
+namespace berth::registry {
+
+struct TokenKey {
+  std::string origin, realm, service;
+  std::vector<std::string> scopes;
+  std::string credential;  // TokenCache::Identity()
+  friend auto operator<=>(const TokenKey&, const TokenKey&) = default;
+};
+
+struct Token {
+  secret::Secret value;
+  time::Duration lifetime{};  // as announced, not yet clamped
+};
+
+using SharedToken = std::shared_ptr<const secret::Secret>;
+
+class TokenCache {
+ public:
+  explicit TokenCache(const time::Clock& clock, std::size_t capacity = 1024);
+
+  // A keyed hash of what the credential is; "" for the anonymous one.
+  std::string Identity(const credentials::Credential& credential) const;
+
+  // The cached token, or the one `fetch` returns. One fetch per key at a time; others wait for it (and honour `ctx`).
+  // A failure is given to every waiter and is not cached; a canceled fetch hands the work to the next waiter.
+  // `stale`: a token that was refused; it is not returned again.
+  Result<SharedToken> Get(const task::Context& ctx, const TokenKey& key, const SharedToken& stale,
+                          const std::function<Result<Token>()>& fetch);
+
+  // The last challenge of `repository` at `origin`, else the last one of `origin` when its scope was the default one.
+  std::optional<Challenge> Recall(const std::string& origin, const std::string& repository) const;
+  void Remember(const std::string& origin, const std::string& repository, const Challenge& challenge);
+  void Forget(const std::string& origin, const std::string& repository);
+
+ private:
+  struct Entry;
+  struct Memory { Challenge challenge; std::list<std::string>::iterator age; };
+
+  const time::Clock& clock_;
+  const std::size_t capacity_;
+  const secret::Secret salt_;
+  mutable std::mutex mutex_;
+  std::condition_variable_any changed_;
+  std::map<TokenKey, std::shared_ptr<Entry>> tokens_;                    // guarded by mutex_
+  std::map<std::pair<std::string, std::string>, Challenge> challenges_;  // guarded by mutex_; repository "" = origin's
+};
+
+}  // namespace berth::registry
