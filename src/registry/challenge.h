@@ -4,7 +4,7 @@
 // reaches an error except through Quoted() and never a parameter that could be a secret.
 #pragma once
 
-#include <optional>
+#include <cstdint>
 #include <span>
 #include <string>
 #include <string_view>

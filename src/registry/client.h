@@ -50,7 +50,8 @@ struct RetryPolicy {
   time::Duration base = std::chrono::milliseconds(500);  // first wait; doubles, with jitter down to one half
   time::Duration cap = std::chrono::seconds(30);
   time::Duration retry_after_cap = std::chrono::seconds(60);
-  std::uint64_t refill_bytes = 1u << 20;               // of progress that give a blob its full budget again
+  // Progress of a blob that gives all its tries back; a sixteenth of it gives one back and keeps the host.
+  std::uint64_t refill_bytes = 1u << 20;
   time::Duration dead_for = std::chrono::seconds(60);
   time::Duration liar_for = std::chrono::minutes(10);
 };
@@ -64,9 +65,15 @@ struct ClientOptions {
   std::size_t token_bytes = 64u << 10;
   std::size_t error_body_bytes = 64u << 10;
   int redirects = 5;
-  int tokens_per_credential = 2;            // requests for one credential, repository and scope set in one pull
-  std::string user_agent = "berth/" BERTH_VERSION;
+  int tokens_per_credential = 2;            // refused in a row before the credential counts as refused
+  http::Limits http;                        // connect, TLS, header and stall limits; hosts.toml may shorten the dial
+  std::vector<http::ResolveOverride> overrides;
 };
+
+// Credentials of the caller for a mirror ("mirror.example:5000", "library/busybox"), in order; the registry's own are
+// never shown to a mirror. Called at most once per mirror and Repository.
+using MirrorCredentials =
+    std::function<std::vector<credentials::Credential>(std::string_view domain, std::string_view path)>;
 
 struct Resolved {
   digest::Digest digest;
@@ -91,8 +98,9 @@ class BlobStream : public bytes::Source {
   virtual const std::string& host() const = 0;           // that serves now
   virtual std::uint64_t bytes_received() const = 0;      // off the network, discarded ones included
   virtual std::uint64_t resumed_from() const = 0;        // offset of the last resumption; 0: never resumed
-  // The bytes before `offset` turned out to be unusable (416, or the host that gave them lied): this stream starts
-  // at zero, and the caller must drop what it has. Known when OpenBlob returns; does not change afterwards.
+  // A host that gave bytes of this blob was reported as lying: this stream starts at zero whatever offset was asked
+  // for, and the caller must drop what it has. Known when OpenBlob returns; does not change afterwards. (Hosts without
+  // Range do not cause it: the stream then takes the blob from the start and skips what the caller has.)
   virtual bool restarted() const = 0;
 };
 
@@ -102,7 +110,8 @@ class Repository {
   virtual ~Repository() = default;
 
   // The digest the reference stands for now: HEAD, and GET where HEAD does not do (405, 400, no digest, no length).
-  // With a digest in the reference, asks whether it exists. Does not compare contents: FetchManifest does.
+  // With a digest in the reference, asks whether it exists. Does not compare contents: FetchManifest does. A registry
+  // whose HEAD lies shows as kNotFound or kDigestMismatch there; FetchManifest by tag then settles what the tag is.
   virtual Result<Resolved> Resolve(const task::Context& ctx) = 0;
 
   // `tag_or_digest` as in a reference ("v1", "sha256:…"); `expected`: a media type, or "" for any image document.
@@ -136,7 +145,8 @@ class Client {
   // the list is not empty no anonymous attempt is made after they were refused (kubelet-images 6.7).
   // Never fails: hosts.toml is read by the first request. The Repository must not outlive the Client.
   std::unique_ptr<Repository> Open(const reference::Reference& reference,
-                                   std::vector<credentials::Credential> credentials, AttemptSink sink = nullptr);
+                                   std::vector<credentials::Credential> credentials, AttemptSink sink = nullptr,
+                                   MirrorCredentials mirror_credentials = nullptr);
 
  private:
   struct Shared;

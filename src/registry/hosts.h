@@ -3,22 +3,25 @@
 // Layout and meaning are containerd's (runtime-registry 4.5, 4.11), so that a node's existing files work unchanged:
 //   <root>/<H_P_ | H:P | H | _default>/hosts.toml     mirrors in file order, then `server`
 //   <root>/<...>/*.crt, X.cert + X.key                no hosts.toml: extra CAs and client pairs for the default host
-// The first root that has any of these directories wins. Files are read again at every pull.
-// Two deliberate differences:
+// The first root that has any of these directories wins. Files are read again at every pull; an empty hosts.toml counts
+// as absent. A host counts as a mirror when it is not the registry itself (for docker.io: registry-1.docker.io); `server`
+// may be one. A host with an http:// URL is spoken to in plain HTTP, after TLS was tried if it has TLS settings.
+// Deliberate differences:
 // - A file that cannot be parsed is an error (kConfig, "file:line: what"). containerd logs it and silently goes to the
 //   upstream, which is how air-gapped nodes leak and rate limits are hit.
 // - Without configuration the default host is https. For loopback names (localhost, 127.0.0.0/8, ::1) a server that
 //   answers the TLS handshake in plain HTTP is then spoken to in plain HTTP; no other failure and no other host is
 //   ever downgraded. Certificates are verified on loopback too.
+// - One client certificate per host (containerd takes several and lets TLS choose).
 #pragma once
 
-#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "http/client.h"
+#include "http/headers.h"
 #include "http/url.h"
 #include "result/result.h"
 #include "time/clock.h"
@@ -32,7 +35,7 @@ struct HostEndpoint {
   bool pull = true;             // may be asked by digest
   bool plain_fallback = false;  // loopback default host: plain HTTP when the server does not speak TLS
   http::TlsOptions tls;
-  std::vector<std::pair<std::string, std::string>> headers;  // sent with every request to this origin, case as written
+  http::Headers headers;        // sent with every request to this origin, token requests there included
   std::optional<time::Duration> dial_timeout;
   std::string ns;               // value of the `ns` parameter, "" when it is not sent
 
@@ -60,8 +63,5 @@ Result<std::vector<HostEndpoint>> ParseHosts(std::string_view domain, const std:
 
 // Looks on disk, then ParseHosts. `domain` is Reference::domain(): "docker.io", "reg.test:5000", "[::1]:5000".
 Result<std::vector<HostEndpoint>> HostsFor(std::string_view domain, const HostsOptions& options);
-
-// localhost, 127.0.0.0/8, ::1; with or without a port.
-bool IsLoopback(std::string_view domain);
 
 }  // namespace berth::registry
