@@ -22,7 +22,6 @@ struct Challenge {
   std::string realm;                // of Bearer: the token endpoint as written; CheckRealm decides on it
   std::string service;
   std::vector<std::string> scopes;  // sorted, unique; repository scopes reduced to "pull": we never ask for more
-  bool invalid_token = false;       // error="invalid_token": the token we sent is no longer good
 
   friend bool operator==(const Challenge&, const Challenge&) = default;
 };
@@ -36,6 +35,13 @@ Result<Challenge> ChooseChallenge(std::span<const std::string> lines);
 // The scopes to ask for: those of the challenge when it names a repository, else "repository:<path>:pull" besides them.
 std::vector<std::string> ScopesFor(const Challenge& challenge, std::string_view repository_path);
 
+struct Realm {
+  http::Url url;
+  // The same host, or listed: it may be at any address. Otherwise only the shared domain speaks for it, and a name in
+  // there that leads to this machine or to a metadata service is a trap (C-51).
+  bool any_address = false;
+};
+
 // May the credentials for `registry` be shown to the token endpoint `realm`? reliability-security 5.6:
 //   same host and port; or both under one registrable domain (public suffix list of libpsl), never for IP literals and
 //   single-label names; or listed: "auth.example" (for every registry) or "registry.example=auth.example" (for one),
@@ -43,6 +49,6 @@ std::vector<std::string> ScopesFor(const Challenge& challenge, std::string_view 
 // The realm must be absolute, without user info and fragment, and https when the registry is https.
 // kUntrustedRealm; Next() is the exact line to add to `trustedRealms`. Checked again for every token request: a token
 // request follows no redirect. Anonymous requests obey the same rule: the registry must not steer us around the network.
-Result<http::Url> CheckRealm(const http::Origin& registry, std::string_view realm, std::span<const std::string> trusted);
+Result<Realm> CheckRealm(const http::Origin& registry, std::string_view realm, std::span<const std::string> trusted);
 
 }  // namespace berth::registry

@@ -133,6 +133,8 @@ class Repository {
   virtual const credentials::Credential* used() const = 0;
 };
 
+struct Engine;
+
 class Client {
  public:
   // `random` returns a uniform number in [0, 1): jitter. All references must outlive the Client.
@@ -149,8 +151,7 @@ class Client {
                                    MirrorCredentials mirror_credentials = nullptr);
 
  private:
-  struct Shared;
-  std::unique_ptr<Shared> shared_;
+  std::unique_ptr<Engine> engine_;
 };
 
 }  // namespace berth::registry

@@ -9,13 +9,14 @@
 #pragma once
 
 #include <condition_variable>
+#include <cstdint>
 #include <functional>
-#include <list>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "credentials/credential.h"
@@ -41,6 +42,12 @@ struct Token {
 
 using SharedToken = std::shared_ptr<const secret::Secret>;
 
+// A challenge that was met, and the address of the server that made it ("" when unknown).
+struct Remembered {
+  Challenge challenge;
+  std::string address;
+};
+
 class TokenCache {
  public:
   explicit TokenCache(const time::Clock& clock, std::size_t capacity = 1024);
@@ -54,22 +61,34 @@ class TokenCache {
   Result<SharedToken> Get(const task::Context& ctx, const TokenKey& key, const SharedToken& stale,
                           const std::function<Result<Token>()>& fetch);
 
-  // The last challenge of `repository` at `origin`, else the last one of `origin` when its scope was the default one.
-  std::optional<Challenge> Recall(const std::string& origin, const std::string& repository) const;
-  void Remember(const std::string& origin, const std::string& repository, const Challenge& challenge);
+  // What `repository` at `origin` last asked for, else what `origin` did when it was nothing special to a repository.
+  std::optional<Remembered> Recall(const std::string& origin, const std::string& repository) const;
+  void Remember(const std::string& origin, const std::string& repository, const Remembered& met);
   void Forget(const std::string& origin, const std::string& repository);
 
  private:
-  struct Entry;
-  struct Memory { Challenge challenge; std::list<std::string>::iterator age; };
+  struct Entry {
+    SharedToken token;           // null: none yet
+    time::SteadyTime expires;
+    bool fetching = false;
+    std::uint64_t failures = 0;  // of fetches; waiters watch it change
+    std::optional<Error> failure;
+    std::uint64_t used = 0;
+  };
+  struct Memory {
+    Remembered met;
+    std::uint64_t used = 0;
+  };
+  using Place = std::pair<std::string, std::string>;  // origin, repository; repository "" = all of the origin
 
   const time::Clock& clock_;
   const std::size_t capacity_;
   const secret::Secret salt_;
   mutable std::mutex mutex_;
   std::condition_variable_any changed_;
-  std::map<TokenKey, std::shared_ptr<Entry>> tokens_;                    // guarded by mutex_
-  std::map<std::pair<std::string, std::string>, Challenge> challenges_;  // guarded by mutex_; repository "" = origin's
+  mutable std::uint64_t uses_ = 0;                      // all below guarded by mutex_
+  std::map<TokenKey, std::shared_ptr<Entry>> tokens_;
+  mutable std::map<Place, Memory> memories_;
 };
 
 }  // namespace berth::registry
