@@ -42,12 +42,12 @@ class ContentSink {
   // Contents that follow belong to `node` of `tree`. Returns their place in the data device, a multiple of 4096.
   // Called again inside one file for each further segment of a sparse file.
   virtual Result<std::uint64_t> Start(const erofs::Tree& tree, std::uint32_t node) = 0;
-  // `data` stays valid until the next Flush() of the sink's owner or the end of Feed().
+  // The sink may keep `data` until the reader's Feed() returns (DataWriter::Flush).
   virtual Result<> Append(bytes::View data) = 0;
   // All of the file was appended; its attributes are final but for hard links to it.
   virtual Result<> End(const erofs::Tree& tree, std::uint32_t node) = 0;
-  // A further name of a regular file with contents in this sink, or new attributes of it. Before `node` is replaced.
-  virtual Result<> Link(const erofs::Tree& tree, std::uint32_t name, std::uint32_t node) = 0;
+  // `name` became one more name of the regular file that `existing` is a name of, and gave it new attributes.
+  virtual Result<> Link(const erofs::Tree& tree, std::uint32_t name, std::uint32_t existing) = 0;
 };
 
 // What Finish() gives.

@@ -7,11 +7,8 @@
 // Errors: kNoSpace, kIo. One thread at a time.
 #pragma once
 
-#include <sys/uio.h>
-
 #include <array>
 #include <cstdint>
-#include <memory>
 #include <vector>
 
 #include "layer/builder.h"
@@ -39,18 +36,18 @@ class DataWriter final : public ContentSink {
   const std::vector<std::uint32_t>& crcs() const { return crcs_; }
 
  private:
-  void Put(bytes::View piece);
-  Result<> Write(std::size_t count, std::uint64_t length);
+  Result<> Put(bytes::View piece);
+  Result<> Write(std::uint64_t until);
+  void AddCrc(bytes::View piece);
 
   int fd_;
   std::uint64_t end_ = 0;        // bytes given so far
   std::uint64_t written_ = 0;    // bytes in the file, a multiple of 4096
   std::uint64_t writeback_ = 0;  // write-back was started up to here
-  std::uint64_t reserved_ = 0;   // blocks were reserved up to here
-  std::vector<iovec> pieces_;    // [written_, end_)
+  std::vector<bytes::View> pieces_;     // [written_, end_)
   std::array<std::byte, 4096> tail_{};  // the start of a page whose end is not known yet
   std::vector<std::uint32_t> crcs_;
-  std::uint64_t crc_at_ = 0;
+  std::uint64_t crc_room_ = 0;  // bytes that the last block still takes
 };
 
 }  // namespace berth::layer

@@ -3,8 +3,8 @@
 //   EROFS image | JSON (UnpackReport, or a variant's) | fixups | CRC32C of each MiB of the data file | footer
 //
 // The kernel reads the image and never looks behind it. The footer is 96 bytes at the end of the file: magic "BERTHLYR",
-// version, the four lengths, and SHA-256 of everything behind the image up to itself, so that a cut or mixed-up file is
-// noticed. The catalog can be rebuilt from these files alone (reliability-security 5.4, E-12).
+// version, the four lengths, CRC32C of fixups and of CRCs, SHA-256 of these 64 bytes and the JSON; all
+// numbers little-endian. A cut or mixed-up file is noticed. The catalog can be rebuilt from these files alone (reliability-security 5.4, E-12).
 // Reading is strict (kCorrupt): our own worker wrote it, but it had hostile bytes in its hands.
 #pragma once
 
@@ -23,18 +23,6 @@ namespace berth::layer {
 inline constexpr std::uint32_t kDescriptorVersion = 1;
 inline constexpr std::uint64_t kFooterBytes = 96;
 
-// A layer's image for one chain of lower layers (fit.h).
-struct VariantReport {
-  digest::Digest blob;                  // of the layer
-  std::vector<digest::Digest> devices;  // blob of the layer that owns each data device, in the order of the image
-  std::uint64_t image_bytes = 0;
-  std::uint32_t image_crc32c = 0;
-
-  std::string ToJson() const;
-  static Result<VariantReport> FromJson(std::string_view text);
-  friend bool operator==(const VariantReport&, const VariantReport&) = default;
-};
-
 struct Descriptor {
   std::string json;                 // UnpackReport or VariantReport
   std::string fixups;               // EncodeFixups
@@ -46,7 +34,7 @@ struct Descriptor {
 // The bytes that follow the image.
 std::string EncodeDescriptor(const Descriptor& descriptor);
 
-// kParts::kJson leaves fixups and CRCs unread (their checksum then is not verified either): for listings.
+// kJson leaves fixups and CRCs unread: for listings.
 enum class Parts : std::uint8_t { kJson, kAll };
 // Of a whole .meta file in memory, or by a descriptor open for reading.
 Result<Descriptor> DecodeDescriptor(bytes::View file);

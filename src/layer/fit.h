@@ -54,7 +54,7 @@ struct Fitted {
 // `self`: the number of this layer in its image; lowers: topmost first. nullopt: the layer is right as it is.
 // - An implied directory takes owner, mode, times and attributes of the directory below it.
 // - Below it is a link: its children move to where that leads (root of the image as "/", at most 40 links), made there if
-//   missing; a name that both places have goes to the later entry. A link to a file, or a loop: kInvalidLayer.
+//   missing; where both places have a name, the one in the real place stays. A link to a file, or a loop: kInvalidLayer.
 // - A hard link is given a copy of the lower inode (contents stay on the lower layer's device, the link's owner, mode and
 //   time apply); links to one lower file share it. Not there, or a directory: kInvalidLayer.
 Result<std::optional<Fitted>> Fit(const erofs::Tree& layer, std::uint32_t self, const Fixups& fixups,

@@ -59,6 +59,8 @@ struct RootAttributes {
   std::int64_t mtime_seconds = 0;
   std::uint32_t mtime_nanos = 0;
   bool xattrs = false;
+  // Hides all layers below. The kernel ignores the mark on the root of an overlay layer: who mounts leaves them out.
+  bool opaque = false;
   friend bool operator==(const RootAttributes&, const RootAttributes&) = default;
 };
 
@@ -73,7 +75,6 @@ struct UnpackReport {
   std::uint64_t unpacked_bytes = 0;      // apparent sizes of all files
   std::uint64_t data_bytes = 0;          // length of the data file
   std::uint64_t image_bytes = 0;         // of the EROFS metadata
-  std::uint64_t meta_bytes = 0;          // length of the .meta file, descriptor included
   std::uint64_t implied = 0;             // fixups: directories without an entry (the root not counted)
   std::uint64_t outside_links = 0;       // fixups: hard links to files of lower layers
   std::uint32_t image_crc32c = 0;
@@ -83,6 +84,18 @@ struct UnpackReport {
   std::string ToJson() const;
   static Result<UnpackReport> FromJson(std::string_view text);  // strict; kCorrupt
   friend bool operator==(const UnpackReport&, const UnpackReport&) = default;
+};
+
+// A layer's image for one chain of lower layers (fit.h).
+struct VariantReport {
+  digest::Digest blob;                  // of the layer
+  std::vector<digest::Digest> devices;  // blob of the layer that owns each data device, in the order of the image
+  std::uint64_t image_bytes = 0;
+  std::uint32_t image_crc32c = 0;
+
+  std::string ToJson() const;
+  static Result<VariantReport> FromJson(std::string_view text);  // strict; kCorrupt
+  friend bool operator==(const VariantReport&, const VariantReport&) = default;
 };
 
 }  // namespace berth::layer
