@@ -224,12 +224,8 @@ class Puller::Flight {
   Result<bool> Walk(const oci::Index& index, const oci::PlatformMatcher* matcher, std::size_t depth) {
     if (depth > state_.options.index_depth)
       return Error(Reason::kLimitExceeded, "indexes are nested deeper than " + std::to_string(state_.options.index_depth) + " (limit index_depth)");
-    std::vector<const oci::Descriptor*> entries;
-    if (matcher != nullptr) entries = index.Select(*matcher);
-    else for (const auto& entry : index.manifests()) if (!oci::IsAttestation(entry)) entries.push_back(&entry);
     bool found = false;
-    for (const auto* entry : entries) {
-      if (!oci::IsIndexType(entry->media_type) && !oci::IsManifestType(entry->media_type)) continue;
+    for (const auto* entry : matcher != nullptr ? index.Select(*matcher) : index.Candidates()) {
       if (std::ranges::any_of(planned_, [&](const Planned& p) { return p.digest == entry->digest; })) {
         found = true;
       } else if (visited_.insert(entry->digest).second) {
@@ -271,25 +267,24 @@ class Puller::Flight {
   // index said nothing, and an error when the index promised otherwise.
   Result<> Plan(oci::Manifest manifest, const Digest& digest, const std::optional<oci::Platform>& expected,
                 const oci::PlatformMatcher* matcher = nullptr) {
+    RETURN_IF_ERROR(oci::CheckIsImage(manifest));
     ASSIGN_OR_RETURN(const std::string bytes, Document(manifest.config()));
     auto parsed = oci::ImageConfig::Parse(bytes, state_.options.limits);
     if (!parsed) return std::move(parsed).error().Context("config " + manifest.config().digest.Short());
     RETURN_IF_ERROR(oci::CheckConfigFits(manifest, *parsed));
-    for (const auto& layer : manifest.layers()) {
-      const auto kind = oci::LayerKindOf(layer);
-      if (!kind) return Error(kind.error()).Context("layer " + layer.digest.Short());
-    }
     const oci::PlatformMatcher own(request_.platforms.front());
     const oci::PlatformMatcher* wanted = matcher != nullptr ? matcher : request_.all_platforms ? nullptr : &own;
-    if (wanted != nullptr && !wanted->Rank(parsed->platform)) {
-      if (matcher != nullptr && !expected) return {};
-      return Error(Reason::kNoMatch, "the image is for " + parsed->platform.ToString() + ", wanted is " + wanted->host().ToString() +
-                                         (expected ? " (the index says otherwise)" : ""))
-          .Next("pull an image for this platform, or say --platform " + parsed->platform.ToString());
+    if (wanted != nullptr) {
+      if (auto fits = oci::CheckPlatform(*parsed, *wanted); !fits) {
+        // An entry without a platform was worth a look; any other promised one.
+        if (matcher != nullptr && !expected) return {};
+        return std::move(fits).error().Next("pull an image for this platform, or say --platform " + parsed->platform.ToString());
+      }
     }
     Keep(digest, manifest.raw());
     Keep(manifest.config().digest, bytes);
-    std::string platform = parsed->platform.ToString();
+    // Builders leave variants out of the config; the index has them.
+    std::string platform = (expected && !expected->architecture.empty() ? *expected : parsed->platform).ToString();
     planned_.push_back({std::move(manifest), digest, *std::move(parsed), std::move(platform)});
     return {};
   }
