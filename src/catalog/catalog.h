@@ -160,8 +160,13 @@ class Catalog {
   Result<Unreferenced> FindUnreferenced(time::WallTime before);
   // Forgets them, unless something came to need them since; returns those that were forgotten.
   Result<Unreferenced> Forget(const Unreferenced& objects);
-  // A file was found missing or damaged: drops its row, so that the next pull fetches it again.
+  // The file of a document or layer was found missing or damaged: its row goes, and every image and name that cannot do
+  // without it: absent beats half there, and the next pull fetches what is missing.
   Result<> ForgetDamaged(const Digest& object);
+  // The same for a kept compressed blob, which nobody depends on.
+  Result<> ForgetBlob(const Digest& blob);
+  // Names of the images that need a layer or document.
+  Result<std::vector<std::string>> NamesThatNeed(const Digest& object);
 
   // --- mounts
   Result<> AddMount(const MountRecord& mount);
