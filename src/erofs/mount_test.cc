@@ -81,8 +81,9 @@ class Folder {
         loops_.push_back(fd);
         break;
       }
+      const int error = errno;
       close(fd);
-      if (errno != EBUSY) break;  // somebody else took it
+      if (error != EBUSY) break;  // somebody else took it
     }
     close(control);
     close(backing);
@@ -114,8 +115,8 @@ std::string Acl() {
   return acl;
 }
 
-// Something of everything. Devices 0 and 1, 256 blocks each.
-void BuildEverything(TreeBuilder& b) {
+// Something of everything, and a folder of `many`. Devices 0 and 1, 256 blocks each.
+void BuildEverything(TreeBuilder& b, std::uint64_t many) {
   b.tree.nodes[0].mode = S_IFDIR | 0711;
   b.tree.nodes[0].mtime_seconds = 12;
   b.Directory("bin");
@@ -187,7 +188,7 @@ void BuildEverything(TreeBuilder& b) {
   b.File(path + "/leaf", 11, 8 * kBlock);
   b.File("gone", 5, 0).removed = true;
   b.Directory("big");
-  for (std::uint64_t i = 0; i < 20'000; ++i) b.File("big/entry-" + std::to_string(i * 7919 % 20'000), 1, i % 256 * kBlock);
+  for (std::uint64_t i = 0; i < many; ++i) b.File("big/entry-" + std::to_string(i * 7919 % many), 1, i % 256 * kBlock);
 }
 
 struct Backing {
@@ -199,7 +200,7 @@ void PrintTo(const Backing& b, std::ostream* out) { *out << b.name; }
 class Mounted : public ::testing::TestWithParam<Backing> {
  protected:
   void SetUp() override {
-    BuildEverything(b_);
+    BuildEverything(b_, 100'000);
     const auto image = WriteImage(b_.tree, {.device_bytes = {256 * kBlock, 256 * kBlock}});
     ASSERT_TRUE(image) << image.error().Text();
     // Bytes behind the image are of no account to the kernel either.
@@ -328,6 +329,7 @@ TEST_P(Mounted, IsTheTreeThatWasPutIn) {
   }
   for (const auto& [index, paths] : inodes) {
     const Node& node = nodes[index];
+    if (node.name.starts_with("entry-") && index % 32 != 0) continue;  // of the many, some
     ino_t number = 0;
     for (const std::string& inside : paths) {
       const std::string path = Path(inside);
@@ -362,7 +364,7 @@ TEST_P(Mounted, IsTheTreeThatWasPutIn) {
 
 TEST_P(Mounted, MissingNamesAreMissing) {
   if (!Mount()) return;
-  for (const char* name : {"/gone", "/nothing", "/big/entry-20000", "/big/entry-", "/big/zzz", "/big/A", "/names/nn", "/names/\xff"}) {
+  for (const char* name : {"/gone", "/nothing", "/big/entry-100000", "/big/entry-", "/big/zzz", "/big/A", "/names/nn", "/names/\xff"}) {
     struct stat st {};
     EXPECT_EQ(lstat(Path(name).c_str(), &st), -1) << name;
     EXPECT_EQ(errno, ENOENT) << name;
@@ -392,7 +394,7 @@ int RunProgram(std::vector<std::string> words, const std::string& output) {
 
 TEST(Fsck, FindsNothing) {
   TreeBuilder b;
-  BuildEverything(b);
+  BuildEverything(b, 10'000);  // fsck.erofs 1.5 is slow
   const auto image = WriteImage(b.tree, {.device_bytes = {256 * kBlock, 256 * kBlock}});
   ASSERT_TRUE(image) << image.error().Text();
   Folder folder;

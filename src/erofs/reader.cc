@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <limits>
+#include <map>
 #include <optional>
 #include <string>
-#include <unordered_map>
 #include <utility>
 
 #include "erofs/format.h"
@@ -323,7 +323,7 @@ class Reader {
     if (S_ISDIR(inode.head.mode)) {
       queue_.push_back({inode, node, directory.inode.nid});
     } else if (inode.head.links != 1) {
-      linked_.emplace(inode.nid, Linked{node, 1});
+      linked_[inode.nid] = {node, 1};
     }
     return {};
   }
@@ -334,7 +334,7 @@ class Reader {
   std::uint64_t inodes_ = 0;
   std::vector<bool> named_;          // slots whose inode has been read
   std::vector<Directory> queue_;
-  std::unordered_map<std::uint64_t, Linked> linked_;  // by nid: inodes that say they have several names
+  std::map<std::uint64_t, Linked> linked_;  // by nid: inodes that say they have several names
   ReadImage out_;
 };
 
