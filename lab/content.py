@@ -23,8 +23,8 @@ import images
 
 SUITE = "bookworm"
 # The contents of `large` and `small`: these packages with all they need beyond minbase, unpacked, not configured.
-LARGE = ("python3-numpy", "nodejs", "openjdk-17-jre-headless", "g++", "postgresql-15", "nginx-light")
-SMALL = ("libboost1.81-dev", "golang-1.19-src", "rust-src", "papirus-icon-theme")
+LARGE = ("python3-numpy", "nodejs", "openjdk-17-jre-headless", "g++", "clang-14", "postgresql-15", "nginx-light")
+SMALL = ("libboost1.81-dev", "papirus-icon-theme")
 BENCH = ("base", "large", "seven", "zstd", "small")
 
 
@@ -103,8 +103,7 @@ def minbase(arch="amd64"):
 
 
 def _packages(name, packages):
-    """A folder with the files of `packages` and of what they need beyond minbase. Without a network: of this machine's
-    /usr/lib and /usr/share (the file "source" says which)."""
+    """A folder with root/ = the files of `packages` and of what they need beyond minbase, and "source" = their versions."""
     folder = cache() / name
     with _locked(name):
         if not folder.exists():
@@ -116,6 +115,11 @@ def _packages(name, packages):
                 debs = Apt(pathlib.Path(work, "apt"), "amd64", status).debs(*packages)
                 for deb in debs:
                     _run("dpkg-deb", "-x", str(deb), str(root / "root"))
+                for merged in ("bin", "lib", "lib64", "sbin"):  # links to /usr in minbase
+                    if (root / "root" / merged).is_dir():
+                        os.makedirs(root / "root/usr" / merged, exist_ok=True)
+                        _run("cp", "-al", f"{root}/root/{merged}/.", f"{root}/root/usr/{merged}/")
+                        shutil.rmtree(root / "root" / merged)
                 (root / "source").write_text("".join(f"{deb.stem}\n" for deb in debs))
                 os.replace(root, folder)
     return folder
