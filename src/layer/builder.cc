@@ -45,7 +45,8 @@ Error Limit(std::string what, std::uint64_t limit, std::string_view name) {
 }
 
 std::uint64_t Mix(std::uint64_t a, std::uint64_t b) {
-  const auto product = static_cast<unsigned __int128>(a) * b;
+  __extension__ using Wide = unsigned __int128;
+  const Wide product = static_cast<Wide>(a) * b;
   return static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64);
 }
 
@@ -189,6 +190,7 @@ struct TreeBuilder::State {
     if (depth > options.depth) return Limit("the tree is deeper", options.depth, "depth");
     const auto node = static_cast<std::uint32_t>(tree.nodes.size());
     if (const std::uint32_t old = Find(parent, name); old != kNoNode) {
+      RETURN_IF_ERROR(sink.Remove(tree, old));
       at(old).removed = true;
       last_parent = kNoNode;
       ++out.ignored.replaced;

@@ -48,6 +48,8 @@ class ContentSink {
   virtual Result<> End(const erofs::Tree& tree, std::uint32_t node) = 0;
   // `name` became one more name of the regular file that `existing` is a name of, and gave it new attributes.
   virtual Result<> Link(const erofs::Tree& tree, std::uint32_t name, std::uint32_t existing) = 0;
+  // `node`, and all below it, makes room for another of its name.
+  virtual Result<> Remove(const erofs::Tree& tree, std::uint32_t node) = 0;
 };
 
 // What Finish() gives.

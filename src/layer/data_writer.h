@@ -26,6 +26,7 @@ class DataWriter final : public ContentSink {
   Result<> Append(bytes::View data) override;
   Result<> End(const erofs::Tree&, std::uint32_t) override { return {}; }
   Result<> Link(const erofs::Tree&, std::uint32_t, std::uint32_t) override { return {}; }
+  Result<> Remove(const erofs::Tree&, std::uint32_t) override { return {}; }  // what is written stays, unused
 
   // Spans given to Append are no longer needed after this. Call it before their buffer is used again.
   Result<> Flush();

@@ -180,8 +180,7 @@ class Fitter {
 
   void TakeFromBelow(std::uint32_t dir, std::span<const Found::Ref> below) {
     if (!implied_[dir] || below.empty()) return;
-    // The root of a lower layer that has no entry for it says nothing; what is below that counts. Only the topmost
-    // matters elsewhere, and for the root each lower tree has already taken from below.
+    // The topmost counts: where it was implied itself, it has already taken from below.
     const Node& from = lowers_.node(below.front());
     Node& to = at(dir);
     erofs::Xattrs xattrs = OwnXattrs(from);
@@ -322,7 +321,8 @@ class Fitter {
     at(from).removed = true;
     Merge(from, to);
     std::vector<Found::Ref> below = IsOpaque(at(to)) ? std::vector<Found::Ref>{} : std::move(path.back().below);
-    todo_.push_back({to, std::move(below)});
+    // Again, for what is new there; once for all links that lead to it from one directory.
+    if (std::ranges::none_of(todo_, [&](const Item& item) { return item.dir == to; })) todo_.push_back({to, std::move(below)});
     return {};
   }
 
@@ -351,7 +351,7 @@ class Fitter {
         } else if (there_dir && IsWhiteout(InodeOf(out_.tree, child))) {
           MakeOpaque(at(there));
         }
-        Drop(child);
+        at(child).removed = true;  // what hangs on it and did not move is left out by the writer
       }
     }
   }
@@ -363,9 +363,6 @@ class Fitter {
     if (opaque) MakeOpaque(at(to));
     implied_[to] = false;
   }
-  // The node alone: what was below it has moved, or goes with it (the writer leaves out what hangs on removed nodes).
-  void Drop(std::uint32_t node) { at(node).removed = true; }
-
   Result<> FitLink(const Fixups::Link& link) {
     std::vector<std::string_view> parts;
     for (std::string_view rest = link.target, part; NextPart(rest, part);) parts.push_back(part);

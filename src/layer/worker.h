@@ -2,13 +2,15 @@
 //
 // The daemon never parses layer bytes: it writes them into a pipe, and reads back one bounded report or one error. Both
 // come from a process that had hostile bytes in its hands: the report is parsed strictly, an error's text is re-quoted
-// and cut. A worker that crashes or is killed fails its layer (kInternal with the signal; kLimitExceeded when the
-// kernel's memory killer is the likely one), never the daemon. (reliability-security 5.1)
+// and cut. A worker that crashes or is killed fails its layer with kInternal and the signal (transient when it was SIGKILL),
+// never the daemon; one that reaches its memory limit says kLimitExceeded itself. (reliability-security 5.1, E-03, E-06)
+// The process must ignore SIGPIPE (host/fd.h).
 // One thread at a time for each object; any number of objects.
 #pragma once
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -17,7 +19,6 @@
 #include "bytes/bytes.h"
 #include "host/fd.h"
 #include "host/process.h"
-#include "layer/descriptor.h"
 #include "layer/report.h"
 #include "result/result.h"
 #include "task/context.h"
@@ -27,12 +28,11 @@ namespace berth::layer {
 // A running worker and the two pipes to it.
 class Worker {
  public:
-  // `fds` are what it gets besides: number there, our descriptor. `options` is one line of JSON.
-  static Result<Worker> Start(const std::string& program, const std::string& options,
-                              const std::vector<std::pair<int, int>>& fds, bool input);
-  // Blocks while the pipe is full; ends early when the worker does, with its error.
+  // `fds`: what it gets besides, as number there and our descriptor. `input`: 3 there is a pipe from us.
+  static Result<Worker> Start(const std::string& program, const std::string& options, std::vector<std::pair<int, int>> fds, bool input);
+  // Blocks while the pipe is full. Ends early, with the worker's error, when it has one.
   Result<> Write(const task::Context& ctx, bytes::View chunk);
-  // Closes the input, waits for the answer and the exit. The JSON of the report. Once.
+  // Closes the input, waits for answer and exit. The answer as JSON. Once.
   Result<std::string> Finish(const task::Context& ctx);
   pid_t pid() const { return process_.pid(); }
 
@@ -45,13 +45,19 @@ class Worker {
 
 class Unpack final : public bytes::Sink {
  public:
-  // `program`: absolute path of berth-unpack. data, meta: as for UnpackStream. `ctx` holds for every later call.
-  static Result<std::unique_ptr<Unpack>> Start(const task::Context& ctx, const std::string& program, host::Fd data,
-                                               host::Fd meta, const UnpackOptions& options);
-  // Compressed bytes. Back-pressure: blocks until the worker took them.
+  struct Answer {
+    UnpackReport report;
+    std::vector<std::string> opaque;  // tree form: directories that the caller marks (tree_writer.h)
+  };
+
+  // `program`: absolute path of berth-unpack. data_fd, meta_fd: as for UnpackStream, borrowed until this returns. `ctx`
+  // holds for every later call.
+  static Result<std::unique_ptr<Unpack>> Start(const task::Context& ctx, const std::string& program, int data_fd, int meta_fd,
+                                               const UnpackOptions& options);
+  // Compressed bytes. Back-pressure: blocks until the worker took them. An error is final.
   Result<> Write(bytes::View chunk) override;
-  // The input is complete. The caller compares diff_id and sizes. Once.
-  Result<UnpackReport> Finish(const task::Context& ctx);
+  // The input is complete. The caller compares diff_id. Once.
+  Result<Answer> Finish();
   pid_t pid() const { return worker_.pid(); }
 
  private:
@@ -60,19 +66,21 @@ class Unpack final : public bytes::Sink {
   task::Context ctx_;
   Worker worker_;
   UnpackOptions options_;
+  std::uint64_t given_ = 0;
+  std::optional<Error> failed_;
 };
 
-// Mode "fit" of the worker: for one image, layers bottom first.
+// One layer of an image for RunFit.
 struct FitLayer {
   digest::Digest blob;
-  int meta_fd = -1;     // the layer's own .meta, for reading
+  int meta_fd = -1;     // its own .meta, for reading
   int variant_fd = -1;  // an empty file for its variant, should it need one; -1: it has no fixups
 };
-// For each layer whether its variant_fd was written (image and descriptor).
+// Layers bottom first. For each whether its variant_fd was written (image and descriptor).
 Result<std::vector<bool>> RunFit(const task::Context& ctx, const std::string& program, std::span<const FitLayer> layers,
                                  const UnpackOptions& options);
 
-// main() of berth-unpack: descriptors 0 options, 1 answer, 2 nothing, 3 and on by mode.
+// main() of berth-unpack. Descriptors: 0 options, 1 answer, 3 and on what the mode needs. Returns the exit status.
 int WorkerMain();
 
 }  // namespace berth::layer
