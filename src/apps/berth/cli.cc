@@ -103,7 +103,7 @@ class Grammar {
     sub->add_flag("-v,--verbose", verbose_, "a row per image too");
     Output_(sub, {"table", "json", "jsonl"});
 
-    sub = Command("fsck", "verify the store", Arguments::kNone, [this](Session& s) { return Check(s, repair_, depth_); });
+    sub = Command("fsck", "verify the store", Arguments::kNone, [this](Session& s) { return CheckStore(s, repair_, depth_); });
     sub->add_flag("--repair", repair_, "mend what can be mended; drop what cannot");
     Words_(sub->add_option("--depth", depth_, "how closely"), {"descriptor", "metadata", "data"});
     Output_(sub, {"table", "json", "jsonl"});

@@ -46,7 +46,7 @@ int DiskUsage(Session& session, bool verbose) {
   return 0;
 }
 
-int Check(Session& session, bool repair, const std::string& depth) {
+int CheckStore(Session& session, bool repair, const std::string& depth) {
   const auto stub = session.Stub();
   if (!stub) return session.Fail(FromError(stub.error()));
   v1::CheckStoreRequest request;

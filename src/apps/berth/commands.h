@@ -40,7 +40,7 @@ int Mount(Session& session, const MountOptions& options);  // without an image: 
 int Unmount(Session& session, const std::vector<std::string>& directories);
 
 int DiskUsage(Session& session, bool verbose);
-int Check(Session& session, bool repair, const std::string& depth);   // fsck
+int CheckStore(Session& session, bool repair, const std::string& depth);   // fsck
 int Reclaim(Session& session, const std::string& age);
 int Doctor(Session& session);
 // Works without a daemon; names are lines of stdin when there are none here.
