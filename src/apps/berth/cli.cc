@@ -152,7 +152,8 @@ class Grammar {
       return Usage(world, wants_json, error.what());
     }
     const auto chosen = app_.get_subcommands();
-    const Words extra = app_.remaining(true);
+    Words extra = app_.remaining(true);
+    std::erase(extra, "--");  // CLI11 hands the mark back
     if (chosen.empty() && extra.empty()) {
       world.err.Write(app_.help());
       return 2;
@@ -199,8 +200,8 @@ class Grammar {
   void Words_(CLI::Option* option, const Words& words) {
     option->check(CLI::Validator([words](std::string& text) {
       return std::ranges::find(words, text) != words.end() ? std::string() : "one of " + Joined(words, ", ") + " is wanted";
-    }, Joined(words, "|")));
-    option->type_name("");
+    }, ""));
+    option->type_name(Joined(words, "|"));
     values_[option] = words;
   }
   void Output_(CLI::App* sub, const Words& words) {

@@ -162,7 +162,7 @@ int Pull(Session& session, PullOptions options) {
   std::vector<reference::Reference> images;
   for (const auto& text : options.images) {
     auto image = reference::Reference::Parse(text);
-    if (!image) return session.Fail(FromError(image.error()));
+    if (!image) return session.Fail(FromError(std::move(image).error().Next("berth name NAME shows how a name is read")));
     images.push_back(*std::move(image));
   }
   const auto stub = session.Stub();  // before anybody types a password in vain

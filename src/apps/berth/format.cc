@@ -62,7 +62,11 @@ std::string Rate(double bytes_per_second) { return Size(static_cast<std::uint64_
 
 std::string Took(double seconds) {
   if (seconds < 0.9995) return Format("%.0fms", std::max(0.0, seconds) * 1000);
-  if (seconds < 59.95) return Format("%.1fs", seconds);
+  if (seconds < 59.95) {
+    std::string text = Format("%.1f", seconds);
+    if (text.ends_with(".0")) text.resize(text.size() - 2);
+    return text + "s";
+  }
   const auto s = static_cast<unsigned long long>(std::min(seconds, 1e12) + 0.5);
   if (s < 3600) return Format("%llum%02llus", s / 60, s % 60);
   return Format("%lluh%02llum", s / 3600, s / 60 % 60);

@@ -40,9 +40,9 @@ std::string Padded(std::string text, std::size_t width) {
   return columns < width ? text + std::string(width - columns, ' ') : text;
 }
 
-std::string LayerRow(const LayerView& layer, std::size_t columns) {
-  constexpr std::size_t kOthers = 2 + 12 + 2 + 2 + 2 + 15 + 2 + 10 + 13;
-  const std::size_t width = BarWidth(columns, kOthers);
+// `note_columns`: what the longest of the notes takes.
+std::string LayerRow(const LayerView& layer, std::size_t columns, std::size_t note_columns) {
+  const std::size_t width = BarWidth(columns, 2 + 12 + 2 + 2 + 2 + 15 + 2 + note_columns);
   std::string bar, note;
   switch (layer.phase) {
     case LayerPhase::kWaiting: note = "waiting"; break;
@@ -54,7 +54,11 @@ std::string LayerRow(const LayerView& layer, std::size_t columns) {
     case LayerPhase::kPresent: note = "here already"; break;
     case LayerPhase::kDone: note = "unpacked"; break;
   }
-  if (layer.resumed_from > 0 && layer.phase != LayerPhase::kUnpacking) note += " (resumed at " + Size(layer.resumed_from) + ")";
+  if (layer.resumed_from > 0 && layer.phase == LayerPhase::kFetching) {
+    const std::string pair = SizePair(layer.resumed_from, layer.total);  // in the unit of the total
+    const auto from = pair.find_first_not_of(' ');
+    note += " (resumed at " + pair.substr(from, pair.find('/') - from) + ")";
+  }
   if (width > 0)
     bar = (layer.phase == LayerPhase::kUnpacking ? WanderingBar(layer.in_phase, width)
                                                  : Bar(layer.resumed_from, layer.current, layer.total, width)) + "  ";
@@ -109,10 +113,10 @@ std::vector<std::string> OneImage(const PullView& pull, std::size_t columns, std
     lines.push_back("  " + Escape(pull.phase) + "  " + Took(std::floor(Seconds(pull.elapsed))) + WaitingPulls({pull}));
     return lines;
   }
-  std::string resolved = "  resolved " + Digest(pull.digest, false) + " in " + Took(Seconds(pull.resolved_in));
-  if (!pull.credential.empty()) resolved += "  as " + Escape(pull.credential);
-  if (!pull.host.empty()) resolved += "  from " + Escape(pull.host);
-  lines.push_back(std::move(resolved));
+  std::string source = "  resolved " + Digest(pull.digest, false) + " in " + Took(Seconds(pull.resolved_in));
+  if (!pull.credential.empty()) source += "  as " + Escape(pull.credential);
+  if (!pull.host.empty()) source += "  from " + Escape(pull.host);
+  lines.push_back(std::move(source));
   const auto rows = Select(pull.layers, most, [](const LayerView& layer) -> std::uint64_t {
     switch (layer.phase) {
       case LayerPhase::kFetching: case LayerPhase::kUnpacking: return 0;
@@ -122,7 +126,8 @@ std::vector<std::string> OneImage(const PullView& pull, std::size_t columns, std
     }
     return UINT64_MAX;
   });
-  for (const LayerView* layer : rows) lines.push_back(LayerRow(*layer, columns));
+  const bool resumed = std::ranges::any_of(rows, [](const LayerView* layer) { return layer->resumed_from > 0; });
+  for (const LayerView* layer : rows) lines.push_back(LayerRow(*layer, columns, resumed ? 28 : 15));
   std::uint64_t hidden_waiting = pull.CountOf(LayerPhase::kWaiting), hidden_done = pull.CountOf(LayerPhase::kDone);
   std::uint64_t hidden_active = pull.CountOf(LayerPhase::kFetching) + pull.CountOf(LayerPhase::kUnpacking);
   for (const LayerView* layer : rows) {

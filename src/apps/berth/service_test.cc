@@ -1,0 +1,644 @@
+// The commands against the service itself, over a socket.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include <algorithm>
+#include <condition_variable>
+#include <fstream>
+#include <thread>
+
+#include "apps/berth/testing/fake_berthd.h"
+#include "apps/berth/testing/test_world.h"
+#include "host/dir.h"
+#include "host/poll.h"
+#include "host/process.h"
+#include "json/document.h"
+#include "task/context.h"
+
+namespace berth::cli {
+namespace {
+
+using testing::Failed;
+using testing::FakeBerthd;
+using testing::TestWorld;
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::MatchesRegex;
+using ::testing::Not;
+using Words = std::vector<std::string>;
+
+const std::string kId = "sha256:" + std::string(64, 'a'), kManifest = "sha256:" + std::string(64, 'b'), kIndex = "sha256:" + std::string(64, 'c');
+const std::string kLayer = "sha256:" + std::string(64, 'd'), kDiff = "sha256:" + std::string(64, 'e');
+constexpr std::uint64_t kMiB = 1u << 20;
+
+v1::Image AnImage() {
+  v1::Image image;
+  image.set_id(kId);
+  image.set_manifest(kManifest);
+  image.set_platform("linux/amd64");
+  image.set_size(87 * kMiB);
+  image.set_unpacked_size(200 * kMiB);
+  image.set_unique_size(150 * kMiB);
+  image.set_pulled_at("2025-12-15T00:00:00Z");  // the manual clock stands at 2025-12-18
+  image.add_names("reg.test:5712/team/app:v1");
+  image.add_names("reg.test:5712/team/app@" + kIndex);
+  auto& layer = *image.add_layers();
+  layer.set_digest(kLayer);
+  layer.set_diff_id(kDiff);
+  return image;
+}
+
+v1::PullEvent Fetching(std::uint64_t current) {
+  v1::PullEvent event;
+  event.set_phase("fetching");
+  event.set_digest(kIndex);
+  event.set_platforms("linux/amd64");
+  event.set_credential("anonymous");
+  event.set_host("reg.test:5712");
+  auto& layer = *event.add_layers();
+  layer.set_digest(kLayer);
+  layer.set_phase("fetching");
+  layer.set_current(current);
+  layer.set_total(87 * kMiB);
+  return event;
+}
+
+v1::PullEvent Ended(const std::string& image) {
+  v1::PullEvent event;
+  event.set_phase("ended");
+  auto& pulled = *event.mutable_pulled();
+  pulled.set_name(image);
+  pulled.set_digest(kIndex);
+  pulled.set_bytes_fetched(87 * kMiB);
+  pulled.set_total_seconds(1.3);
+  pulled.set_resolve_seconds(0.04);
+  *pulled.add_images() = AnImage();
+  return event;
+}
+
+class Service : public ::testing::Test {
+ protected:
+  Service() {
+    daemon.pull = [](grpc::ServerContext& context, const v1::PullRequest& request, grpc::ServerWriter<v1::PullEvent>& writer) {
+      const std::string& image = request.image();
+      const auto is = [&](std::string_view part) { return image.find(part) != std::string::npos; };
+      v1::PullEvent first;
+      first.set_phase("resolving");
+      writer.Write(first);
+      if (is("notfound")) return Failed(context, "E-MANIFEST-404", "reg.test:5712 has no such tag", "check the tag", 3);
+      if (is("tls")) return Failed(context, "E-TLS-CA", image + ": certificate of unknown authority", "add the CA", 6);
+      if (is("future")) return Failed(context, "E-NEW-CODE", "something\x1b[31m new", "", 300);
+      if (is("prose")) return grpc::Status(grpc::StatusCode::INTERNAL, "secret server prose");
+      if (is("mute")) return grpc::Status::OK;
+      writer.Write(Fetching(12 * kMiB));
+      if (is("hang")) {
+        while (!context.IsCancelled()) time::SystemClock().SleepFor({}, std::chrono::milliseconds(5));
+        return grpc::Status(grpc::StatusCode::CANCELLED, "");
+      }
+      writer.Write(Ended(image));
+      return grpc::Status::OK;
+    };
+  }
+  int Run(Words arguments) {
+    arguments.insert(arguments.begin(), {"-s", daemon.socket()});
+    return world.Run(arguments);
+  }
+  FakeBerthd daemon;
+  TestWorld world;
+};
+
+// --- pull
+
+TEST_F(Service, PullPrintsNameAtDigestAndTalksOnStderr) {
+  EXPECT_EQ(Run({"pull", "reg.test:5712/team/app:v1"}), 0);
+  EXPECT_EQ(world.out(), "reg.test:5712/team/app@" + kIndex + "\n");
+  EXPECT_THAT(world.err(), AllOf(HasSubstr("start policy=IfNotPresent"), HasSubstr("resolved " + kIndex), HasSubstr("87.0MiB 1.3s")));
+  EXPECT_THAT(world.err(), Not(HasSubstr("\x1b")));  // no terminal, no control sequences
+  ASSERT_EQ(daemon.pulls().size(), 1u);
+  EXPECT_EQ(daemon.pulls()[0].image(), "reg.test:5712/team/app:v1");
+  EXPECT_EQ(daemon.pulls()[0].policy(), "");
+  EXPECT_TRUE(daemon.pulls()[0].node_credentials());
+}
+
+TEST_F(Service, PullOfSeveralKeepsTheirOrder) {
+  Words arguments{"pull", "-q"};
+  std::string want;
+  for (int i = 0; i < 20; ++i) {
+    arguments.push_back("reg.test:5712/app" + std::to_string(i) + ":v1");
+    want += "reg.test:5712/app" + std::to_string(i) + "@" + kIndex + "\n";
+  }
+  EXPECT_EQ(Run(arguments), 0);
+  EXPECT_EQ(world.out(), want);
+  EXPECT_THAT(world.err(), IsEmpty());
+}
+
+TEST_F(Service, PullPassesItsFlags) {
+  EXPECT_EQ(Run({"pull", "--platform", "linux/arm64", "--platform=linux/s390x", "x", "--all-platforms", "--policy", "Always", "y"}), 0);
+  const auto pulls = daemon.pulls();
+  ASSERT_EQ(pulls.size(), 2u);
+  for (const auto& request : pulls) {
+    EXPECT_THAT(request.platforms(), ElementsAre("linux/arm64", "linux/s390x"));
+    EXPECT_TRUE(request.all_platforms());
+    EXPECT_EQ(request.policy(), "Always");
+  }
+}
+
+struct FailureRow { std::string name; Words images; int status; std::string err; };
+std::ostream& operator<<(std::ostream& out, const FailureRow& row) { return out << row.name; }
+class PullFailures : public Service, public ::testing::WithParamInterface<FailureRow> {};
+TEST_P(PullFailures, SayCodePlaceSentenceNext) {
+  Words arguments{"pull", "--progress", "none"};
+  arguments.insert(arguments.end(), GetParam().images.begin(), GetParam().images.end());
+  EXPECT_EQ(Run(arguments), GetParam().status);
+  EXPECT_THAT(world.err(), HasSubstr(GetParam().err));
+}
+INSTANTIATE_TEST_SUITE_P(
+    Table, PullFailures,
+    ::testing::Values(
+        FailureRow{"trailer", {"x/notfound"}, 3, "error: E-MANIFEST-404 x/notfound: reg.test:5712 has no such tag\nnext: check the tag\n"},
+        FailureRow{"place_once", {"x/tls"}, 6, "error: E-TLS-CA x/tls: certificate of unknown authority\nnext: add the CA\n"},
+        FailureRow{"most_actionable", {"x/notfound", "x/tls", "x/good"}, 6, "E-MANIFEST-404"},
+        FailureRow{"codes_of_the_future", {"x/future"}, 1, "error: E-NEW-CODE x/future: something\\x1b[31m new\n"},
+        FailureRow{"no_trailer", {"x/prose"}, 1, "error: E-INTERNAL x/prose: berthd answered with gRPC status 13 and no explanation\n"},
+        FailureRow{"no_result", {"x/mute"}, 12, "error: E-SOCKET x/mute: berthd ended the pull without a result\n"}),
+    [](const auto& row) { return row.param.name; });
+
+TEST_F(Service, OneFailureDoesNotKeepTheOthersAway) {
+  EXPECT_EQ(Run({"pull", "reg.test/a:1", "reg.test/notfound:1", "reg.test/c:1"}), 3);
+  EXPECT_EQ(world.out(), "reg.test/a@" + kIndex + "\nreg.test/c@" + kIndex + "\n");
+}
+
+TEST_F(Service, PullAsJson) {
+  EXPECT_EQ(Run({"pull", "-o", "jsonl", "--progress", "json", "reg.test/a:1", "reg.test/notfound:1"}), 3);
+  const auto result = json::Document::Parse(world.out(), Reason::kInternal);
+  ASSERT_TRUE(result) << world.out();
+  EXPECT_EQ(*result->root().Get("digest")->AsString(), kIndex);
+  EXPECT_EQ(*result->root().Get("bytes_fetched")->AsInt64(), static_cast<std::int64_t>(87 * kMiB));
+  const std::string err = world.err();
+  std::string_view rest = err;
+  std::size_t failed = 0;
+  for (; !rest.empty(); rest.remove_prefix(rest.find('\n') + 1)) {
+    ASSERT_TRUE(json::Document::Parse(rest.substr(0, rest.find('\n')), Reason::kInternal)) << rest;
+    failed += rest.substr(0, rest.find('\n')).find("\"event\":\"failed\"") != rest.npos ? 1 : 0;
+  }
+  EXPECT_EQ(failed, 1u);
+}
+
+TEST_F(Service, ATerminalGetsAFrameAndThenTheSummary) {
+  world.err_terminal = true;
+  EXPECT_EQ(Run({"pull", "reg.test:5712/team/app:v1"}), 0);
+  EXPECT_THAT(world.err(), HasSubstr("\x1b[K\n\x1b[J"));
+  EXPECT_THAT(world.err(), ::testing::EndsWith("\x1b[Jpulled reg.test:5712/team/app:v1@sha256:cccccccccccc  87.0 MiB in 1.3s  (resolve 40ms)\n"));
+}
+
+struct Mode { std::string name; std::map<std::string, std::string> variables; bool terminal; bool frames; };
+std::ostream& operator<<(std::ostream& out, const Mode& row) { return out << row.name; }
+class Modes : public Service, public ::testing::WithParamInterface<Mode> {};
+TEST_P(Modes, FollowTheSurroundings) {
+  world.variables = GetParam().variables;
+  world.err_terminal = GetParam().terminal;
+  EXPECT_EQ(Run({"pull", "x"}), 0);
+  EXPECT_EQ(world.err().find('\x1b') != std::string::npos, GetParam().frames) << world.err();
+}
+INSTANTIATE_TEST_SUITE_P(Table, Modes,
+                         ::testing::Values(Mode{"terminal", {{"TERM", "xterm"}}, true, true}, Mode{"pipe", {{"TERM", "xterm"}}, false, false},
+                                           Mode{"dumb", {{"TERM", "dumb"}}, true, false}, Mode{"no_term", {}, true, false},
+                                           Mode{"ci", {{"TERM", "xterm"}, {"CI", "true"}}, true, false}),
+                         [](const auto& row) { return row.param.name; });
+
+TEST_F(Service, ColourFollowsTerminalFlagAndNoColor) {
+  const auto red = [&](Words arguments, std::map<std::string, std::string> variables, bool terminal) {
+    TestWorld one;
+    one.variables = std::move(variables);
+    one.err_terminal = terminal;
+    arguments.insert(arguments.begin(), {"-s", daemon.socket()});
+    EXPECT_EQ(one.Run(arguments), 3);
+    return one.err().find("\x1b[31m") != std::string::npos;
+  };
+  const Words pull{"pull", "--progress", "none", "notfound"};
+  EXPECT_TRUE(red(pull, {{"TERM", "xterm"}}, true));
+  EXPECT_FALSE(red(pull, {{"TERM", "xterm"}, {"NO_COLOR", "1"}}, true));
+  EXPECT_FALSE(red(pull, {{"TERM", "dumb"}}, true));
+  EXPECT_FALSE(red(pull, {{"TERM", "xterm"}}, false));
+  EXPECT_TRUE(red({"pull", "--progress", "none", "notfound", "--color", "always"}, {}, false));
+  EXPECT_FALSE(red({"pull", "--progress", "none", "notfound", "--color", "never"}, {{"TERM", "xterm"}}, true));
+}
+
+TEST_F(Service, TimeoutIsStatus124) {
+  world.clock = &time::SystemClock();
+  EXPECT_EQ(Run({"pull", "x/hang", "--timeout", "1s", "--progress", "none"}), 124);
+  EXPECT_EQ(world.err(), "error: E-TIMEOUT x/hang: not done within 1s (--timeout)\n");
+}
+
+TEST_F(Service, AStoppedCommandIsCanceled) {
+  std::jthread interrupt([&] {
+    while (daemon.pulls().empty()) std::this_thread::yield();
+    world.stop.request_stop();
+  });
+  EXPECT_EQ(Run({"pull", "x/hang", "--progress", "none"}), 130);
+  EXPECT_EQ(world.err(), "error: E-CANCELED x/hang: interrupted\n");
+}
+
+TEST_F(Service, ADaemonThatGoesAwayIsStatusTwelve) {
+  std::jthread stop([&] {
+    while (daemon.pulls().empty()) std::this_thread::yield();
+    daemon.Stop();
+  });
+  EXPECT_EQ(Run({"pull", "x/hang", "--progress", "none"}), 12);
+  EXPECT_THAT(world.err(), HasSubstr("error: E-SOCKET x/hang: the connection to berthd broke\nnext: journalctl -u berthd"));
+}
+
+// --- credentials
+
+struct CredentialRow {
+  std::string name;
+  Words arguments;
+  std::string input, file;  // stdin; the text of ~/.docker/config.json
+  std::string want;         // "user:password" of each credential sent, comma between
+  bool node = true;
+  std::string err = {};
+};
+std::ostream& operator<<(std::ostream& out, const CredentialRow& row) { return out << row.name; }
+class Credentials : public ::testing::TestWithParam<CredentialRow> {};
+TEST_P(Credentials, AreSentWithThePull) {
+  const CredentialRow& row = GetParam();
+  FakeBerthd daemon;
+  daemon.pull = [](grpc::ServerContext&, const v1::PullRequest& request, grpc::ServerWriter<v1::PullEvent>& writer) {
+    writer.Write(Ended(request.image()));
+    return grpc::Status::OK;
+  };
+  char home[] = "/tmp/berth-home-XXXXXX";
+  ASSERT_NE(mkdtemp(home), nullptr);
+  const auto root = host::Dir::Open(home);
+  ASSERT_TRUE(root);
+  if (!row.file.empty()) {
+    ASSERT_TRUE(root->MakeDir(".docker", 0700));
+    ASSERT_TRUE(root->OpenDir(".docker")->WriteDurably("config.json", bytes::AsView(row.file), 0600));
+  }
+  TestWorld world(row.input);
+  world.variables["HOME"] = home;
+  Words arguments{"-s", daemon.socket(), "pull", "-q", "reg.test/team/app:1"};
+  arguments.insert(arguments.end(), row.arguments.begin(), row.arguments.end());
+  EXPECT_EQ(world.Run(arguments), 0) << world.err();
+  ASSERT_EQ(daemon.pulls().size(), 1u);
+  std::string got;
+  for (const auto& credential : daemon.pulls()[0].credentials())
+    got += (got.empty() ? "" : ",") + credential.username() + ":" + credential.password() + credential.identity_token();
+  EXPECT_EQ(got, row.want);
+  EXPECT_EQ(daemon.pulls()[0].node_credentials(), row.node);
+  if (row.err.empty()) EXPECT_THAT(world.err(), IsEmpty());
+  else EXPECT_THAT(world.err(), HasSubstr(row.err));
+  EXPECT_THAT(world.err() + world.out(), Not(HasSubstr("hunter")));
+  EXPECT_TRUE(host::Dir::Open("/tmp")->RemoveTree(std::string_view(home).substr(5)));
+}
+// {"auths":{"reg.test":{"auth":"base64 of alice:hunter2"}}} and friends
+const std::string kFile = R"({"auths":{"reg.test":{"auth":"YWxpY2U6aHVudGVyMg=="},"other.test":{"username":"bob","password":"hunter3"},
+                              "reg.test/team":{"username":"carol","password":"hunter4"}}})";
+INSTANTIATE_TEST_SUITE_P(
+    Table, Credentials,
+    ::testing::Values(
+        CredentialRow{"none", {}, "", "", ""},
+        CredentialRow{"argv", {"--creds", "alice:hunter2"}, "", "", "alice:hunter2", false, "warning: a password on the command line can be seen"},
+        CredentialRow{"argv_colon", {"--creds", "alice:hunter:2"}, "", "", "alice:hunter:2", false, "warning"},
+        CredentialRow{"stdin_flag", {"--creds", "alice", "--password-stdin"}, "hunter2\n", "", "alice:hunter2", false},
+        CredentialRow{"stdin_lines", {"--creds", "alice", "--password-stdin"}, "hunter2\r\n", "", "alice:hunter2", false},
+        CredentialRow{"stdin_no_flag", {"--creds", "alice"}, "hunter2\nrest", "", "alice:hunter2", false},
+        CredentialRow{"auth", {"--auth", "YWxpY2U6aHVudGVyMg=="}, "", "", "alice:hunter2", false, "warning"},
+        CredentialRow{"creds_beat_file", {"--creds", "dora", "--password-stdin"}, "hunter5", kFile, "dora:hunter5", false},
+        CredentialRow{"home", {}, "", kFile, "carol:hunter4,alice:hunter2"},
+        CredentialRow{"home_other_registry", {}, "", R"({"auths":{"other.test":{"username":"bob","password":"hunter3"}}})", ""},
+        CredentialRow{"empty_entries_of_a_store", {}, "", R"({"auths":{"reg.test":{}}})", ""},
+        CredentialRow{"identity_token", {}, "", R"({"auths":{"reg.test":{"auth":"YWxpY2U6","identitytoken":"hunter9"}}})", "alice:hunter9"},
+        CredentialRow{"missing_helper", {}, "", R"({"auths":{"reg.test":{"username":"a","password":"hunter1"}},"credsStore":"not-there-3"})",
+                      "a:hunter1", true, "warning: docker-credential-not-there-3"},
+        CredentialRow{"helper_name_is_no_path", {}, "", R"({"credHelpers":{"reg.test":"../../bin/sh"}})", "", true, "is no name of a credential helper"}),
+    [](const auto& row) { return row.param.name; });
+
+TEST_F(Service, CredentialFilesComeFromWhereTheyAreNamed) {
+  char folder[] = "/tmp/berth-auth-XXXXXX";
+  ASSERT_NE(mkdtemp(folder), nullptr);
+  const auto root = host::Dir::Open(folder);
+  const auto write = [&](std::string_view name, std::string_view user) {
+    const std::string text = "{\"auths\":{\"reg.test\":{\"username\":\"" + std::string(user) + "\",\"password\":\"p\"}}}";
+    ASSERT_TRUE(root->WriteDurably(name, bytes::AsView(text), 0600));
+  };
+  write("config.json", "docker");
+  write("registry.json", "registry");
+  write("flag.json", "flag");
+  const auto pull = [&](Words arguments, std::map<std::string, std::string> variables) -> std::string {
+    TestWorld one;
+    one.variables = std::move(variables);
+    one.directory = folder;
+    arguments.insert(arguments.begin(), {"-s", daemon.socket(), "pull", "-q", "reg.test/a"});
+    if (const int status = one.Run(arguments); status != 0) return std::to_string(status) + " " + one.err();
+    const auto request = daemon.pulls().back();
+    return request.credentials_size() == 0 ? "" : request.credentials(0).username() + (request.node_credentials() ? "+node" : "");
+  };
+  const std::string registry = std::string(folder) + "/registry.json";
+  EXPECT_EQ(pull({}, {{"DOCKER_CONFIG", folder}}), "docker+node");
+  EXPECT_EQ(pull({}, {{"DOCKER_CONFIG", folder}, {"REGISTRY_AUTH_FILE", registry}}), "registry");
+  EXPECT_EQ(pull({"--authfile", "flag.json"}, {{"REGISTRY_AUTH_FILE", registry}}), "flag");  // relative to where we are
+  EXPECT_EQ(pull({}, {{"DOCKER_CONFIG", "/nonexistent"}}), "");
+  EXPECT_THAT(pull({"--authfile", "/nonexistent"}, {}), ::testing::StartsWith("2 error: E-CONFIG the credentials file"));
+  // A helper answers in docker's protocol.
+  ASSERT_TRUE(root->WriteDurably("docker-credential-berth-test", bytes::AsView("#!/bin/sh\nread server\n"
+      "[ \"$1 $server\" = 'get reg.test' ] && echo '{\"ServerURL\":\"reg.test\",\"Username\":\"helped\",\"Secret\":\"s\"}' && exit 0\n"
+      "echo 'credentials not found in native keychain'; exit 1\n"), 0755));
+  ASSERT_TRUE(root->WriteDurably("config.json", bytes::AsView("{\"credHelpers\":{\"reg.test\":\"berth-test\"}}"), 0600));
+  const std::string path = getenv("PATH");
+  setenv("PATH", (std::string(folder) + ":" + path).c_str(), 1);
+  EXPECT_EQ(pull({}, {{"DOCKER_CONFIG", folder}}), "helped+node");
+  setenv("PATH", path.c_str(), 1);
+  EXPECT_TRUE(host::Dir::Open("/tmp")->RemoveTree(std::string_view(folder).substr(5)));
+}
+
+// --- the other commands
+
+TEST_F(Service, ImagesInEveryForm) {
+  std::string filter;
+  daemon.list = [&](grpc::ServerContext&, const v1::ListImagesRequest& request, v1::ListImagesResponse& answer) {
+    filter = request.filter();
+    *answer.add_images() = AnImage();
+    return grpc::Status::OK;
+  };
+  const auto images = [&](Words arguments, bool terminal = false) {
+    TestWorld one;
+    one.out_terminal = terminal;
+    arguments.insert(arguments.begin(), {"-s", daemon.socket(), "images"});
+    EXPECT_EQ(one.Run(arguments), 0) << one.err();
+    return one.out();
+  };
+  EXPECT_EQ(images({}, true), "NAME                       IMAGE ID             PLATFORM     SIZE      UNIQUE     PULLED\n"
+                              "reg.test:5712/team/app:v1  sha256:aaaaaaaaaaaa  linux/amd64  87.0 MiB  150.0 MiB  3 days ago\n");
+  EXPECT_THAT(images({}), HasSubstr(kId));                    // a pipe: whole
+  EXPECT_THAT(images({"--no-trunc"}, true), HasSubstr(kId));
+  EXPECT_THAT(images({"--no-headers"}), Not(HasSubstr("NAME")));
+  EXPECT_THAT(images({"-o", "wide"}), AllOf(HasSubstr("reg.test:5712/team/app@" + kIndex), HasSubstr(kManifest), HasSubstr("200.0 MiB")));
+  EXPECT_EQ(images({"-q"}), kId + "\n");
+  EXPECT_EQ(images({"-q"}, true), "sha256:aaaaaaaaaaaa\n");
+  EXPECT_EQ(images({"-o", "name"}), "reg.test:5712/team/app:v1\nreg.test:5712/team/app@" + kIndex + "\n");
+  const std::string line = "{\"names\":[\"reg.test:5712/team/app:v1\",\"reg.test:5712/team/app@" + kIndex + "\"],\"id\":\"" + kId +
+                           "\",\"manifest\":\"" + kManifest + "\",\"platform\":\"linux/amd64\",\"size\":91226112,\"unpacked_size\":209715200,"
+                           "\"unique_size\":157286400,\"pulled_at\":\"2025-12-15T00:00:00Z\",\"layers\":[{\"digest\":\"" + kLayer +
+                           "\",\"diff_id\":\"" + kDiff + "\"}]}";
+  EXPECT_EQ(images({"-o", "jsonl"}), line + "\n");
+  EXPECT_THAT(images({"-o", "json"}), ::testing::StartsWith("{\n  \"images\": [\n    {\n      \"names\": [\n"));
+  images({"reg.test/*"});
+  EXPECT_EQ(filter, "reg.test/*");
+}
+
+TEST_F(Service, InspectForPeopleAndPrograms) {
+  daemon.inspect = [](grpc::ServerContext& context, const v1::InspectImageRequest& request, v1::InspectImageResponse& answer) {
+    if (request.image() == "gone") return Failed(context, "E-MANIFEST-404", "gone: no such image here", "berth images lists them", 3);
+    *answer.mutable_image() = AnImage();
+    answer.set_target(kIndex);
+    answer.set_target_media_type("application/vnd.oci.image.index.v1+json");
+    answer.set_manifest_json("{\"schemaVersion\": 2}\n");
+    answer.set_config_json(R"({"created":"2026-01-01T00:00:00Z","config":{"Cmd":["sh","-c","x"],"User":"1000","Env":["A=1","B=\u001b[2J"],"Labels":{"k":"v"}}})");
+    answer.set_target_json("not json");
+    answer.set_last_pull_json(R"({"policy":"Always","host":"reg.test:5712","credential":"anonymous","bytes_fetched":91226112,"bytes_resumed":1048576,
+                                 "seconds":{"total":1.5},"attempts":[{},{}]})");
+    return grpc::Status::OK;
+  };
+  EXPECT_EQ(Run({"inspect", "app"}), 0);
+  EXPECT_EQ(world.out(),
+            "names         reg.test:5712/team/app:v1\n"
+            "              reg.test:5712/team/app@" + kIndex + "\n"
+            "id            " + kId + "\nmanifest      " + kManifest + "\nindex         " + kIndex + "\n"
+            "media type    application/vnd.oci.image.index.v1+json\nplatform      linux/amd64\n"
+            "size          87.0 MiB compressed, 200.0 MiB unpacked, 150.0 MiB of it in no other image\n"
+            "pulled        2025-12-15T00:00:00Z (3 days ago)\n"
+            "1 layer       " + kLayer + "  diff " + kDiff + "\n"
+            "created       2026-01-01T00:00:00Z\ncommand       [\"sh\",\"-c\",\"x\"]\nuser          1000\n"
+            "environment   A=1\n              B=\\x1b[2J\nlabels        k=v\n"
+            "last pull     policy Always, 87.0 MiB fetched, 1.0 MiB resumed in 1.5s\n  from        reg.test:5712\n  as          anonymous\n"
+            "  requests    2 (-o json lists them)\n");
+  TestWorld as_json;
+  EXPECT_EQ(as_json.Run({"-s", daemon.socket(), "inspecti", "-o", "json", "app"}), 0);
+  const auto document = json::Document::Parse(as_json.out(), Reason::kInternal);
+  ASSERT_TRUE(document) << as_json.out();
+  EXPECT_EQ(document->root().Get("manifest_document")->Dump(), "{\"schemaVersion\":2}");
+  EXPECT_EQ(*document->root().Get("target_document")->AsString(), "not json");
+  TestWorld raw;
+  EXPECT_EQ(raw.Run({"-s", daemon.socket(), "inspect", "--document", "manifest", "app"}), 0);
+  EXPECT_EQ(raw.out(), "{\"schemaVersion\": 2}\n");  // byte for byte
+  TestWorld gone;
+  EXPECT_EQ(gone.Run({"-s", daemon.socket(), "inspect", "-o", "json", "gone"}), 3);
+  EXPECT_THAT(gone.err(), HasSubstr("{\"error\":{\"code\":\"E-MANIFEST-404\",\"message\":\"gone: no such image here\""));
+}
+
+TEST_F(Service, RemoveSaysWhatWent) {
+  daemon.remove = [](grpc::ServerContext& context, const v1::RemoveImageRequest& request, v1::RemoveImageResponse& answer) {
+    if (request.image() == "used") return Failed(context, "E-IN-USE", "used is mounted at /mnt", "berth unmount /mnt", 1);
+    answer.add_names("docker.io/library/" + request.image() + ":latest");
+    if (request.all_names()) answer.add_manifests(kManifest);
+    answer.set_freed_bytes(request.all_names() ? kMiB : 0);
+    return grpc::Status::OK;
+  };
+  EXPECT_EQ(Run({"rmi", "a", "used", "b", "--all-names"}), 1);
+  EXPECT_EQ(world.out(), "untagged docker.io/library/a:latest\nremoved " + kManifest + "\nuntagged docker.io/library/b:latest\nremoved " + kManifest + "\n");
+  EXPECT_EQ(world.err(), "freed 1.0 MiB\nerror: E-IN-USE used is mounted at /mnt\nnext: berth unmount /mnt\nfreed 1.0 MiB\n");
+}
+
+TEST_F(Service, MountsAreMadeListedAndUndone) {
+  v1::MountRequest asked;
+  std::string undone;
+  daemon.mount = [&](grpc::ServerContext&, const v1::MountRequest& request, v1::MountResponse& answer) {
+    asked = request;
+    answer.set_target(request.target());
+    answer.set_manifest(kManifest);
+    answer.set_form("erofs");
+    return grpc::Status::OK;
+  };
+  daemon.unmount = [&](grpc::ServerContext&, const v1::UnmountRequest& request, v1::UnmountResponse&) {
+    undone += request.target() + " ";
+    return grpc::Status::OK;
+  };
+  daemon.mounts = [](grpc::ServerContext&, const v1::ListMountsRequest&, v1::ListMountsResponse& answer) {
+    auto& mount = *answer.add_mounts();
+    mount.set_target("/work/mnt");
+    mount.set_manifest(kManifest);
+    mount.set_form("erofs");
+    return grpc::Status::OK;
+  };
+  EXPECT_EQ(Run({"mount", "app", "../work/./mnt/", "--writable", "--platform", "linux/arm64"}), 0);
+  EXPECT_EQ(asked.target(), "/work/mnt");
+  EXPECT_TRUE(asked.writable());
+  EXPECT_EQ(asked.platform(), "linux/arm64");
+  EXPECT_EQ(world.out(), "/work/mnt\n");
+  EXPECT_EQ(Run({"unmount", "mnt", "/b/"}), 0);
+  EXPECT_EQ(undone, "/work/mnt /b ");
+  TestWorld list;
+  EXPECT_EQ(list.Run({"-s", daemon.socket(), "mount"}), 0);
+  EXPECT_EQ(list.out(), "TARGET     MANIFEST" + std::string(64 + 7 - 8 + 2, ' ') + "FORM\n/work/mnt  " + kManifest + "  erofs\n");
+}
+
+TEST_F(Service, DiskUsage) {
+  daemon.usage = [](grpc::ServerContext&, const v1::DiskUsageRequest&, v1::DiskUsageResponse& answer) {
+    answer.set_images(2);
+    answer.set_names(3);
+    answer.set_layers(4);
+    answer.set_layer_bytes(300 * kMiB);
+    answer.set_disk_total(20ull << 30);
+    answer.set_disk_available(5ull << 30);
+    answer.set_path("/var/lib/berth");
+    return grpc::Status::OK;
+  };
+  daemon.list = [](grpc::ServerContext&, const v1::ListImagesRequest&, v1::ListImagesResponse& answer) {
+    *answer.add_images() = AnImage();
+    return grpc::Status::OK;
+  };
+  EXPECT_EQ(Run({"df", "-v"}), 0);
+  EXPECT_THAT(world.out(), AllOf(HasSubstr("layers        300.0 MiB  4 layers of 2 images, unpacked, each once\n"),
+                                 HasSubstr("disk          20.0 GiB   75% used, 5.0 GiB available at /var/lib/berth\n"),
+                                 HasSubstr("reg.test:5712/team/app:v1  200.0 MiB  150.0 MiB  50.0 MiB  87.0 MiB    1\n")));
+  TestWorld as_json;
+  EXPECT_EQ(as_json.Run({"-s", daemon.socket(), "imagefsinfo", "-o", "jsonl"}), 0);
+  EXPECT_THAT(as_json.out(), HasSubstr("\"layer_bytes\":314572800"));
+}
+
+TEST_F(Service, CheckListsFindingsAndItsStatusTells) {
+  daemon.check = [](grpc::ServerContext&, const v1::CheckStoreRequest& request, grpc::ServerWriter<v1::CheckStoreEvent>& writer) {
+    v1::CheckStoreEvent event;
+    event.mutable_progress()->set_checked(5);
+    writer.Write(event);
+    auto& finding = *event.mutable_finding();
+    finding.set_kind("layer");
+    finding.set_object(kLayer);
+    finding.set_problem("digest of the data is another");
+    finding.set_action("rebuilt from the kept blob");
+    finding.set_repaired(request.repair());
+    finding.add_images("reg.test/a:1");
+    writer.Write(event);
+    auto& summary = *event.mutable_summary();
+    summary.set_objects(10);
+    summary.set_findings(1);
+    summary.set_repaired(request.repair() ? 1 : 0);
+    writer.Write(event);
+    return grpc::Status::OK;
+  };
+  EXPECT_EQ(Run({"fsck", "--depth", "data"}), 9);
+  EXPECT_EQ(world.out(), "layer " + kLayer + ": digest of the data is another; --repair would: rebuilt from the kept blob; needed by reg.test/a:1\n");
+  EXPECT_EQ(world.err(), "checked 10 objects, 0 B in 0ms: 1 finding\nerror: E-CORRUPT the store has 1 finding\nnext: berth fsck --repair\n");
+  TestWorld repair;
+  EXPECT_EQ(repair.Run({"-s", daemon.socket(), "fsck", "--repair", "-o", "jsonl"}), 0);
+  EXPECT_THAT(repair.out(), HasSubstr("\"repaired\":true,\"images\":[\"reg.test/a:1\"]"));
+}
+
+TEST_F(Service, ReclaimPassesTheAge) {
+  std::uint64_t age = 99;
+  daemon.reclaim = [&](grpc::ServerContext&, const v1::ReclaimRequest& request, v1::ReclaimResponse& answer) {
+    age = request.min_age_seconds();
+    answer.set_freed_bytes(3 * kMiB);
+    answer.set_objects(2);
+    return grpc::Status::OK;
+  };
+  EXPECT_EQ(Run({"reclaim"}), 0);
+  EXPECT_EQ(age, 0u);
+  EXPECT_EQ(Run({"reclaim", "--age", "2h"}), 0);
+  EXPECT_EQ(age, 7200u);
+  EXPECT_EQ(world.out(), "freed 3.0 MiB in 2 objects\nfreed 3.0 MiB in 2 objects\n");
+}
+
+TEST_F(Service, DoctorTellsWhatVerdictsMean) {
+  daemon.status = [](grpc::ServerContext&, const v1::StatusRequest&, v1::StatusResponse& answer) {
+    answer.set_version("9.9.9");
+    answer.set_root("/var/lib/berth");
+    answer.set_form("tree");
+    auto& probe = *answer.add_probes();
+    probe.set_name("erofs");
+    probe.set_verdict("missing");
+    probe.set_detail("no such file system");
+    return grpc::Status::OK;
+  };
+  EXPECT_EQ(Run({"doctor"}), 1);
+  EXPECT_THAT(world.out(), AllOf(HasSubstr("berth 0.1.0, berthd 9.9.9"), HasSubstr("erofs missing: layers become directories"),
+                                 HasSubstr("store /var/lib/berth, layers as tree")));
+  TestWorld version;
+  EXPECT_EQ(version.Run({"-s", daemon.socket(), "version"}), 0);
+  EXPECT_EQ(version.out(), "berth " BERTH_VERSION "\nberthd 9.9.9\n");
+  daemon.Stop();
+  TestWorld alone;
+  EXPECT_EQ(alone.Run({"-s", daemon.socket(), "doctor", "-o", "json"}), 12);
+  EXPECT_THAT(alone.out(), HasSubstr("\"name\": \"socket\",\n      \"verdict\": \"missing\""));
+  TestWorld still;
+  EXPECT_EQ(still.Run({"-s", daemon.socket(), "version", "-o", "jsonl"}), 0);
+  EXPECT_EQ(still.out(), "{\"client\":{\"version\":\"" BERTH_VERSION "\",\"api\":\"berth.v1\"},\"server\":null}\n");
+}
+
+TEST_F(Service, SomebodyElseAtTheSocket) {
+  EXPECT_EQ(Run({"images"}), 12);  // the fake has no answer: unimplemented, as containerd would say
+  EXPECT_THAT(world.err(), HasSubstr("error: E-SOCKET the program at the socket does not offer this"));
+}
+
+// --- signals: the program itself
+
+class Program : public Service {
+ protected:
+  // The program with a pull that hangs: returns once the daemon has the request and `err` shows its first line.
+  host::Process Start(const host::Pipe& err, std::vector<std::string> images = {"x/hang"}) {
+    host::ProcessSpec spec{.program = BERTH_PROGRAM, .argv = {"berth", "-s", daemon.socket(), "pull"}, .fds = {{2, err.write.get()}}};
+    spec.argv.insert(spec.argv.end(), images.begin(), images.end());
+    auto process = host::Process::Spawn(spec);
+    BERTH_CHECK(process.has_value());
+    while (daemon.pulls().size() < images.size()) std::this_thread::yield();
+    return *std::move(process);
+  }
+  static std::string ReadAll(host::Pipe& pipe) {
+    pipe.write.reset();
+    std::string text;
+    std::array<std::byte, 4096> room;
+    for (auto n = host::ReadSome(pipe.read.get(), room); n && *n > 0; n = host::ReadSome(pipe.read.get(), room))
+      text += bytes::AsText(bytes::View(room).first(*n));
+    return text;
+  }
+};
+
+struct SignalRow { std::string name; int signal; int status; };
+std::ostream& operator<<(std::ostream& out, const SignalRow& row) { return out << row.name; }
+class Interrupted : public Program, public ::testing::WithParamInterface<SignalRow> {};
+TEST_P(Interrupted, CancelsAndExits) {
+  auto err = *host::MakePipe();
+  auto process = Start(err, {"x/hang", "y/hang"});
+  ASSERT_TRUE(process.Kill(GetParam().signal));
+  const auto status = process.Wait(task::Context());
+  ASSERT_TRUE(status);
+  EXPECT_FALSE(status->signalled);
+  EXPECT_EQ(status->code, GetParam().status);
+  EXPECT_THAT(ReadAll(err), AllOf(HasSubstr("error: E-CANCELED x/hang: interrupted\n"), HasSubstr("error: E-CANCELED y/hang: interrupted\n")));
+}
+INSTANTIATE_TEST_SUITE_P(Table, Interrupted, ::testing::Values(SignalRow{"sigint", SIGINT, 130}, SignalRow{"sigterm", SIGTERM, 143}),
+                         [](const auto& row) { return row.param.name; });
+
+// A program that waits for its password is ended by the first signal too, with the terminal as it was.
+TEST_F(Program, IsInterruptedWhileItReadsStdin) {
+  auto in = *host::MakePipe(), err = *host::MakePipe();
+  auto process = host::Process::Spawn({.program = BERTH_PROGRAM, .argv = {"berth", "name"}, .fds = {{0, in.read.get()}, {2, err.write.get()}}});
+  ASSERT_TRUE(process);
+  ASSERT_TRUE(process->Kill(SIGINT));
+  const auto status = process->Wait(task::Context());
+  ASSERT_TRUE(status);
+  // Before or after its handler was there: both end it.
+  EXPECT_TRUE(status->signalled ? status->code == SIGINT : status->code == 130) << status->Text();
+}
+
+TEST_F(Program, EndsQuietlyWhenItsReaderGoes) {
+  auto out = *host::MakePipe(), err = *host::MakePipe();
+  out.read.reset();
+  auto process = host::Process::Spawn({.program = BERTH_PROGRAM, .argv = {"berth", "--help"}, .fds = {{1, out.write.get()}, {2, err.write.get()}}});
+  ASSERT_TRUE(process);
+  const auto status = process->Wait(task::Context());
+  ASSERT_TRUE(status);
+  EXPECT_TRUE(status->signalled);
+  EXPECT_EQ(status->code, SIGPIPE);
+  EXPECT_EQ(ReadAll(err), "");
+}
+
+}  // namespace
+}  // namespace berth::cli
