@@ -52,7 +52,7 @@ INSTANTIATE_TEST_SUITE_P(
                   Scheme::kBearer, "https://a/t", "", {"*", "repository:a:pull", "repository:b:pull"}},
         ChooseRow{"scope_of_a_name_with_port", {"Bearer realm=\"https://a/t\",scope=\"repository:h:5000/b:push,pull\""}, Scheme::kBearer,
                   "https://a/t", "", {"repository:h:5000/b:pull"}}),
-    [](const auto& info) { return info.param.name; });
+    [](const auto& row) { return row.param.name; });
 
 struct RefuseRow {
   const char* name;
@@ -88,7 +88,7 @@ INSTANTIATE_TEST_SUITE_P(
                       RefuseRow{"no_value", {"Bearer realm="}}, RefuseRow{"parameter_first", {"realm=\"x\" Basic"}},
                       RefuseRow{"text_after_value", {"Basic realm=\"x\"y"}},
                       RefuseRow{"C49_two_realms", {"Bearer realm=\"https://a/t\"", "Bearer realm=\"https://b/t\""}, Reason::kUntrustedRealm}),
-    [](const auto& info) { return info.param.name; });
+    [](const auto& row) { return row.param.name; });
 
 TEST(ScopesFor, TheRegistrysOwnNameForTheRepositoryWins) {
   EXPECT_THAT(ScopesFor(Challenge{}, "a/b"), ElementsAre("repository:a/b:pull"));
@@ -143,7 +143,7 @@ INSTANTIATE_TEST_SUITE_P(
         RealmRow{"pair_with_registry_port", kSingle, "https://auth.test/t", {"registry:5000 = auth.test"}, true},
         RealmRow{"ip_listed", kReg, "https://192.0.2.1/t", {"192.0.2.1"}, true},
         RealmRow{"built_in", {"https", "lscr.io", 443}, "https://ghcr.io/token", {}, true}),
-    [](const auto& info) { return info.param.name; });
+    [](const auto& row) { return row.param.name; });
 
 TEST(CheckRealm, TellsTheLineToAdd) {
   const auto got = CheckRealm(kSingle, "https://auth.test:5001/t?secret=canary", {});

@@ -97,7 +97,7 @@ INSTANTIATE_TEST_SUITE_P(
         Row{"dial_timeout", "reg.test", "server=\"https://reg.test\"\ndial_timeout=\"1m1.5s\"\n", {"https://reg.test/v2 rp dial=61500"}},
         Row{"unknown_keys_are_fine", "reg.test", "future=1\n", {"https://reg.test/v2 rp"}},
         Row{"legacy_hub_name_is_the_hub", "docker.io", "server=\"https://index.docker.io\"\n", {"https://index.docker.io/v2 rp"}}),
-    [](const auto& info) { return info.param.name; });
+    [](const auto& row) { return row.param.name; });
 
 struct BadRow {
   const char* name;
@@ -135,7 +135,7 @@ INSTANTIATE_TEST_SUITE_P(
                       BadRow{"header_line_break", "server=\"https://a\"\n[header]\nx=\"1\\r\\ncanary: 1\"\n", "/d/hosts.toml:3: "},
                       BadRow{"header_name", "server=\"https://a\"\n[header]\n\"x y\"=\"1\"\n", "/d/hosts.toml:3: "},
                       BadRow{"header_of_ours", "server=\"https://a\"\n[header]\nhost=\"b\"\n", "/d/hosts.toml:3: "}),
-    [](const auto& info) { return info.param.name; });
+    [](const auto& row) { return row.param.name; });
 
 TEST(DockerLayout, CertificatesByName) {
   const HostsDirectory directory{"/d", {"z.crt", "b.key", "a.crt", "b.cert", "readme", "c.key"}, std::nullopt};
