@@ -84,7 +84,8 @@ class RealRegistry : public ::testing::Test {
     return log.substr(at, log.find_first_of(",\" ", at) - at);
   }
 
-  std::unique_ptr<Repository> Open(Client& client, const std::string& host, std::string_view password, const std::string& tail = "/team/app:v1") {
+  std::unique_ptr<Repository> Open(Client& client, const std::string& host, std::string_view password,
+                                   const std::string& tail = "/team/app:v1") {
     std::vector<credentials::Credential> list;
     if (!password.empty()) {
       list.emplace_back();
@@ -134,8 +135,9 @@ TEST_F(RealRegistry, TlsAndHtpasswd) {
   http::testing::Ca ca;
   const auto leaf = ca.Issue({"127.0.0.1"});
   std::ofstream(root_ / "htpasswd") << "alice:" << kHash << "\n";
-  const std::string host = Start("http: {addr: \"127.0.0.1:0\", tls: {certificate: " + leaf.cert_file + ", key: " + leaf.key_file + "}}\n" +
-                                 "auth: {htpasswd: {realm: real, path: " + (root_ / "htpasswd").string() + "}}\n");
+  const std::string host =
+      Start("http: {addr: \"127.0.0.1:0\", tls: {certificate: " + leaf.cert_file + ", key: " + leaf.key_file + "}}\n" +
+            "auth: {htpasswd: {realm: real, path: " + (root_ / "htpasswd").string() + "}}\n");
   ASSERT_FALSE(host.empty());
   const auto certs = root_ / "certs.d" / host;
   ClientOptions options;
