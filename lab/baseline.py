@@ -32,7 +32,7 @@ import content
 import images
 import registry
 
-TICK = os.sysconf("SC_CLK_TCK")
+TICK, LIBC = os.sysconf("SC_CLK_TCK"), ctypes.CDLL(None, use_errno=True)
 
 
 class System:
@@ -175,11 +175,15 @@ def unmount_below(folder):
 
 class Volume:
     """A store's place: fresh() empties it. loop: an ext4 of its own, so that a run neither re-uses nor waits for the inodes
-    that the run before it has deleted (ext4 avoids recently deleted ones at up to 1 ms each)."""
+    that the run before it has deleted (ext4 avoids recently deleted ones at up to 1 ms each). Its mounts are in a mount name
+    space of this process, so that no other process that makes one of its own keeps them busy."""
     def __init__(self, kind):
         self.kind = kind
 
     def __enter__(self):
+        if LIBC.unshare(0x20000):  # CLONE_NEWNS
+            raise OSError(ctypes.get_errno(), "unshare: needs root")
+        subprocess.run(["mount", "--make-rprivate", "/"], check=True)
         self.work = pathlib.Path(tempfile.mkdtemp(prefix="bl-", dir=os.environ.get("TMPDIR", "/var/tmp")))
         self.point, self.device = self.work / "v", None
         self.point.mkdir()
@@ -205,7 +209,7 @@ class Volume:
 
     def sync(self):
         began, fd = time.monotonic(), os.open(self.point, os.O_RDONLY)
-        ctypes.CDLL(None).syncfs(fd)
+        LIBC.syncfs(fd)
         os.close(fd)
         return time.monotonic() - began
 
@@ -251,9 +255,9 @@ def run_once(system, repo, tag, volume):
     return {"wall": wall, "cpu": cpu, "peak": peak * 1024 / 1e6, "others": machine_cpu() - busy - cpu, "sync": volume.sync(), "load": load}
 
 
-def measure(chosen, wanted, rounds, volume_kind, say):
-    """{image: {system: [run, ...]}}; a system that fails is reported by `say` and left out of the rest of that image."""
-    layout, results = content.bench(*wanted), {}
+def measure(chosen, wanted, rounds, volume_kind, say, results):
+    """Fills `results` = {image: {system: [run, ...]}}; a system that fails is reported by `say` and left out of that image."""
+    layout = content.bench(*wanted)
     with registry.Registry() as source, Volume(volume_kind) as volume:
         for image in wanted:
             images.push(layout, source.url, "bench/" + image, image)
@@ -324,11 +328,13 @@ def main():
         known += module.SYSTEMS
     names = options.systems.split(",") if options.systems else [kind.name for kind in known]
     chosen = [kind for kind in known if kind.name in names and kind.usable()]
-    results = measure(chosen, options.images.split(","), options.n, options.volume, lambda line: print(line, file=sys.stderr, flush=True))
-    facts = machine()
-    if options.json:
-        pathlib.Path(options.json).write_text(json.dumps({"machine": facts, "volume": options.volume, "runs": results}, indent=1))
-    print(f"{facts['cpu']}, {facts['cores']} cores, kernel {facts['kernel']}, store on {options.volume}; {facts['versions']}\n\n{table(results)}")
+    results, facts = {}, machine()
+    try:
+        measure(chosen, options.images.split(","), options.n, options.volume, lambda line: print(line, file=sys.stderr, flush=True), results)
+    finally:
+        if options.json:
+            pathlib.Path(options.json).write_text(json.dumps({"machine": facts, "volume": options.volume, "runs": results}, indent=1))
+        print(f"{facts['cpu']}, {facts['cores']} cores, kernel {facts['kernel']}, store on {options.volume}; {facts['versions']}\n\n{table(results)}")
 
 
 if __name__ == "__main__":
