@@ -82,11 +82,9 @@ def pad(data):
 def record(key, value):
     """One PAX record; strings are UTF-8."""
     key, value = (part if isinstance(part, bytes) else str(part).encode() for part in (key, value))
-    size = len(key) + len(value) + 3
-    while len(str(size + len(str(size)))) + size != size + len(str(size)):
-        size += 1
-    size += len(str(size))
-    return b"%d %s=%s\n" % (len(key) + len(value) + 3 + len(str(size)), key, value)
+    body = len(key) + len(value) + 3
+    size = body + len(str(body))
+    return b"%d %s=%s\n" % (body + len(str(size)), key, value)
 
 
 def pax(values=None, raw=b"", kind=b"x", size=None):
