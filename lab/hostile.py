@@ -4,7 +4,8 @@
     hostile.py list [PREFIX]                    id, expected verdict, error class, what it is
     hostile.py write DIR [PREFIX]               one OCI layout a case in DIR/ID (tag "x"), and DIR/cases.json
 
-cases.json: [{id, folder, entrance, verdict, class, note, needs}, ...]
+cases.json: [{id, folder, repo, digest, entrance, verdict, class, note, needs}, ...]
+  repo      a repository name for LayoutRegistry; digest: what the tag names
   entrance  registry | layout | archive: how the case reaches the store (archive: the file archive.tar)
   verdict   reject | safe | either. For safe layers `verify.py compare MOUNT DIR/ID x` decides about the tree.
   class     the error class of a rejection (reliability-security.md 3.0), a|b where both are right; of either: if it is rejected
@@ -20,6 +21,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import struct
 import subprocess
 import sys
@@ -555,7 +557,8 @@ def document_cases():
             return top
         return build
     for which in ("layer", "config", "manifest", "index"):
-        yield case("27-" + which, "reject", "digest-mismatch", f"another {which} under this digest", swapped(which))
+        yield case("27-" + which, "reject", "digest-mismatch", f"another {which} under this digest", swapped(which),
+                   needs="pull by digest" if which == "index" else "")
     yield manifest("28", "a layer on another host", layer({"urls": ["http://127.0.0.1:9/layer"], "digest": DIGEST}), word="unsupported")
     yield manifest("29-differs", "embedded data that is not the layer", layer({"data": base64.b64encode(b"other").decode()}), word="digest-mismatch")
     yield manifest("29-base64", "embedded data that is not base64", layer({"data": "***"}), word="digest-mismatch|invalid-manifest")
@@ -665,13 +668,17 @@ def cases(prefix=""):
         yield from (case for case in made() if case.id.startswith(prefix))
 
 
+def repo(case):
+    return "hostile/" + re.sub("[^a-z0-9-]", "-", case.id.lower())
+
+
 def write(folder, prefix=""):
     """Writes the cases as layouts below `folder`; returns what cases.json lists."""
     listed = []
     for case in cases(prefix):
         layout = images.Layout(pathlib.Path(folder, case.id))
-        layout.tag("x", case.build(layout))
-        listed.append({"id": case.id, "folder": case.id, "entrance": case.entrance, "verdict": case.verdict, "class": case.word, "note": case.note, "needs": case.needs})
+        digest = layout.tag("x", case.build(layout))
+        listed.append({"id": case.id, "folder": case.id, "repo": repo(case), "digest": digest, "entrance": case.entrance, "verdict": case.verdict, "class": case.word, "note": case.note, "needs": case.needs})
     pathlib.Path(folder, "cases.json").write_text(json.dumps(listed, indent=1))
     return listed
 

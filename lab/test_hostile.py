@@ -44,6 +44,7 @@ class Documents(unittest.TestCase):
     def test_ids_are_unique_and_documents_are_made(self):
         ids = [case.id for case in hostile.cases()]
         self.assertEqual(len(ids), len(set(ids)))
+        self.assertEqual(len(ids), len({hostile.repo(case) for case in hostile.cases()}))
         for case in hostile.document_cases():
             if case.id in ("B-31-500", "B-31-600", "B-31-127"):
                 continue
