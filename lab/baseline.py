@@ -11,7 +11,8 @@ take every system once, in an order that rotates. Reported are medians of
   peak    MB: VmHWM of the daemon (reset before the pull), or of the client's largest process where there is none
   others  CPU seconds that the rest of the machine burned meanwhile: the noise of this number (registry included)
 As root, all of it (registry, daemons, clients) runs at nice -15 in a scheduling group of its own, so that other work on a
-shared machine disturbs every system little and alike; --no-priority leaves that out. A system is a subclass of System; FILE.py given by --more defines SYSTEMS = [class, ...] (put lab/ on sys.path: done).
+shared machine disturbs every system little and alike; --no-priority leaves that out.
+A system is a subclass of System; FILE.py given by --more defines SYSTEMS = [class, ...] (lab/ is on its sys.path).
 """
 import argparse
 import contextlib
@@ -105,7 +106,8 @@ class ContainerdHosts(Containerd):
     def command(self, repo, tag):
         hosts = self.folder / "hosts" / self.host
         hosts.mkdir(parents=True, exist_ok=True)
-        (hosts / "hosts.toml").write_text(f'server = "http://{self.host}"\n[host."http://{self.host}"]\n  capabilities = ["pull", "resolve"]\n')
+        url = f"http://{self.host}"
+        (hosts / "hosts.toml").write_text(f'server = "{url}"\n[host."{url}"]\n  capabilities = ["pull", "resolve"]\n')
         return ["ctr", "--address", f"{self.folder}/sock", "images", "pull", "--hosts-dir", f"{self.folder}/hosts",
                 "--max-concurrent-downloads", "8", f"{self.host}/{repo}:{tag}"]
 
@@ -249,7 +251,8 @@ def run_once(system, repo, tag, volume):
         client.returncode = os.waitstatus_to_exitcode(status)
         output.seek(0)
         if client.returncode:
-            raise RuntimeError(f"{system.name}: {' '.join(argv)}: status {client.returncode}: {output.read()[-800:].decode(errors='replace')}")
+            said = output.read()[-800:].decode(errors="replace")
+            raise RuntimeError(f"{system.name}: {' '.join(argv)}: status {client.returncode}: {said}")
     cpu = usage.ru_utime + usage.ru_stime + ((cpu_of(daemon) - before) if daemon else 0)
     peak = usage.ru_maxrss
     if daemon:
@@ -294,7 +297,8 @@ def table(results, reference="containerd"):
         for name, runs in systems.items():
             walls = [run["wall"] for run in runs]
             ratio = [f"{median(reference, key) / median(name, key):.2f}" if reference in systems else "" for key in ("wall", "cpu")]
-            lines.append(f"| {image} | {name} | {len(runs)} | {median(name, 'wall'):.2f} ({min(walls):.2f} - {max(walls):.2f}) | {ratio[0]} | "
+            lines.append(f"| {image} | {name} | {len(runs)} | {median(name, 'wall'):.2f} ({min(walls):.2f} - {max(walls):.2f}) | "
+                         f"{ratio[0]} | "
                          f"{median(name, 'cpu'):.2f} | {ratio[1]} | {median(name, 'peak'):.0f} | {median(name, 'sync'):.2f} | "
                          f"{median(name, 'others'):.1f} | {median(name, 'load'):.1f} |")
     return "\n".join(lines)
@@ -343,11 +347,13 @@ def main():
     chosen = [kind for kind in known if kind.name in names and kind.usable()]
     results, facts = {}, machine()
     try:
-        measure(chosen, options.images.split(","), options.n, options.volume, lambda line: print(line, file=sys.stderr, flush=True), results)
+        measure(chosen, options.images.split(","), options.n, options.volume, lambda line: print(line, file=sys.stderr,
+                flush=True), results)
     finally:
         if options.json:
             pathlib.Path(options.json).write_text(json.dumps({"machine": facts, "volume": options.volume, "runs": results}, indent=1))
-        print(f"{facts['cpu']}, {facts['cores']} cores, kernel {facts['kernel']}, store on {options.volume}; {facts['versions']}\n\n{table(results)}")
+        print(f"{facts['cpu']}, {facts['cores']} cores, kernel {facts['kernel']}, store on {options.volume}; {facts['versions']}\n")
+        print(table(results))
 
 
 if __name__ == "__main__":

@@ -49,7 +49,8 @@ class Pushes(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder, registry.Registry(tls=True, users={"demo": "pass word"}) as server:
             layout, layers = small(folder)
             for _ in range(2):
-                self.assertEqual(images.push(layout, server.url, "shop/web", "v1", ("demo", "pass word"), server.ca), layout.find("v1")["digest"])
+                self.assertEqual(images.push(layout, server.url, "shop/web", "v1", ("demo", "pass word"), server.ca),
+                        layout.find("v1")["digest"])
             puts = sum(n for (method, path, _), n in server.requests().items() if method == "PUT" and "/uploads/" in path)
             self.assertEqual(puts, len({layer["digest"] for layer in layers}) + 2)  # nothing twice, and two configs
             with self.assertRaisesRegex(RuntimeError, "401"):

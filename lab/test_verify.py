@@ -41,7 +41,8 @@ TREES = {
     "whiteout through a lower link": (([d(b"t"), f(b"t/x"), s(b"l", b"t")], [f(b"l/.wh.x", b"")]), ["t", "l"], ["t/x"]),
     "whiteout of a link, not its target": ((LOWER, [f(b".wh.lib", b"")]), ["usr/lib"], ["lib"]),
     "a later layer brings a name back": ((LOWER, [f(b".wh.a", b"")], [d(b"a"), f(b"a/again")]), ["a/again"], ["a/v"]),
-    "AUFS bookkeeping": (([d(b".wh..wh.plnk"), f(b".wh..wh.plnk/1"), f(b".wh..wh.aufs", b""), f(b"x")],), ["x"], [".wh..wh.plnk", ".wh..wh.aufs"]),
+    "AUFS bookkeeping": (([d(b".wh..wh.plnk"), f(b".wh..wh.plnk/1"), f(b".wh..wh.aufs", b""), f(b"x")],), ["x"],
+            [".wh..wh.plnk", ".wh..wh.aufs"]),
     "GNU magic has no prefix": (([f(b"x", magic=GNU, prefix=b"p")],), ["x"], ["p/x"]),
     "ustar has": (([f(b"x", prefix=b"p")],), ["p/x"], ["x"]),
     "global headers do nothing": (([pax({"path": "g"}, kind=b"g"), f(b"x")],), ["x"], ["g"]),
@@ -79,10 +80,13 @@ class Overlay(unittest.TestCase):
                 applied(layer)
 
     def test_attributes(self):
-        tree = applied([f(b"f", b"abc", mode=0o104755, uid=1000, px={"SCHILY.xattr.security.capability": b"\1\0\0\2\xff", "SCHILY.xattr.trusted.x": "n",
-                          "SCHILY.xattr.user.overlay.opaque": "y", "mtime": "5.000000001"}), d(b"p/q", 0o700, gid=7, mtime=9), fifo(b"fifo"), dev(b"null", 1, 3),
+        tree = applied([f(b"f", b"abc", mode=0o104755, uid=1000, px={"SCHILY.xattr.security.capability": b"\1\0\0\2\xff",
+                "SCHILY.xattr.trusted.x": "n",
+                          "SCHILY.xattr.user.overlay.opaque": "y", "mtime": "5.000000001"}), d(b"p/q", 0o700, gid=7, mtime=9),
+                                  fifo(b"fifo"), dev(b"null", 1, 3),
                         f(b"early", px={"mtime": "-3.5"}), f(b"late", px={"mtime": "99999999999"})])
-        self.assertEqual(tree[b"f"].attributes, verify.Attributes(0o4755, 1000, 0, 5 * 10**9 + 1, ((b"security.capability", b"\1\0\0\2\xff"),)))
+        self.assertEqual(tree[b"f"].attributes, verify.Attributes(0o4755, 1000, 0, 5 * 10**9 + 1,
+                ((b"security.capability", b"\1\0\0\2\xff"),)))
         self.assertEqual((tree[b"f"].kind, tree[b"f"].size, tree[b"null"].device, tree[b"fifo"].kind), ("f", 3, (1, 3), "p"))
         self.assertEqual(tree[b"p/q"].attributes, verify.Attributes(0o700, 0, 7, 9 * 10**9))
         self.assertIsNone(tree[b"p"].attributes.mtime)
@@ -104,7 +108,8 @@ class Overlay(unittest.TestCase):
 
     def test_sparse(self):
         old = header(b"x", 512, b"S", magic=GNU, patch={386: _number(4096, 12) + _number(3, 12), 483: _number(8192, 12)}) + pad(b"abc")
-        new = f(b"GNUSparseFile/x", b"1\n4096\n3\n".ljust(512, b"\0") + b"abc", px={"GNU.sparse.major": 1, "GNU.sparse.minor": 0, "GNU.sparse.name": "x", "GNU.sparse.realsize": 8192})
+        new = f(b"GNUSparseFile/x", b"1\n4096\n3\n".ljust(512, b"\0") + b"abc", px={"GNU.sparse.major": 1,
+                "GNU.sparse.minor": 0, "GNU.sparse.name": "x", "GNU.sparse.realsize": 8192})
         dense = applied([f(b"x", bytes(4096) + b"abc" + bytes(4093))])
         self.assertEqual((verify.compare(dense, applied([old])), verify.compare(dense, applied([new]))), ([], []))
 
@@ -145,8 +150,10 @@ class Scan(unittest.TestCase):
             have = verify.scan(copy)
             self.assertEqual(verify.compare(expected, have), [])
             self.assertEqual(verify.compare(verify.scan(source), have), [])
-            changes = {"content is": lambda: (copy / "holes").write_bytes(b"x" + bytes((1 << 20) - 1)), "mode is": lambda: os.chmod(copy / "d", 0o711),
-                       "mtime is": lambda: os.utime(copy / "d/e", ns=(0, 1)), "not expected": lambda: (copy / "more").mkdir(), "group is": lambda: (copy / "link").unlink(),
+            changes = {"content is": lambda: (copy / "holes").write_bytes(b"x" + bytes((1 << 20) - 1)),
+                    "mode is": lambda: os.chmod(copy / "d", 0o711),
+                       "mtime is": lambda: os.utime(copy / "d/e", ns=(0, 1)), "not expected": lambda: (copy / "more").mkdir(),
+                               "group is": lambda: (copy / "link").unlink(),
                        "target is": lambda: ((copy / "sym").unlink(), os.symlink("x", copy / "sym"))}
             for seen, change in changes.items():
                 change()

@@ -168,7 +168,8 @@ class _Info(tarfile.TarInfo):
         return info
 
     def _proc_member(self, tar):
-        if self.type in (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK) and self.size > MAX_EXTENSION:
+        if self.type in (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME,
+                tarfile.GNUTYPE_LONGLINK) and self.size > MAX_EXTENSION:
             raise Rejected("limit-exceeded", f"an extension header of {self.size} bytes")
         return super()._proc_member(tar)
 
@@ -468,7 +469,8 @@ def main(command="", *args):
         sys.exit(f"must be refused: {error}")
     print("\n".join(lines[:100]) + ("\n" if lines else "") + (f"… and {len(lines) - 100} more\n" if len(lines) > 100 else ""), end="")
     free = sum(found.attributes.mtime is None for name, found in objects.items() if name)
-    print(f"{digest(objects)} {len(objects)} objects" + (f", {free} directories with a free mtime: compare, not the digest, decides" if free else "")
+    note = f", {free} directories with a free mtime: compare, not the digest, decides" if free else ""
+    print(f"{digest(objects)} {len(objects)} objects{note}"
           + (f", {len(lines)} differences" if command.startswith("compare") else ""))
     sys.exit(bool(lines))
 
