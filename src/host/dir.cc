@@ -49,7 +49,8 @@ Result<Leaf> FindLeaf(int dir, std::string_view name) {
 
 Result<Fd> OpenFile(int dir, std::string_view name, int flags, std::uint32_t mode, std::string_view verb) {
   RETURN_IF_ERROR(CheckName(name));
-  Fd fd(OpenBeneath(dir, name, flags | O_CLOEXEC | O_NOCTTY, mode));
+  const int tty = (flags & O_PATH) != 0 ? 0 : O_NOCTTY;  // openat2 refuses the pair
+  Fd fd(OpenBeneath(dir, name, flags | O_CLOEXEC | tty, mode));
   if (!fd.valid()) return Failed(verb, name);
   return fd;
 }

@@ -7,7 +7,6 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/mount.h>
-#include <sys/pidfd.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
@@ -70,7 +69,7 @@ Capabilities Probe() {
   c.overlay_append = c.overlay && c.can_mount && OverlayAppends();
   c.openat2 = internal::HaveOpenAt2();
   c.loop = Fd(::open("/dev/loop-control", O_RDWR | O_CLOEXEC)).valid();
-  c.pidfd = Fd(::pidfd_open(::getpid(), 0)).valid();
+  c.pidfd = Fd(static_cast<int>(::syscall(SYS_pidfd_open, ::getpid(), 0))).valid();
   const long abi = ::syscall(SYS_landlock_create_ruleset, nullptr, 0, LANDLOCK_CREATE_RULESET_VERSION);
   c.landlock_abi = abi > 0 ? static_cast<int>(abi) : 0;
   std::uint32_t action = SECCOMP_RET_KILL_PROCESS;

@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <signal.h>
-#include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -184,7 +183,7 @@ Result<Process> Process::Spawn(const ProcessSpec& spec) {
   if (pid < 0) return OsError(saved == EAGAIN ? ENOMEM : saved, what);
   report.write.reset();
   // The number is ours until we reap it: no race between fork and this.
-  Process process(pid, Fd(::pidfd_open(pid, 0)), spec.new_session);
+  Process process(pid, Fd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))), spec.new_session);
   if (!process.pidfd_.valid()) return OsError(errno, what);
   Failure failure;
   ASSIGN_OR_RETURN(const std::size_t n, ReadSome(report.read.get(), std::as_writable_bytes(std::span(&failure, 1))));
@@ -241,7 +240,7 @@ Result<ExitStatus> Process::Wait(const task::Context& ctx) {
 
 Result<> Process::Kill(int signal, Group group) {
   if (pid_ < 0 || status_) return {};
-  const int r = group == Group::kYes && leader_ ? ::kill(-pid_, signal) : ::pidfd_send_signal(pidfd_.get(), signal, nullptr, 0);
+  const long r = group == Group::kYes && leader_ ? ::kill(-pid_, signal) : ::syscall(SYS_pidfd_send_signal, pidfd_.get(), signal, nullptr, 0);
   if (r != 0 && errno != ESRCH) return OsError(errno, "signal a process");
   return {};
 }
