@@ -78,7 +78,8 @@ TEST_P(DamageTest, IsFoundReportedAndRepaired) {
   EXPECT_EQ(findings_[0].kind, damage.kind);
   EXPECT_FALSE(findings_[0].repaired);
   EXPECT_EQ(Name("r:1"), "there") << "looking changes nothing";
-  if (findings_[0].kind != "blob") EXPECT_THAT(findings_[0].images, ElementsAre("r:1"));
+  const bool cache = findings_[0].kind == "blob";
+  EXPECT_EQ(findings_[0].images, cache ? std::vector<std::string>() : std::vector<std::string>{"r:1"});
   ASSERT_EQ(Run(Repair::kYes, damage.depth).repaired, 1u);
   EXPECT_EQ(Name("r:1"), damage.after_repair);
   EXPECT_EQ(Run().findings, 0u);
@@ -105,8 +106,8 @@ INSTANTIATE_TEST_SUITE_P(
                [](const Stores&, const Stores::Image& i, const std::string& blobs) { std::filesystem::remove(blobs + i.manifest.Hex()); }},
         Damage{"a kept blob", "blob", true, layer::Depth::kData, "there",
                [](const Stores&, const Stores::Image& i, const std::string& blobs) { Flip(blobs + i.layers[1].Hex(), 100'000); }}),
-    [](const auto& info) {
-      std::string name = info.param.what;
+    [](const auto& damage) {
+      std::string name = damage.param.what;
       for (char& c : name)
         if (!std::isalnum(static_cast<unsigned char>(c))) c = '_';
       return name;

@@ -394,7 +394,7 @@ class Puller::Flight {
                                .size = image.manifest.TotalSize()};
       std::vector<Digest> blobs;
       for (const auto& layer : image.manifest.layers()) blobs.push_back(layer.digest);
-      ASSIGN_OR_RETURN(const auto variants, stores_.layers.FitToImage(ctx_, blobs, oci::ChainIds(image.config.diff_ids)));
+      ASSIGN_OR_RETURN(const auto variants, stores_.layers.FitToImage(ctx_, blobs));
       for (std::size_t i = 0; i < blobs.size(); ++i) row.layers.push_back({blobs[i], image.config.diff_ids[i], variants[i]});
       publication.images.push_back(std::move(row));
     }

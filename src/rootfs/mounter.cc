@@ -174,8 +174,11 @@ Result<bool> Mounter::Unmount(const std::string& target) {
   ASSIGN_OR_RETURN(const auto mounts, host::ListMounts());
   const std::string source = SourceAt(mounts, path, tag_);
   const bool known = attached_.contains(path);
+  const auto is_ours = [&](const host::MountInfo& m) { return m.target == path && m.type == "overlay" && m.source.starts_with(tag_); };
   if (!source.empty()) {
     ASSIGN_OR_RETURN([[maybe_unused]] const bool unmounted, host::Unmount(path));
+  } else if (std::ranges::any_of(mounts, is_ours)) {
+    return Error(Reason::kInUse, "another file system is mounted over the image at " + Quoted(path)).Next("unmount that one first");
   }
   attached_.erase(path);
   std::erase_if(open_, [](const auto& entry) { return entry.second.expired(); });

@@ -171,6 +171,22 @@ TEST_P(MounterTest, LeavesOthersMountsAlone) {
   EXPECT_TRUE(*host::Unmount(target_));
 }
 
+TEST_P(MounterTest, WhatLiesOverOursIsNotOursToUnmount) {
+  ASSERT_TRUE(mounter_->Mount({}, {.layers = {base_}, .target = target_}));
+  ASSERT_TRUE(host::BindReadOnly(stores_.folder.path() + "/layers", target_));
+  EXPECT_EQ(mounter_->Unmount(target_).error().reason(), Reason::kInUse);
+  ASSERT_TRUE(*host::Unmount(target_));
+  EXPECT_TRUE(*mounter_->Unmount(target_));
+}
+
+TEST_P(MounterTest, AnOpaqueRootHidesAllBelow) {
+  const auto opaque = Add(Builder().File(".wh..wh..opq", "").File("new", "n").Finish());
+  ASSERT_TRUE(mounter_->Mount({}, {.layers = {base_, opaque, top_}, .target = target_}));
+  EXPECT_FALSE(std::filesystem::exists(target_ + "/data"));
+  EXPECT_EQ(Read(target_ + "/new"), "n");
+  EXPECT_EQ(Read(target_ + "/etc/name"), "top");
+}
+
 TEST_P(MounterTest, LayersRemovedWhileMountedStayReadable) {
   ASSERT_TRUE(mounter_->Mount({}, {.layers = {base_}, .target = target_}));
   if (GetParam() == layer::Form::kErofs) {
@@ -181,7 +197,7 @@ TEST_P(MounterTest, LayersRemovedWhileMountedStayReadable) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Forms, MounterTest, ::testing::Values(layer::Form::kErofs, layer::Form::kTree),
-                         [](const auto& info) { return std::string(layer::Name(info.param)); });
+                         [](const auto& form) { return std::string(layer::Name(form.param)); });
 
 }  // namespace
 }  // namespace berth::rootfs
