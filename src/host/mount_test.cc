@@ -299,9 +299,10 @@ TEST_P(Overlay, OverErofs) {
   const auto mounted = MountOverlay(spec, target());
   EXPECT_TRUE(mounted) << mounted.error().Text();
   EXPECT_EQ(Get(path("m/hello")), contents_);
-  EXPECT_EQ(Unmount(lower).error().reason(), Reason::kInUse) << "a lower layer is in use (E-26)";
-  EXPECT_TRUE(*Unmount(target()));
+  // The overlay holds its own clone of the lower mount: that can go before the overlay does.
   EXPECT_TRUE(*Unmount(lower));
+  EXPECT_EQ(Get(path("m/hello")), contents_);
+  EXPECT_TRUE(*Unmount(target()));
 }
 
 TEST_P(Overlay, BadPlacesAreErrors) {
