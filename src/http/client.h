@@ -95,6 +95,7 @@ struct Request {
 // Durations since the start of the exchange; zero for a step that did not happen (a kept connection).
 struct Timing { time::Duration dns{}, connect{}, tls{}, first_byte{}; };
 
+// A Response that goes before the end of its body costs the connection, unless the rest is small and has arrived.
 class Response : public bytes::Source {
  public:
   virtual int status() const = 0;                  // 200..599
@@ -103,17 +104,23 @@ class Response : public bytes::Source {
   virtual std::optional<std::uint64_t> content_length() const = 0;  // none for HEAD without one, chunked, until-close
   virtual int http_version() const = 0;            // 10, 11, 20
   virtual const std::string& remote_address() const = 0;  // IP of the server, or of the proxy
+  virtual bool proxied() const = 0;
   virtual bool reused_connection() const = 0;
   virtual const Timing& timing() const = 0;
   // Redirects that led here (http/redirect.h); foreign: this origin is not the one that was asked. A 401 of a foreign
   // answer must never be met with credentials (C-40).
-  virtual int hops() const = 0;
-  virtual bool foreign() const = 0;
+  int hops() const { return hops_; }
+  bool foreign() const { return foreign_; }
 
   // Body bytes as sent (no decoding). 0 only at a proven end: kUnexpectedEof when the connection closed before
   // Content-Length, kProtocolError for bad chunks, kStalled below the minimum rate. Time the caller spends elsewhere is not
   // counted as waiting. After an error every Read gives the same error.
   Result<std::size_t> Read(bytes::MutableView room) override = 0;
+
+ private:
+  friend class Follower;
+  int hops_ = 0;
+  bool foreign_ = false;
 };
 
 // The whole body, at most `limit` bytes: kLimitExceeded naming `what` and the limit.
@@ -135,8 +142,9 @@ class Client {
   Client& operator=(const Client&) = delete;
 
   // Returns when the headers of the final answer are complete, whatever its status. `ctx` also governs the Response.
-  //   kPlainHttp, kDns, kRefused, kUnavailable (no route, proxy refuses), kTimeout, kTls*, kHttpOnHttps, kConnectionReset,
-  //   kUnexpectedEof, kProtocolError, kLimitExceeded, kUnexpectedStatus (206 or 304 nobody asked for), kPolicy (address refused), kCanceled.
+  //   kPlainHttp, kDns, kRefused, kUnavailable (no route, the proxy refuses), kTimeout, kTls*, kHttpOnHttps,
+  //   kConnectionReset, kUnexpectedEof, kProtocolError, kUnexpectedStatus (206 nobody asked for), kPolicy (address
+  //   refused), kConfig (certificate files), kCanceled.
   // Each names the redacted URL. transient() says whether the same request may work later.
   Result<std::unique_ptr<Response>> Send(const task::Context& ctx, const Request& request);
 
@@ -146,9 +154,7 @@ class Client {
   void Nudge();
 
  private:
-  class Pool;
-  friend class Exchange;
-  std::shared_ptr<Pool> pool_;
+  std::shared_ptr<class Pool> pool_;
 };
 
 }  // namespace berth::http
