@@ -197,8 +197,8 @@ class PlatformTest : public ::testing::Test {
  protected:
   PlatformTest() {
     amd_ = node_.registry.PutImage("app", "", {kBase, Tar("arch", "amd64")}, "amd64");
-    arm_ = node_.registry.PutImage("app", "", {kBase, Tar("arch", "arm64")}, "arm64");
-    PutIndex(node_.registry, "app", "1", {{"linux/arm64/v8", arm_.manifest}, {"linux/amd64", amd_.manifest}});
+    arm_ = node_.registry.PutImage("app", "", {kBase, Tar("arch", "arm")}, "arm");
+    PutIndex(node_.registry, "app", "1", {{"linux/arm/v7", arm_.manifest}, {"linux/amd64", amd_.manifest}});
   }
   Request Ask(std::vector<std::string> platforms, const std::string& name = "app:1") {
     Request request = node_.Ask(name);
@@ -218,19 +218,19 @@ TEST_F(PlatformTest, TheHostsIsTheDefault) {
 }
 
 TEST_F(PlatformTest, AnotherIsChosenByNameAndKeepsTheIndexesVariant) {
-  const auto done = node_.Pull(Ask({"linux/arm64"}));
+  const auto done = node_.Pull(Ask({"linux/arm/v7"}));
   ASSERT_TRUE(done) << done.error().Text();
   EXPECT_EQ(done->images[0].manifest, arm_.manifest.digest);
-  EXPECT_EQ(done->images[0].platform, "linux/arm64/v8");
+  EXPECT_EQ(done->images[0].platform, "linux/arm/v7");
 }
 
 TEST_F(PlatformTest, ASecondOneJoinsTheFirst) {
   ASSERT_TRUE(node_.Pull(Ask({"linux/amd64"})));
-  const auto done = node_.Pull(Ask({"linux/arm64"}));
+  const auto done = node_.Pull(Ask({"linux/arm/v7"}));
   ASSERT_TRUE(done) << done.error().Text();
   EXPECT_EQ(done->reused_bytes, kBase.size());
   EXPECT_THAT((*node_.stores.catalog->FindName(node_.Name("app:1")))->images, ElementsAre(amd_.manifest.digest, arm_.manifest.digest));
-  EXPECT_TRUE(node_.Pull(Ask({"linux/arm64", "linux/amd64"}))->was_present);
+  EXPECT_TRUE(node_.Pull(Ask({"linux/arm/v7", "linux/amd64"}))->was_present);
 }
 
 TEST_F(PlatformTest, AllOfThem) {
@@ -247,7 +247,7 @@ TEST_F(PlatformTest, NoMatchSaysWhatThereIs) {
   ASSERT_FALSE(done);
   EXPECT_EQ(done.error().reason(), Reason::kNoMatch);
   EXPECT_THAT(done.error().Text(), HasSubstr("linux/s390x"));
-  EXPECT_THAT(done.error().Text(), HasSubstr("linux/arm64/v8, linux/amd64"));
+  EXPECT_THAT(done.error().Text(), HasSubstr("linux/arm/v7, linux/amd64"));
   EXPECT_THAT(done.error().next_step(), HasSubstr("--platform"));
   EXPECT_EQ(node_.registry.Count("GET /v2/app/blobs"), 0);
   EXPECT_FALSE(node_.Has("app:1"));
@@ -258,9 +258,9 @@ TEST_F(PlatformTest, ALoneManifestOfAnotherPlatformIsRefusedBeforeItsLayers) {
   const auto done = node_.Pull(Ask({}, "app:arm"));
   ASSERT_FALSE(done);
   EXPECT_EQ(done.error().reason(), Reason::kNoMatch);
-  EXPECT_THAT(done.error().next_step(), HasSubstr("--platform linux/arm64"));
+  EXPECT_THAT(done.error().next_step(), HasSubstr("--platform linux/arm/v7"));
   EXPECT_EQ(node_.registry.Count(Blob("app", arm_.layers[1])), 0);
-  EXPECT_TRUE(node_.Pull(Ask({"linux/arm64"}, "app:arm")));
+  EXPECT_TRUE(node_.Pull(Ask({"linux/arm/v7"}, "app:arm")));
 }
 
 TEST_F(PlatformTest, TheConfigHasTheLastWord) {
