@@ -210,6 +210,8 @@ class Exchange final : public Response {
     Set(CURLOPT_WRITEDATA, this);
     Set(CURLOPT_OPENSOCKETFUNCTION, &Exchange::OnOpenSocket);
     Set(CURLOPT_OPENSOCKETDATA, this);
+    Set(CURLOPT_CLOSESOCKETFUNCTION, &Lane::OnClose);
+    Set(CURLOPT_CLOSESOCKETDATA, lane_.get());
     Set(CURLOPT_PREREQFUNCTION, &Exchange::OnConnected);
     Set(CURLOPT_PREREQDATA, this);
     SetTls(r);
@@ -318,9 +320,9 @@ class Exchange final : public Response {
 
   // `now` is from before the step, so that no budget starts late.
   void NotePhase(time::SteadyTime now) {
-    const Phase phase = Info(CURLINFO_PRETRANSFER_TIME_T) > 0                                  ? Phase::kHeaders
-                      : Info(CURLINFO_CONNECT_TIME_T) > 0 && (url_.https() || !proxy_.empty()) ? Phase::kTls
-                                                                                               : Phase::kConnect;
+    const Phase phase = Info(CURLINFO_PRETRANSFER_TIME_T) > 0                                                  ? Phase::kHeaders
+                        : phase_ == Phase::kTls || ((url_.https() || !proxy_.empty()) && lane_->TcpConnected()) ? Phase::kTls
+                                                                                                               : Phase::kConnect;
     if (phase == phase_) return;
     // curl counts the handshake as connecting.
     if (phase_ == Phase::kConnect) Set(CURLOPT_CONNECTTIMEOUT_MS, 24L * 3600 * 1000);
@@ -407,7 +409,9 @@ class Exchange final : public Response {
         return CURL_SOCKET_BAD;
       }
     }
-    return socket(a->family, a->socktype | SOCK_CLOEXEC, a->protocol);
+    const int fd = socket(a->family, a->socktype | SOCK_CLOEXEC, a->protocol);
+    if (fd >= 0) x.lane_->Opened(fd);
+    return fd;
   }
 
   // Right before the request goes out, also on a kept connection.

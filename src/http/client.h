@@ -6,9 +6,8 @@
 //
 // There is no engine thread. Each exchange runs on a "lane" (a libcurl multi handle with its connections) that belongs
 // to the calling thread until the Response goes; idle lanes wait in the Client, and a request prefers the one that
-// holds a connection to its origin. A lane serves one set of CA, client certificate, verification, proxy and address
-// settings only, so a connection never crosses them. HTTP/1.1, and HTTP/2 by ALPN over TLS (one stream per connection: parallel
-// blobs are to have separate congestion windows).
+// holds a connection to its origin. A lane serves one set of CA, client certificate, verification, proxy and override
+// settings only, so a connection never crosses them. HTTP/1.1; HTTP/2 on request (ClientOptions::http2).
 //
 // Trust in the other side: none. Redirects are not followed (http/redirect.h), cookies, netrc, .curlrc, environment proxies
 // and HSTS are off, bodies are never decoded, framing is checked, header blocks are limited, curl's messages never reach an Error.
@@ -129,7 +128,9 @@ Result<std::string> ReadAll(Response& response, std::size_t limit, std::string_v
 struct ClientOptions {
   std::string user_agent = "berth/" BERTH_VERSION;
   std::shared_ptr<const ProxyRules> proxies;  // null = none
-  bool http2 = true;
+  // Offer HTTP/2 by ALPN. Off: with one exchange per connection (parallel blobs are to have separate congestion windows)
+  // it wins nothing, and curl 7.88 waits in silence after some protocol errors until the stall detector ends it (C-63).
+  bool http2 = false;
   std::size_t idle_lanes = 32;                // kept with their connections; the longest idle goes first
   ProxyRules::GetEnv get_env;                 // for SSL_CERT_FILE, SSL_CERT_DIR; null = neither is set
 };

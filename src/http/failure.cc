@@ -6,9 +6,9 @@ namespace berth::http {
 namespace {
 
 // X509_V_ERR_* of OpenSSL 3, whose headers belong to another library.
-constexpr long kNotYetValid = 9, kHasExpired = 10, kSelfSigned = 18, kSelfSignedInChain = 19, kNoIssuerHere = 20,
-               kCannotVerifyLeaf = 21, kRevoked = 23, kHostMismatch = 62, kAddressMismatch = 64, kLeafKeyTooSmall = 66,
-               kCaKeyTooSmall = 67, kCaDigestTooWeak = 68;
+constexpr long kUnspecified = 1, kSignature = 7, kNotYetValid = 9, kHasExpired = 10, kSelfSigned = 18, kSelfSignedInChain = 19,
+               kNoIssuerHere = 20, kCannotVerifyLeaf = 21, kRevoked = 23, kHostMismatch = 62, kAddressMismatch = 64,
+               kLeafKeyTooSmall = 66, kCaKeyTooSmall = 67, kCaDigestTooWeak = 68;
 
 std::string Seconds(time::Duration d) {
   const auto ms = std::chrono::ceil<std::chrono::milliseconds>(d).count();
@@ -17,7 +17,8 @@ std::string Seconds(time::Duration d) {
 
 Error Certificate(long verdict, const std::string& peer) {
   switch (verdict) {
-    case 0: case kHostMismatch: case kAddressMismatch:
+    case 0: case kUnspecified:  // curl compares the names itself and leaves no verdict
+    case kHostMismatch: case kAddressMismatch:
       return Error(Reason::kTlsName, "the certificate of " + peer + " is for other names")
           .Next("use a name that the certificate holds, or give the server a certificate for this one");
     case kHasExpired:
@@ -26,6 +27,7 @@ Error Certificate(long verdict, const std::string& peer) {
     case kNotYetValid:
       return Error(Reason::kTlsExpired, "the certificate of " + peer + " is not valid yet").Next("check the clock of this node");
     case kSelfSigned: case kSelfSignedInChain: case kNoIssuerHere: case kCannotVerifyLeaf:
+    case kSignature:  // a known name with another key
       return Error(Reason::kTlsCa, "the certificate of " + peer + " is signed by an unknown authority")
           .Next("put the certificate of its CA into the system's store or next to this registry's configuration (ca)");
     case kRevoked:
@@ -92,6 +94,9 @@ Error Explain(const Failure& f, const Limits& limits) {
       if (says("wrong version number") || says("packet length too long") || says("http request"))
         return Error(Reason::kHttpOnHttps, peer + " does not speak TLS on this port")
             .Next("if it is a plain HTTP registry, configure this host as http://");
+      // A signature that the issuer of that name did not make: OpenSSL's first complaint is about the arithmetic.
+      if (says("asn1 encoding routines::EVP lib") || says("rsa routines") || says("elliptic curve routines"))
+        return Certificate(kSignature, peer);
       if (says("unsupported protocol") || says("protocol version") || says("version too low"))
         return Error(Reason::kTls, peer + " offers no TLS version from 1.2 on");
       if (says("certificate required") || says("bad certificate") || says("unknown ca") || says("handshake failure"))

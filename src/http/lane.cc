@@ -1,5 +1,8 @@
 #include "http/lane.h"
 
+#include <sys/socket.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -15,6 +18,20 @@ void Lane::Visit(const Origin& origin) {
   std::erase(origins_, origin);
   origins_.push_back(origin);
   if (origins_.size() > kConnections) origins_.pop_front();
+  fresh_.clear();
+}
+
+bool Lane::TcpConnected() const {
+  return std::any_of(fresh_.begin(), fresh_.end(), [](int fd) {
+    sockaddr_storage peer{};
+    socklen_t length = sizeof peer;
+    return getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &length) == 0;
+  });
+}
+
+int Lane::OnClose(void* self, curl_socket_t fd) {
+  std::erase(static_cast<Lane*>(self)->fresh_, fd);
+  return close(fd);
 }
 
 bool Lane::Knows(const Origin& origin) const { return std::find(origins_.begin(), origins_.end(), origin) != origins_.end(); }

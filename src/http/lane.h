@@ -8,6 +8,7 @@
 #include <mutex>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "http/client.h"
 #include "http/trust.h"
@@ -24,15 +25,22 @@ class Lane {
 
   static constexpr std::size_t kConnections = 4;
 
-  void Visit(const Origin& origin);  // remembers it as the newest
+  void Visit(const Origin& origin);  // remembers it as the newest, and starts without fresh sockets
   bool Knows(const Origin& origin) const;
 
+  // Sockets opened since Visit(). curl tells of a TCP connection only when TLS is through as well.
+  void Opened(int fd) { fresh_.push_back(fd); }
+  bool TcpConnected() const;
+  // CURLOPT_CLOSESOCKETFUNCTION; the data is the lane, which outlives its connections.
+  static int OnClose(void* self, curl_socket_t fd);
+
   CURLM* const multi;
-  const std::string key;                     // TLS, proxy, overrides, address policy
+  const std::string key;                     // TLS, proxy, overrides
   const std::shared_ptr<const Trust> trust;  // curl keeps a pointer into it
 
  private:
   std::deque<Origin> origins_;  // at most kConnections
+  std::vector<int> fresh_;
 };
 
 class Pool {

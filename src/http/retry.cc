@@ -8,7 +8,11 @@
 namespace berth::http {
 namespace {
 
+using std::chrono::hours;
+using std::chrono::minutes;
 using std::chrono::seconds;
+using std::chrono::sys_days;
+using std::chrono::year_month_day;
 
 std::string_view Trim(std::string_view s) {
   while (!s.empty() && (s.front() == ' ' || s.front() == '\t')) s.remove_prefix(1);
@@ -63,7 +67,6 @@ time::Duration RetryDelay(int attempt, time::Duration base, time::Duration cap, 
 }
 
 std::optional<time::WallTime> ParseHttpDate(std::string_view value, time::WallTime now) {
-  using namespace std::chrono;
   std::string_view s = Trim(value);
   static constexpr std::array<std::string_view, 7> kDays{"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
   static constexpr std::array<std::string_view, 7> kRest{"day", "day", "sday", "nesday", "rsday", "day", "urday"};
@@ -81,7 +84,7 @@ std::optional<time::WallTime> ParseHttpDate(std::string_view value, time::WallTi
         !Take(s, " ") || !(t = TimeOfDay(s)) || s != " GMT")
       return {};
     // RFC 9110 5.6.7: a year that seems more than 50 years ahead is the one a century before.
-    const int this_year = static_cast<int>(year_month_day(floor<days>(now)).year());
+    const int this_year = static_cast<int>(year_month_day(std::chrono::floor<std::chrono::days>(now)).year());
     y = this_year / 100 * 100 + *y;
     if (*y > this_year + 50) y = *y - 100;
   } else {  // Sun Nov  6 08:49:37 1994
@@ -89,7 +92,7 @@ std::optional<time::WallTime> ParseHttpDate(std::string_view value, time::WallTi
         !(t = TimeOfDay(s)) || !Take(s, " ") || !(y = Number(s, 4)) || !s.empty())
       return {};
   }
-  const year_month_day date{year(*y), month(static_cast<unsigned>(*mon)), day(static_cast<unsigned>(*d))};
+  const year_month_day date{std::chrono::year(*y), std::chrono::month(static_cast<unsigned>(*mon)), std::chrono::day(static_cast<unsigned>(*d))};
   // Nanoseconds since 1970 end in 2262.
   if (!date.ok() || *y < 1970 || *y > 2200) return {};
   return time::WallTime(sys_days(date)) + hours(t->h) + minutes(t->m) + seconds(t->s);

@@ -17,7 +17,8 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
-using namespace std::chrono_literals;
+using std::chrono_literals::operator""ms;
+using std::chrono_literals::operator""s;
 
 TEST(Headers, AreFoundWithoutCaseAndKeptInOrder) {
   Headers h{{"Content-Type", "a"}, {"WWW-Authenticate", "x"}, {"www-authenticate", "y"}};
@@ -156,8 +157,7 @@ void PrintTo(const After& a, std::ostream* out) { *out << a.value; }
 class RetryAfter : public ::testing::TestWithParam<After> {};
 
 TEST_P(RetryAfter, IsReadOrIgnored) {
-  using namespace std::chrono;
-  const time::WallTime now = sys_days(1994y / November / 6) + 8h + 49min + 7s;
+  const time::WallTime now = std::chrono::sys_days(std::chrono::year(1994) / 11 / 6) + std::chrono::hours(8) + std::chrono::minutes(49) + 7s;
   EXPECT_EQ(ParseRetryAfter(GetParam().value, now), GetParam().wait);
 }
 
@@ -175,9 +175,10 @@ INSTANTIATE_TEST_SUITE_P(
                       After{std::string(100'000, '9'), 60s}));
 
 TEST(HttpDate, TwoDigitYearsAreNearTheNow) {
-  using namespace std::chrono;
-  const auto year_of = [](std::optional<time::WallTime> t) { return static_cast<int>(year_month_day(floor<days>(*t)).year()); };
-  const time::WallTime now = sys_days(2026y / January / 1);
+  const auto year_of = [](std::optional<time::WallTime> t) {
+    return static_cast<int>(std::chrono::year_month_day(std::chrono::floor<std::chrono::days>(*t)).year());
+  };
+  const time::WallTime now = std::chrono::sys_days(std::chrono::year(2026) / 1 / 1);
   EXPECT_EQ(year_of(ParseHttpDate("Sunday, 06-Nov-30 08:49:37 GMT", now)), 2030);
   EXPECT_EQ(year_of(ParseHttpDate("Sunday, 06-Nov-76 08:49:37 GMT", now)), 2076);
   EXPECT_EQ(year_of(ParseHttpDate("Sunday, 06-Nov-94 08:49:37 GMT", now)), 1994);

@@ -76,7 +76,11 @@ class Wire {
   bool StartTls(SSL_CTX* ctx) {
     ssl_ = SSL_new(ctx);
     SSL_set_fd(ssl_, fd_);
-    return SSL_accept(ssl_) == 1;
+    if (SSL_accept(ssl_) == 1) return true;
+    // The alert must arrive: closing with unread bytes would be a reset.
+    shutdown(fd_, SHUT_WR);
+    for (char buffer[4096]; recv(fd_, buffer, sizeof buffer, 0) > 0;) {}
+    return false;
   }
   bool h2() const {
     const unsigned char* name = nullptr;
