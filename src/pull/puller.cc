@@ -458,6 +458,8 @@ Puller::Pull Puller::Start(const task::Context& ctx, Request request) {
     state_->progress[key] = progress;
   } else if (auto shared = state_->progress[key].lock()) {
     progress = std::move(shared);
+  } else {
+    progress->SetPhase(Phase::kEnded);  // joined in the moment between its end and its answer
   }
   pull.progress_ = std::move(progress);
   return pull;
