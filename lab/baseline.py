@@ -336,6 +336,7 @@ def main():
     parser.add_argument("--json", help="where to write every run")
     parser.add_argument("--no-priority", action="store_true")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds: daemons, mounts, loop device, folders
     if not options.no_priority:
         take_priority()
     known = list(SYSTEMS)
