@@ -8,7 +8,7 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 # pattern -> what to do instead. Applies to src/, comments removed.
 BANNED = {
-    r"\busing namespace std\b": "name what you use",
+    r"\busing namespace std\s*;": "name what you use",
     r"\b(system|popen)\s*\(": "host/process.h starts programs without a shell",
     r"\b(getpwnam|getpwuid|getgrnam|getgrgid)\w*\s*\(": "numeric ids only; no host user database",
     r"\bstrerror\s*\(": "result::FromErrno",

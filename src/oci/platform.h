@@ -1,9 +1,9 @@
 // oci/platform.h: operating system, architecture, variant; and which of them a host accepts.
 //
-// Normalisation and fall-back order exactly as kubelet-images 11.2 (containerd's "only" comparer).
+// Normalisation and fall-back order exactly as kubelet-images 11.2 (containerd's "only" comparer). Values; safe to share.
 #pragma once
 
-#include <compare>
+#include <cstddef>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -17,22 +17,32 @@ struct Platform {
   std::string os, architecture, variant, os_version;
   std::vector<std::string> os_features;
 
-  // "linux/arm64/v8", "arm64" (os of the host), "linux/amd64". Error: kUsage.
+  // "linux/arm64/v8", "arm64" (os of the host), "linux" (architecture of the host); normalised. Error: kUsage.
   static Result<Platform> Parse(std::string_view text);
+  // Lower case, one spelling each: x86_64 is amd64, arm64/v8 is arm64, arm is arm/v7. Texts from documents are kept as
+  // written until somebody asks for this.
   Platform Normalized() const;
-  std::string ToString() const;  // os/arch[/variant], normalised
+  // "os/arch[/variant]", normalised; of unchecked text: control characters escaped, each part cut.
+  std::string ToString() const;
   friend bool operator==(const Platform&, const Platform&) = default;
 };
 
-// What this machine is (variant detected for arm and arm64 only).
+// What this machine is: os and architecture of the build, variant (arm and arm64 only) from the kernel. Reads
+// /proc/cpuinfo; keep the answer.
 Platform HostPlatform();
+
+// The variant of an arm or arm64 build, from the text of /proc/cpuinfo or else uname's machine; "" when neither
+// tells. An ARMv6 Raspberry Pi that calls itself architecture 7 is v6.
+std::string ArmVariant(std::string_view architecture, std::string_view cpuinfo, std::string_view machine);
 
 class PlatformMatcher {
  public:
   explicit PlatformMatcher(const Platform& host);
-  // 0 = best; nullopt = not acceptable.
+  // Smaller is better, 0 the best; nullopt = not acceptable. A missing os is the host's. Features that the candidate
+  // wants must be among the host's; of two candidates the one that uses more of them is better.
   std::optional<std::size_t> Rank(const Platform& candidate) const;
-  const std::vector<Platform>& acceptable() const { return acceptable_; }  // best first
+  // Best first. Empty for an arm64 variant that nobody knows: such a host accepts nothing.
+  const std::vector<Platform>& acceptable() const { return acceptable_; }
   const Platform& host() const { return host_; }
 
  private:

@@ -3,13 +3,14 @@
 // Grammar and normalisation of kubelet-images 1 (its vectors are reference_test.cc). Two readers:
 //   Reference::Parse("busybox")        normalised: docker.io/library/busybox, tag "latest" when neither tag nor digest
 //   Reference::ParseRaw("busybox")     the grammar alone, nothing added
-// Errors: kInvalidReference, texts of kubelet-images 1.2, wrapped as the kubelet does:
+// Errors: kInvalidReference, with the texts of kubelet-images 1.2. Parse puts the kubelet's words in front of them,
 //   couldn't parse image name "X": <cause>
+// The grammar sets no limit to a host; we refuse texts of more than kMaxText bytes. Reading takes linear time.
 // The user's spelling is kept (spelling()): CRI and events show it.
 // Immutable value; parse, print, parse is stable.
 #pragma once
 
-#include <compare>
+#include <cstddef>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -18,6 +19,10 @@
 #include "result/result.h"
 
 namespace berth::reference {
+
+inline constexpr std::size_t kMaxText = 4096;  // bytes of a whole reference
+inline constexpr std::size_t kMaxPath = 255;   // bytes of the path, "library/" included, the domain not
+inline constexpr std::size_t kMaxTag = 128;
 
 class Reference {
  public:
@@ -34,23 +39,32 @@ class Reference {
   std::string ToString() const;    // repository[:tag][@digest]
   // What names a local image: repository@digest when there is a digest (a tag beside it is dropped), else repository:tag.
   std::string Canonical() const;
-  std::string Familiar() const;    // "busybox", "busybox:1", "user/repo@sha256:…"
+  // The shortest text that Parse() reads as this reference: "busybox", "busybox:1", "user/repo@sha256:…". Differs from
+  // docker's in two rare cases where that one would be read as another name: docker.io/x.io/y keeps its domain, and
+  // docker.io/library/<64 hex digits>:latest its tag.
+  std::string Familiar() const;
   // kubelet-images 1.5: the user's spelling, ":latest" appended when the rules say so.
   std::string CriSpelling() const;
+  // The other parts stay, the spelling follows ("busybox:1" becomes "busybox:2"). REQUIRES: IsTag(tag).
   Reference WithTag(std::string tag) const;
-  Reference WithDigest(const digest::Digest& digest) const;  // keeps the tag
+  Reference WithDigest(const digest::Digest& digest) const;
 
   friend bool operator==(const Reference& a, const Reference& b) {
     return a.domain_ == b.domain_ && a.path_ == b.path_ && a.tag_ == b.tag_ && a.digest_ == b.digest_;
   }
 
  private:
+  std::string Suffix(bool with_tag = true) const;  // "[:tag][@digest]"
+
   std::string domain_, path_, spelling_;
   std::optional<std::string> tag_;
   std::optional<digest::Digest> digest_;
 };
 
-// kubelet-images 1.9: the text without tag and digest, not normalised.
+// A tag by the grammar: [A-Za-z0-9_], then up to 127 of [A-Za-z0-9_.-]. For tags that came from outside.
+bool IsTag(std::string_view text);
+
+// kubelet-images 1.9: the text without tag and digest, not normalised. Errors: as ParseRaw.
 Result<std::string> TrimTagAndDigest(std::string_view text);
 
 // 64 lower-case hex digits, with or without "sha256:" in front: an image id, not a name.

@@ -79,7 +79,8 @@ class [[nodiscard]] Result : public tl::expected<T, Error> {
 
   decltype(auto) operator*() & { Check(); return Base::operator*(); }
   decltype(auto) operator*() const& { Check(); return Base::operator*(); }
-  decltype(auto) operator*() && { Check(); return std::move(*this).Base::operator*(); }
+  // By value: `for (auto& x : *List())` would otherwise walk a dead temporary.
+  T operator*() && { Check(); return std::move(*this).Base::operator*(); }
   auto* operator->() { Check(); return Base::operator->(); }
   const auto* operator->() const { Check(); return Base::operator->(); }
 

@@ -1,0 +1,196 @@
+// catalog/catalog.h: what the store holds and what it is called: images, names, layers, blobs, pulls, mounts, journal.
+//
+// One SQLite database (catalog.db) beside the files it describes. A row is written only after the file it names is
+// durable, and a name becomes visible in the one transaction that also writes its images (PublishImage): readers see
+// the old state or the new one. Removal goes the other way round: rows first, files after.
+//
+// Vocabulary
+//   target     what a name points to: the digest of an index or of a manifest
+//   image      one platform's manifest with its config and layers; its id for people and CRI is the config digest
+//   name       "docker.io/library/busybox:1" (explicit), or "repo@sha256:…" that came along with a tag (implied)
+//   document   a manifest, index or config, kept in blobs/ as long as a name or an image needs it
+//   variant    the suffix of a layer's chain-specific metadata (layer/store.h), "" for almost every layer
+//
+// Errors: those of db/ (kNoSpace, kCorrupt, kIo), kInUse for images that are mounted. Commits are durable.
+// Safe for concurrent use: one connection writes, one reads (never blocked by a commit).
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "db/database.h"
+#include "digest/digest.h"
+#include "result/result.h"
+#include "time/clock.h"
+
+namespace berth::catalog {
+
+using digest::Digest;
+
+struct LayerRecord {
+  Digest blob;
+  Digest diff_id;                        // computed by us, never a claim
+  std::uint64_t compressed_bytes = 0;
+  std::uint64_t uncompressed_bytes = 0;  // of the tar stream
+  std::uint64_t stored_bytes = 0;        // of its files in layers/
+  std::uint64_t entries = 0;
+  time::WallTime added{};
+};
+
+enum class BlobKind : std::uint8_t { kDocument, kLayer };
+struct BlobRecord {
+  Digest digest;
+  std::uint64_t bytes = 0;
+  BlobKind kind = BlobKind::kDocument;
+};
+
+struct ImageLayer {
+  Digest blob, diff_id;
+  std::string variant;
+  friend bool operator==(const ImageLayer&, const ImageLayer&) = default;
+};
+
+struct ImageRecord {
+  Digest manifest;
+  Digest config;
+  std::string platform;            // "linux/arm64/v8"
+  std::uint64_t size = 0;          // manifest, config and compressed layers: what CRI reports
+  std::uint64_t unpacked_bytes = 0;  // of its layers as stored; read only
+  time::WallTime pulled{};
+  std::vector<ImageLayer> layers;  // bottom first
+  std::vector<std::string> names;  // read only; explicit ones first
+};
+
+struct NameRecord {
+  std::string name;
+  Digest target;
+  std::string media_type;            // of the target
+  bool implied = false;
+  time::WallTime updated{};
+  std::vector<Digest> images;        // manifests, best platform first
+};
+
+// All that a finished pull makes visible, in one transaction.
+struct Publication {
+  std::string name;                          // explicit name
+  std::optional<std::string> implied_name;   // repository@target
+  Digest target;
+  std::string media_type;
+  std::vector<BlobRecord> documents;         // target, nested indexes, manifests, configs: all of them
+  std::vector<ImageRecord> images;           // best platform first
+  std::optional<std::int64_t> pull;          // the intent to close (BeginPull)
+  std::string journal;                       // the pull's record, JSON, for explain
+};
+
+struct PullIntent {
+  std::int64_t id = 0;
+  std::string name;
+  time::WallTime started{};
+};
+
+struct JournalEntry {
+  std::int64_t id = 0;
+  time::WallTime at{};
+  std::string kind;   // "pulled", "failed", "removed"
+  std::string image;
+  std::string record; // JSON
+};
+
+struct MountRecord {
+  std::string target;  // absolute path
+  Digest manifest;
+  bool writable = false;
+};
+
+// What a removal leaves without an owner: candidates for deletion from the disk.
+struct Unreferenced {
+  std::vector<Digest> layers;     // rows of layers no image has
+  std::vector<BlobRecord> blobs;  // documents no name or image needs; kept compressed blobs of layers nobody has
+};
+
+struct Usage {
+  std::uint64_t images = 0, names = 0, layers = 0;
+  std::uint64_t layer_bytes = 0;       // stored, each layer once
+  std::uint64_t shared_bytes = 0;      // of layers that more than one image has
+  std::uint64_t compressed_bytes = 0;  // kept compressed blobs
+  std::uint64_t document_bytes = 0;
+  std::uint64_t unreferenced_bytes = 0;  // layers that no image has (yet)
+};
+
+class Catalog {
+ public:
+  // `folder` holds catalog.db. `journal_limit`: entries kept.
+  static Result<std::unique_ptr<Catalog>> Open(const std::string& folder, const time::Clock& clock, std::size_t journal_limit = 10'000);
+  ~Catalog();
+
+  // --- pulls. An intent is on record before the first byte is asked for and goes in PublishImage or EndPull.
+  Result<std::int64_t> BeginPull(std::string_view name);
+  Result<> EndPull(std::int64_t id, std::string_view journal_record);
+  Result<std::vector<PullIntent>> OpenPulls();
+  Result<> AddBlob(const BlobRecord& blob);
+  Result<> AddLayer(const LayerRecord& layer);
+  Result<> PublishImage(const Publication& publication);
+
+  // --- questions
+  Result<std::optional<NameRecord>> FindName(std::string_view name);
+  Result<std::vector<NameRecord>> ListNames();
+  Result<std::optional<ImageRecord>> FindImage(const Digest& manifest);
+  // By the first hex digits of the config or manifest digest (at least 4), or the whole digest. Several: all of them.
+  Result<std::vector<ImageRecord>> FindImagesById(std::string_view hex_prefix);
+  Result<std::vector<ImageRecord>> ListImages();
+  Result<std::optional<LayerRecord>> FindLayer(const Digest& blob);
+  Result<std::vector<LayerRecord>> ListLayers();
+  Result<std::vector<BlobRecord>> ListBlobs();
+  Result<bool> HasBlob(const Digest& digest);
+  Result<Usage> Measure();
+
+  // --- removal: rows first; the caller deletes the files of what becomes unreferenced
+  // Takes a name away; the implied names of its target go with the last explicit one, and then the images no name has.
+  // kInUse when that would remove a mounted image. False: there is no such name.
+  Result<bool> RemoveName(std::string_view name);
+  // Takes an image and every name that has no other image. kInUse when mounted.
+  Result<bool> RemoveImage(const Digest& manifest);
+  // Objects no image or name needs and that were added before `before` (a crash or a failed pull left them), or in what
+  // is the future by now (the clock was set back).
+  Result<Unreferenced> FindUnreferenced(time::WallTime before);
+  // Forgets them, unless something came to need them since; returns those that were forgotten.
+  Result<Unreferenced> Forget(const Unreferenced& objects);
+  // The file of a document or layer was found missing or damaged: its row goes, and every image and name that cannot do
+  // without it: absent beats half there, and the next pull fetches what is missing.
+  Result<> ForgetDamaged(const Digest& object);
+  // The same for a kept compressed blob, which nobody depends on.
+  Result<> ForgetBlob(const Digest& blob);
+  // Names of the images that need a layer or document.
+  Result<std::vector<std::string>> NamesThatNeed(const Digest& object);
+
+  // --- mounts
+  Result<> AddMount(const MountRecord& mount);
+  Result<bool> RemoveMount(std::string_view target);
+  Result<std::vector<MountRecord>> ListMounts();
+
+  // --- journal
+  Result<std::vector<JournalEntry>> Journal(std::size_t newest);
+  Result<std::optional<JournalEntry>> LastOf(std::string_view image);
+
+  // "ok", or what SQLite's quick check finds.
+  Result<std::string> Check();
+
+ private:
+  Catalog(std::unique_ptr<db::Database> writer, std::unique_ptr<db::Database> reader, const time::Clock& clock, std::size_t journal_limit);
+  Result<> Append(std::string_view kind, std::string_view image, std::string_view record);
+  Result<> DropOrphanImages();
+
+  const time::Clock& clock_;
+  const std::size_t journal_limit_;
+  std::mutex writer_mutex_, reader_mutex_;
+  std::unique_ptr<db::Database> writer_;  // guarded by writer_mutex_
+  std::unique_ptr<db::Database> reader_;  // guarded by reader_mutex_
+};
+
+}  // namespace berth::catalog

@@ -1,0 +1,195 @@
+#include "catalog/catalog.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "time/testing/manual_clock.h"
+
+namespace berth::catalog {
+namespace {
+
+using testing::ElementsAre;
+using testing::IsEmpty;
+using testing::UnorderedElementsAre;
+
+Digest Of(std::string_view text) { return Digest::Of(bytes::AsView(text)); }
+
+class CatalogTest : public testing::Test {
+ protected:
+  CatalogTest() {
+    std::string pattern = (std::filesystem::temp_directory_path() / "berth-catalog-XXXXXX").string();
+    folder_ = ::mkdtemp(pattern.data());
+    Reopen();
+  }
+  ~CatalogTest() override {
+    catalog_.reset();
+    std::filesystem::remove_all(folder_);
+  }
+  void Reopen() {
+    catalog_.reset();
+    catalog_ = *Catalog::Open(folder_, clock_, 5);
+  }
+  // Publishes an image made of `layers` (names of theirs) under `name`; target and manifest are derived from `content`.
+  void Publish(std::string name, std::string_view content, std::vector<std::string_view> layers, std::optional<std::int64_t> pull = {}) {
+    ImageRecord image{.manifest = Of(content), .config = Of(std::string(content) + " config"), .platform = "linux/amd64", .size = 10};
+    for (auto layer : layers) {
+      ASSERT_TRUE(catalog_->AddLayer({.blob = Of(layer), .diff_id = Of(std::string(layer) + " diff"), .compressed_bytes = 5,
+                                      .uncompressed_bytes = 20, .stored_bytes = 100, .entries = 3}));
+      image.layers.push_back({Of(layer), Of(std::string(layer) + " diff"), ""});
+    }
+    const std::string repository = name.substr(0, name.find(':'));
+    ASSERT_TRUE(catalog_->PublishImage({.name = name, .implied_name = repository + "@" + Of(content).ToString(), .target = Of(content),
+                                        .media_type = "m", .documents = {{image.manifest, 7}, {image.config, 8}}, .images = {image},
+                                        .pull = pull, .journal = "{\"n\":1}"}));
+  }
+  std::vector<std::string> Names() {
+    std::vector<std::string> names;
+    for (const auto& name : *catalog_->ListNames()) names.push_back(name.name);
+    return names;
+  }
+  static constexpr auto kForever = time::WallTime::max();
+
+  time::testing::ManualClock clock_;
+  std::string folder_;
+  std::unique_ptr<Catalog> catalog_;
+};
+
+TEST_F(CatalogTest, APublishedImageIsFoundByNameByIdAndInTheList) {
+  const auto pull = *catalog_->BeginPull("a:1");
+  EXPECT_EQ(catalog_->OpenPulls()->size(), 1u);
+  Publish("a:1", "one", {"base", "top"}, pull);
+  Reopen();
+  EXPECT_THAT(*catalog_->OpenPulls(), IsEmpty());
+  const auto name = *catalog_->FindName("a:1");
+  ASSERT_TRUE(name);
+  EXPECT_EQ(name->target, Of("one"));
+  EXPECT_THAT(name->images, ElementsAre(Of("one")));
+  const auto image = *catalog_->FindImage(Of("one"));
+  ASSERT_TRUE(image);
+  EXPECT_EQ(image->unpacked_bytes, 200u);
+  EXPECT_THAT(image->layers, ElementsAre(ImageLayer{Of("base"), Of("base diff"), ""}, ImageLayer{Of("top"), Of("top diff"), ""}));
+  EXPECT_THAT(image->names, ElementsAre("a:1", "a@" + Of("one").ToString()));
+  const auto listed = *catalog_->ListImages();
+  ASSERT_EQ(listed.size(), 1u);
+  EXPECT_EQ(listed[0].layers, image->layers);
+  EXPECT_EQ(listed[0].names, image->names);
+  EXPECT_EQ(catalog_->FindImagesById(Of("one config").Hex().substr(0, 6))->size(), 1u);
+  EXPECT_EQ(catalog_->FindImagesById(Of("one").ToString())->size(), 1u);
+  EXPECT_THAT(*catalog_->FindImagesById("%%%%"), IsEmpty());
+  EXPECT_FALSE(*catalog_->FindName("a:2"));
+}
+
+TEST_F(CatalogTest, ATagThatMovesLeavesTheOldImageUnderItsDigestName) {
+  Publish("a:1", "one", {"base"});
+  Publish("a:1", "two", {"base", "more"});
+  EXPECT_EQ((*catalog_->FindName("a:1"))->target, Of("two"));
+  EXPECT_THAT((*catalog_->FindName("a:1"))->images, ElementsAre(Of("two")));
+  EXPECT_THAT(Names(), UnorderedElementsAre("a:1", "a@" + Of("one").ToString(), "a@" + Of("two").ToString()));
+}
+
+TEST_F(CatalogTest, AnotherPlatformOfTheSameIndexAddsToTheName) {
+  for (const char* platform : {"linux/amd64", "linux/arm64"}) {
+    ImageRecord image{.manifest = Of(platform), .config = Of(std::string(platform) + "c"), .platform = platform};
+    ASSERT_TRUE(catalog_->PublishImage({.name = "a:1", .target = Of("index"), .media_type = "i",
+                                        .documents = {{Of("index"), 1}, {image.manifest, 1}, {image.config, 1}}, .images = {image}}));
+  }
+  EXPECT_THAT((*catalog_->FindName("a:1"))->images, ElementsAre(Of("linux/amd64"), Of("linux/arm64")));
+  EXPECT_THAT(catalog_->FindUnreferenced(kForever)->blobs, IsEmpty());
+}
+
+TEST_F(CatalogTest, TheLastExplicitNameTakesTheImageAlong) {
+  Publish("a:1", "one", {"base", "top"});
+  Publish("a:2", "one", {"base", "top"});
+  Publish("b:1", "two", {"base"});
+  EXPECT_TRUE(*catalog_->RemoveName("a:1"));
+  EXPECT_TRUE(*catalog_->FindImage(Of("one"))) << "a:2 still names it";
+  EXPECT_TRUE(*catalog_->RemoveName("a:2"));
+  EXPECT_FALSE(*catalog_->FindImage(Of("one")));
+  EXPECT_THAT(Names(), UnorderedElementsAre("b:1", "b@" + Of("two").ToString()));
+  const auto free = *catalog_->FindUnreferenced(kForever);
+  EXPECT_THAT(free.layers, ElementsAre(Of("top"))) << "base belongs to b:1";
+  EXPECT_EQ(free.blobs.size(), 2u);
+  EXPECT_FALSE(*catalog_->RemoveName("a:2"));
+}
+
+TEST_F(CatalogTest, ForgettingChecksAgainThatNobodyNeedsIt) {
+  Publish("a:1", "one", {"base"});
+  ASSERT_TRUE(*catalog_->RemoveName("a:1"));
+  const auto free = *catalog_->FindUnreferenced(kForever);
+  Publish("b:1", "two", {"base"});  // a pull came in between
+  const auto gone = *catalog_->Forget(free);
+  EXPECT_THAT(gone.layers, IsEmpty());
+  EXPECT_EQ(gone.blobs.size(), 2u);
+  EXPECT_TRUE(*catalog_->FindLayer(Of("base")));
+}
+
+TEST_F(CatalogTest, WhatACrashLeftIsYoungAtFirst) {
+  ASSERT_TRUE(catalog_->AddLayer({.blob = Of("lonely"), .diff_id = Of("d")}));
+  EXPECT_THAT(catalog_->FindUnreferenced(clock_.WallNow())->layers, IsEmpty());
+  clock_.Advance(std::chrono::hours(1));
+  EXPECT_THAT(catalog_->FindUnreferenced(clock_.WallNow())->layers, ElementsAre(Of("lonely")));
+}
+
+TEST_F(CatalogTest, AMountedImageStays) {
+  Publish("a:1", "one", {"base"});
+  ASSERT_TRUE(catalog_->AddMount({"/mnt/x", Of("one"), false}));
+  EXPECT_EQ(catalog_->RemoveName("a:1").error().reason(), Reason::kInUse);
+  EXPECT_EQ(catalog_->RemoveImage(Of("one")).error().reason(), Reason::kInUse);
+  EXPECT_TRUE(*catalog_->FindName("a:1")) << "the refused removal was rolled back whole";
+  ASSERT_TRUE(*catalog_->RemoveMount("/mnt/x"));
+  EXPECT_TRUE(*catalog_->RemoveImage(Of("one")));
+  EXPECT_THAT(Names(), IsEmpty());
+}
+
+TEST_F(CatalogTest, DamageMakesTheImageAbsentNotHalfThere) {
+  Publish("a:1", "one", {"base", "top"});
+  Publish("b:1", "two", {"top"});
+  Publish("c:1", "three", {"base"});
+  EXPECT_THAT(*catalog_->NamesThatNeed(Of("top")),
+              UnorderedElementsAre("a:1", "a@" + Of("one").ToString(), "b:1", "b@" + Of("two").ToString()));
+  ASSERT_TRUE(catalog_->ForgetDamaged(Of("top")));
+  EXPECT_THAT(Names(), UnorderedElementsAre("c:1", "c@" + Of("three").ToString()));
+  EXPECT_FALSE(*catalog_->FindLayer(Of("top")));
+  EXPECT_TRUE(*catalog_->FindLayer(Of("base")));
+  ASSERT_TRUE(catalog_->ForgetDamaged(Of("three config")));
+  EXPECT_THAT(Names(), IsEmpty());
+}
+
+TEST_F(CatalogTest, ADamagedKeptBlobCostsNothingButTheBlob) {
+  Publish("a:1", "one", {"base"});
+  ASSERT_TRUE(catalog_->AddBlob({Of("base"), 5, BlobKind::kLayer}));
+  ASSERT_TRUE(catalog_->ForgetBlob(Of("base")));
+  EXPECT_FALSE(*catalog_->HasBlob(Of("base")));
+  EXPECT_TRUE(*catalog_->FindName("a:1"));
+}
+
+TEST_F(CatalogTest, UsageCountsSharedLayersOnce) {
+  Publish("a:1", "one", {"base", "top"});
+  Publish("b:1", "two", {"base"});
+  ASSERT_TRUE(catalog_->AddBlob({Of("base"), 5, BlobKind::kLayer}));
+  const auto usage = *catalog_->Measure();
+  EXPECT_EQ(usage.images, 2u);
+  EXPECT_EQ(usage.layer_bytes, 200u);
+  EXPECT_EQ(usage.shared_bytes, 100u);
+  EXPECT_EQ(usage.compressed_bytes, 5u);
+  EXPECT_EQ(usage.document_bytes, 30u);
+}
+
+TEST_F(CatalogTest, TheJournalKeepsTheNewest) {
+  for (int i = 0; i < 8; ++i) {
+    const auto pull = *catalog_->BeginPull("n" + std::to_string(i));
+    ASSERT_TRUE(catalog_->EndPull(pull, "{\"i\":" + std::to_string(i) + "}"));
+  }
+  const auto entries = *catalog_->Journal(100);
+  ASSERT_EQ(entries.size(), 5u);
+  EXPECT_EQ(entries.back().image, "n7");
+  EXPECT_EQ(entries.back().kind, "failed");
+  EXPECT_EQ((*catalog_->LastOf("n5"))->record, "{\"i\":5}");
+  EXPECT_FALSE(*catalog_->LastOf("n0"));
+  EXPECT_EQ(*catalog_->Check(), "ok");
+}
+
+}  // namespace
+}  // namespace berth::catalog

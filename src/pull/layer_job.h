@@ -1,0 +1,99 @@
+// pull/layer_job.h: one layer on its way, shared by every pull that wants it. Private to pull/.
+//
+// Bytes flow once: kept blob, or partial and then network → SHA-256 → partial on disk → unpack worker. The blob's digest
+// is computed here, in the daemon, over every byte; the worker's word counts only for what the blob unpacks to.
+//
+// Verdicts: bytes that do not hash to the digest are dropped, their host is reported and the blob is fetched once more
+// from zero, from another host where there is one (C-26). When the worker refuses a layer, the rest of the blob is still
+// hashed first: only bytes that are the promised ones can be called a bad layer.
+// What stays on disk: a partial after a cut, a cancellation or a crash; nothing after a refused layer or a full disk.
+#pragma once
+
+#include <atomic>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "catalog/catalog.h"
+#include "content/store.h"
+#include "host/dir.h"
+#include "layer/store.h"
+#include "oci/oci.h"
+#include "pull/progress.h"
+#include "registry/client.h"
+#include "task/limiter.h"
+#include "task/single_flight.h"
+
+namespace berth::pull {
+
+enum class KeepBlobs : std::uint8_t;
+
+// Where a job's progress is shown: row `index` of one pull.
+struct Watcher {
+  std::shared_ptr<Progress> progress;
+  std::size_t index = 0;
+};
+
+class LayerJobs {
+ public:
+  struct Stores {
+    content::Store& content;
+    layer::LayerStore& layers;
+    catalog::Catalog& catalog;
+    const host::Dir& root;
+  };
+  struct Options {
+    std::size_t slots;
+    layer::Form form;
+    KeepBlobs keep_blobs;
+    double keep_blobs_free;
+  };
+  struct Done {
+    layer::LayerInfo info;
+    std::uint64_t fetched = 0, resumed = 0;
+    bool was_present = false;
+  };
+  using Flights = task::SingleFlight<digest::Digest, Done>;
+  using Ticket = Flights::Ticket;
+
+  LayerJobs(Stores stores, Options options) : stores_(stores), options_(options), slots_(options.slots) {}
+
+  // Starts the layer or joins it. The repository is used only when this call starts it.
+  Ticket Join(const task::Context& ctx, std::shared_ptr<registry::Repository> repository, const oci::Descriptor& layer,
+              const digest::Digest& diff_id, Watcher watcher);
+
+ private:
+  // Passes one job's progress on to all who watch it, and brings late ones up to date.
+  class Board {
+   public:
+    void Join(Watcher watcher);
+    void SetPhase(LayerPhase phase);
+    void Resume(std::uint64_t from, const std::string& host);
+    void AddBytes(std::uint64_t bytes);
+    void ResetBytes();
+
+   private:
+    std::mutex mutex_;
+    std::vector<Watcher> watchers_;
+    LayerPhase phase_ = LayerPhase::kWaiting;
+    std::uint64_t current_ = 0, resumed_ = 0;
+    std::string host_;
+  };
+  struct Job;
+  Result<Done> Run(const task::Context& ctx, const Job& job);
+  Result<std::optional<layer::LayerInfo>> FindReady(const digest::Digest& blob);
+  Result<Done> FromKeptBlob(const task::Context& ctx, const Job& job);
+  Result<Done> FromNetwork(const task::Context& ctx, const Job& job, bool* was_resumed);
+  Result<Done> Settle(const task::Context& ctx, const Job& job, layer::Staging& staging);
+  bool ShouldKeep() const;
+
+  Stores stores_;
+  Options options_;
+  task::Limiter slots_;
+  std::mutex boards_mutex_;
+  std::map<digest::Digest, std::weak_ptr<Board>> boards_;  // guarded by boards_mutex_: of the job under that digest
+  Flights flights_;  // last: its threads use all of the above
+};
+
+}  // namespace berth::pull

@@ -1,0 +1,118 @@
+// pull/puller.h: from a name to a verified, unpacked, durable image.
+//
+//   Puller puller({.registry = …, .content = …, …});
+//   auto pull = puller.Start(ctx, {.reference = …, .policy = Policy::kIfNotPresent, .credentials = …});
+//   Result<Pulled> done = pull.Wait(ctx);               // pull.progress() tells how far it is
+//
+// The life of a pull (ARCHITECTURE.md tells it with reasons):
+//   policy → intent on record → resolve → documents → platform → plan → layers, each streamed once from the socket to
+//   its EROFS image while both digests are computed → fit to the image → publish in one transaction.
+//
+// Same work once: pulls of the same name, platforms, policy and credentials share one flight; layers and configs are
+// shared by digest among all pulls. Every pull resolves with its own credentials first: nobody rides on a right he
+// does not have (F-13). Cancelling a pull stops the work when nobody else waits for it; what was fetched stays as a
+// partial and the next pull resumes it, also after a crash.
+// Visible is only what is verified and durable: an image appears when its files are synced and its row is committed.
+//
+// Errors: those of registry, layer, content and catalog, with the layer's place as context; kNever and kNoMatch from here.
+// Safe for concurrent use. The destructor stops all pulls and waits for them.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "catalog/catalog.h"
+#include "catalog/leases.h"
+#include "content/store.h"
+#include "credentials/credential.h"
+#include "layer/store.h"
+#include "oci/oci.h"
+#include "pull/progress.h"
+#include "reference/reference.h"
+#include "registry/client.h"
+#include "result/result.h"
+#include "task/context.h"
+#include "task/limiter.h"
+#include "task/single_flight.h"
+
+namespace berth::pull {
+
+// kubelet's imagePullPolicy.
+enum class Policy : std::uint8_t { kIfNotPresent, kAlways, kNever };
+std::string_view Name(Policy policy);                    // "IfNotPresent"
+std::optional<Policy> ParsePolicy(std::string_view text);  // as Kubernetes spells it
+
+// Compressed layer blobs after unpacking (architecture 5): a cache for export, peers and repair.
+enum class KeepBlobs : std::uint8_t { kWhileSpace, kAlways, kNever };
+
+struct Request {
+  reference::Reference reference;
+  Policy policy = Policy::kIfNotPresent;
+  std::vector<oci::Platform> platforms;  // empty: the host's
+  bool all_platforms = false;            // every image of the index
+  std::vector<credentials::Credential> credentials;  // tried in order; empty: anonymous
+};
+
+struct Pulled {
+  std::string name;                       // canonical
+  digest::Digest target;
+  std::vector<catalog::ImageRecord> images;
+  bool was_present = false;               // nothing had to be fetched
+  std::uint64_t fetched_bytes = 0, reused_bytes = 0, resumed_bytes = 0;  // of layers, compressed
+  std::string credential, host;           // that worked; who answered
+  double resolve_seconds = 0, total_seconds = 0;
+};
+
+struct PullerOptions {
+  std::size_t pulls = 8;                  // at once; more wait in order of arrival
+  std::size_t layers = 4;                 // streamed and unpacked at once, all pulls together
+  std::size_t documents = 64;             // per pull
+  std::size_t index_depth = 4;
+  KeepBlobs keep_blobs = KeepBlobs::kWhileSpace;
+  double keep_blobs_free = 0.20;          // kWhileSpace: keep while more than this share of the file system is free
+  layer::Form form = layer::Form::kErofs;
+  oci::DocumentLimits limits;
+  oci::Platform host = oci::HostPlatform();
+};
+
+class Puller {
+ public:
+  struct Stores {
+    registry::Client& registry;
+    content::Store& content;
+    layer::LayerStore& layers;
+    catalog::Catalog& catalog;
+    catalog::Leases& leases;
+    const host::Dir& root;                // of the store: free space is measured here
+  };
+  Puller(Stores stores, PullerOptions options);
+  ~Puller();
+
+  // One caller's share in a pull. Leaving it early (destruction) stops the work when nobody else waits.
+  class Pull {
+   public:
+    Result<Pulled> Wait(const task::Context& ctx) { return ticket_.Wait(ctx); }
+    const Progress& progress() const { return *progress_; }
+    std::shared_ptr<const Progress> shared_progress() const { return progress_; }
+
+   private:
+    friend class Puller;
+    task::SingleFlight<std::string, Pulled>::Ticket ticket_;
+    std::shared_ptr<Progress> progress_;
+  };
+  Pull Start(const task::Context& ctx, Request request);
+  std::size_t running() const;            // pulls at work
+  std::size_t waiting() const;            // for a slot
+
+ private:
+  class Flight;
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace berth::pull

@@ -1,0 +1,81 @@
+// What is accepted is what the grammar of kubelet-images 1.1, written as a POSIX expression, accepts; every printed
+// form of a reference is read back as the same reference; the two readers agree.
+#include <regex.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <string>
+
+#include "reference/reference.h"
+
+namespace {
+
+using namespace berth;
+using reference::Reference;
+
+void Require(bool truth) {
+  if (!truth) std::abort();
+}
+
+#define PATH "[a-z0-9]+(([.]|_|__|-+)[a-z0-9]+)*"
+#define LABEL "([A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9-]*[A-Za-z0-9])"
+#define HOST "(" LABEL "([.]" LABEL ")*|[[][0-9A-Fa-f:]+[]])(:[0-9]+)?"
+#define ALGORITHM "[A-Za-z][A-Za-z0-9]*([-_+.][A-Za-z][A-Za-z0-9]*)*"
+constexpr char kGrammar[] = "^(" HOST "/)?" PATH "(/" PATH ")*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?(@" ALGORITHM ":[0-9a-fA-F]{32,})?$";
+
+bool MatchesGrammar(const std::string& text) {
+  static const regex_t* const kExpression = [] {
+    static regex_t expression;
+    Require(regcomp(&expression, kGrammar, REG_EXTENDED | REG_NOSUB) == 0);
+    return &expression;
+  }();
+  return regexec(kExpression, text.c_str(), 0, nullptr, 0) == 0;
+}
+
+void CheckRaw(std::string_view text) {
+  const Result<Reference> raw = Reference::ParseRaw(text);
+  const bool comparable = text.size() <= 512 && text.find('\0') == std::string_view::npos;
+  if (!raw) {
+    Require(raw.error().reason() == Reason::kInvalidReference);
+    Require(!reference::TrimTagAndDigest(text));
+    // The expression knows no lengths and only the first stage of a digest: the other refusals are later ones.
+    const std::string& why = raw.error().message();
+    if (comparable && (why == "invalid reference format" || why == "repository name must be lowercase")) {
+      const std::size_t end = text.find('@'), slash = text.substr(0, end).rfind('/');
+      const std::size_t colon = text.find(':', slash == std::string_view::npos ? 0 : slash);
+      const bool long_tag = colon < end && std::min(end, text.size()) - colon - 1 > reference::kMaxTag;
+      Require(long_tag || !MatchesGrammar(std::string(text)));
+    }
+    return;
+  }
+  if (comparable) Require(MatchesGrammar(std::string(text)));
+  Require(raw->ToString() == text && raw->spelling() == text);
+  Require(raw->path().size() <= reference::kMaxPath && (!raw->tag() || reference::IsTag(*raw->tag())));
+  Require(*reference::TrimTagAndDigest(text) == raw->Repository());
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  const std::string_view text(reinterpret_cast<const char*>(data), size);
+  CheckRaw(text);
+  const Result<Reference> got = Reference::Parse(text);
+  if (!got) {
+    Require(got.error().reason() == Reason::kInvalidReference);
+    Require(got.error().Text().find('\n') == std::string::npos && got.error().Text().size() < 4096);
+    return 0;
+  }
+  Require((size != 64 || !reference::IsImageId(text)) && (got->tag() || got->digest()));
+  for (const std::string& form : {got->ToString(), got->Familiar(), got->CriSpelling()}) {
+    const Result<Reference> again = Reference::Parse(form);
+    Require(again.has_value() && *again == *got);
+    Require(again->ToString() == got->ToString() && again->Familiar() == got->Familiar());
+  }
+  const Result<Reference> canonical = Reference::Parse(got->Canonical());
+  Require(canonical && canonical->Repository() == got->Repository() && canonical->Canonical() == got->Canonical());
+  const digest::Digest digest;
+  const Reference changed = got->WithTag("t").WithDigest(digest);
+  const Result<Reference> respelled = Reference::Parse(changed.spelling());
+  Require(respelled && *respelled == changed && changed.digest() == digest && changed.tag() == "t");
+  return 0;
+}

@@ -1,0 +1,73 @@
+// registry/authenticator.h: what one host wants to see, and which credential it gets. Internal.
+//
+// One per host and Repository; used by all threads of the pull. A state machine: nothing sent -> challenge met with the
+// first credential -> refused: a new token, then the next credential, ... -> exhausted. Each change is a new turn; an
+// answer to an earlier turn changes nothing, so that ten refused layers cost one new token, not ten.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "credentials/credential.h"
+#include "http/client.h"
+#include "registry/challenge.h"
+#include "registry/token_cache.h"
+#include "result/result.h"
+#include "task/context.h"
+
+namespace berth::registry {
+
+class Host;
+class Session;
+
+class Authenticator {
+ public:
+  struct Authorization {
+    std::optional<secret::Secret> header;
+    SharedToken token;                                    // when the header was made of one
+    const credentials::Credential* credential = nullptr;  // nullptr: anonymous
+    std::uint64_t turn = 0;
+    std::string description = "anonymous";
+  };
+
+  // For a mirror the credentials come from `for_mirror`, at the first challenge.
+  Authenticator(Session& session, Host& host, std::function<std::vector<credentials::Credential>()> for_mirror);
+
+  // The header for the next request; fetches a token when one is needed.
+  Result<Authorization> Prepare(const task::Context& ctx);
+  // The host answered 401 or 403. What we do about it ("authenticate", "new token", "next credential: …"), or why
+  // nothing is left to do.
+  Result<std::string> Refused(const http::Response& response, const Authorization& used);
+  void Accepted(const http::Response& response, const Authorization& used);
+
+ private:
+  using Candidates = std::vector<const credentials::Credential*>;
+  const Candidates& All();                        // never empty; REQUIRES: mutex_ held
+  bool Advance();                                 // to the next credential; REQUIRES: mutex_ held
+  Error Exhausted(int status);                    // REQUIRES: mutex_ held
+  Result<SharedToken> FetchToken(const task::Context& ctx, const Challenge& challenge, const credentials::Credential* credential,
+                                 const SharedToken& stale, const std::string& address) const;
+  Session& session_;
+  Host& host_;
+  const std::function<std::vector<credentials::Credential>()> for_mirror_;
+
+  std::mutex mutex_;  // guards all below
+  std::vector<credentials::Credential> own_;  // of a mirror
+  Candidates candidates_;
+  std::size_t current_ = 0;
+  std::uint64_t turn_ = 0;
+  std::optional<Challenge> challenge_;
+  std::string address_;        // of the server that made it
+  bool recalled_ = false;      // the memory was asked
+  bool remembered_ = false;    // the memory holds challenge_
+  bool accepted_ = false;      // current_ has worked
+  SharedToken stale_;          // refused
+  int refused_ = 0;            // answers to current_, in a row
+  std::optional<Error> exhausted_;
+};
+
+}  // namespace berth::registry

@@ -1,0 +1,113 @@
+#include "registry/token_cache.h"
+
+#include <algorithm>
+#include <random>
+
+#include "bytes/bytes.h"
+#include "digest/digest.h"
+
+namespace berth::registry {
+namespace {
+
+constexpr time::Duration kShortest = std::chrono::seconds(60), kLongest = std::chrono::hours(1), kMargin = std::chrono::seconds(10);
+
+secret::Secret RandomSalt() {
+  std::random_device device;
+  std::string salt;
+  for (int i = 0; i < 8; ++i) {
+    const std::uint32_t word = device();
+    salt.append(reinterpret_cast<const char*>(&word), sizeof word);
+  }
+  return secret::Secret::Take(salt);
+}
+
+template <class Map, class Evictable>
+void Evict(Map& map, std::size_t capacity, const Evictable& use_of) {
+  while (map.size() > capacity) {
+    const auto oldest = std::min_element(map.begin(), map.end(), [&](const auto& a, const auto& b) { return use_of(a) < use_of(b); });
+    if (use_of(*oldest) == UINT64_MAX) return;
+    map.erase(oldest);
+  }
+}
+
+}  // namespace
+
+TokenCache::TokenCache(const time::Clock& clock, std::size_t capacity)
+    : clock_(clock), capacity_(capacity), salt_(RandomSalt()) {}
+
+std::string TokenCache::Identity(const credentials::Credential& credential) const {
+  if (credential.empty()) return "";
+  digest::Hasher hasher;
+  const auto add = [&](std::string_view part) {
+    const std::uint64_t size = part.size();
+    hasher.Update(std::as_bytes(std::span(&size, 1)));
+    hasher.Update(bytes::AsView(part));
+  };
+  add(salt_.Reveal());
+  add(credential.username);
+  for (const auto* part : {&credential.password, &credential.identity_token, &credential.registry_token}) add(part->Reveal());
+  return hasher.Finish().Hex();
+}
+
+Result<SharedToken> TokenCache::Get(const task::Context& ctx, const TokenKey& key, const SharedToken& stale,
+                                    const std::function<Result<Token>()>& fetch) {
+  std::unique_lock lock(mutex_);
+  std::shared_ptr<Entry>& slot = tokens_[key];
+  if (!slot) slot = std::make_shared<Entry>();
+  const std::shared_ptr<Entry> entry = slot;
+  entry->used = ++uses_;
+  for (;;) {
+    if (entry->token && entry->token != stale && clock_.SteadyNow() < entry->expires) return entry->token;
+    RETURN_IF_ERROR(ctx.Check());
+    if (!entry->fetching) break;
+    const std::uint64_t seen = entry->failures;
+    changed_.wait(lock, ctx.stop(), [&] { return !entry->fetching || entry->failures != seen; });
+    if (entry->failures != seen) return Error(*entry->failure);
+  }
+  entry->fetching = true;
+  lock.unlock();
+  Result<Token> fetched = fetch();
+  lock.lock();
+  entry->fetching = false;
+  changed_.notify_all();
+  if (!fetched) {
+    // The others have their own reasons to be stopped: one of them takes over.
+    if (!fetched.error().cancelled()) {
+      ++entry->failures;
+      entry->failure = fetched.error();
+    }
+    return Error(std::move(fetched).error());
+  }
+  entry->token = std::make_shared<const secret::Secret>(std::move(fetched->value));
+  entry->expires = clock_.SteadyNow() + std::clamp(fetched->lifetime, kShortest, kLongest) - kMargin;
+  SharedToken token = entry->token;
+  Evict(tokens_, capacity_, [](const auto& item) { return item.second->fetching ? UINT64_MAX : item.second->used; });
+  return token;
+}
+
+std::optional<Remembered> TokenCache::Recall(const std::string& origin, const std::string& repository) const {
+  std::lock_guard lock(mutex_);
+  auto found = memories_.find({origin, repository});
+  if (found == memories_.end()) found = memories_.find({origin, ""});
+  if (found == memories_.end()) return std::nullopt;
+  found->second.used = ++uses_;
+  return found->second.met;
+}
+
+void TokenCache::Remember(const std::string& origin, const std::string& repository, const Remembered& met) {
+  std::lock_guard lock(mutex_);
+  memories_[{origin, repository}] = {met, ++uses_};
+  // Usual scopes only: what was asked for this repository says how to ask for another one.
+  Challenge general = met.challenge;
+  if (general.scopes == std::vector<std::string>{"repository:" + repository + ":pull"}) general.scopes.clear();
+  if (general.scopes.empty()) memories_[{origin, ""}] = {{general, met.address}, ++uses_};
+  Evict(memories_, capacity_, [](const auto& item) { return item.second.used; });
+}
+
+void TokenCache::Forget(const std::string& origin, const std::string& repository) {
+  std::lock_guard lock(mutex_);
+  memories_.erase({origin, repository});
+  memories_.erase({origin, ""});
+}
+
+}  // namespace berth::registry
