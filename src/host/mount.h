@@ -54,9 +54,9 @@ Result<Fd> OpenErofs(const ErofsImage& image, const MountFlags& flags = {}, Back
 Result<> MountErofs(const ErofsImage& image, const Place& target, const MountFlags& flags = {},
                     Backing backing = Backing::kAuto);
 
-// lowers: topmost first, 1 to 500 (2 to 500 without upper; one lower and no upper is a bind, not an overlay). Without
-// `upper` the overlay is read-only. index, redirect_dir (nofollow: hostile redirects are inert), metacopy and userxattr
-// are off (runtime-registry 6.3).
+// lowers: topmost first, 1 to 500. Without `upper` the mount is read-only (with one lower it is a bind: overlayfs wants
+// two). index, redirect_dir (nofollow: hostile redirects are inert), metacopy and
+// userxattr are off (runtime-registry 6.3).
 struct OverlaySpec {
   std::vector<Place> lowers;
   std::string upper, work;  // both or none; same file system
@@ -66,6 +66,8 @@ struct OverlaySpec {
 };
 inline constexpr std::size_t kMaxOverlayLowers = 500;
 Result<> MountOverlay(const OverlaySpec& spec, const Place& target);
+// Whether this kernel has "lowerdir+".
+bool OverlayAppends();
 
 // A second view of `source` (not of the mounts below it), read-only whatever flags.read_only says.
 Result<Fd> OpenBindReadOnly(const Place& source, const MountFlags& flags = {});
@@ -90,7 +92,7 @@ struct MountInfo {
 };
 // The text of /proc/PID/mountinfo. kCorrupt with the line number.
 Result<std::vector<MountInfo>> ParseMountInfo(std::string_view text);
-// Mounts of this process, in the order in which they were made (unmount from the back).
+// Mounts that this process sees, in the kernel's order (the one on top of a place comes after the one below).
 Result<std::vector<MountInfo>> ListMounts();
 
 }  // namespace berth::host

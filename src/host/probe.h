@@ -1,7 +1,7 @@
 // host/probe.h: what this machine can do, as data for `berth doctor` and for the choice of a layer form.
 //
-// Nothing here changes the machine: trial mounts are detached and gone when the function returns. "Present" is always
-// the answer of a system call, not of a version number; the release string is for people.
+// Nothing here changes the machine: trial mounts are detached and gone when the function returns. "Present" is the answer
+// of a system call, not of a version number, unless it says so.
 #pragma once
 
 #include <string>
@@ -27,7 +27,6 @@ struct Capabilities {
   bool seccomp = false;
   bool user_namespaces = false;
   int cgroup_version = 0;          // 1, 2; 0: not mounted
-  bool fs_shutdown = false;        // reserved for tests of power cuts: never tried
 };
 Capabilities Probe();
 

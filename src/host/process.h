@@ -69,7 +69,8 @@ class Process {
   int pidfd() const { return pidfd_.get(); }  // readable once it has ended
   bool reaped() const { return status_.has_value(); }
 
-  // Until it ends. On kCanceled and kTimeout it still runs: kill it or let go of the Process.
+  // Until it ends; what is left of its group is then killed (new_session). On kCanceled and kTimeout it still runs: kill
+  // it or let go of the Process.
   Result<ExitStatus> Wait(const task::Context& ctx);
   // To the process; kYes: to its whole group. Fine when it has ended.
   enum class Group : bool { kNo, kYes };
@@ -101,8 +102,8 @@ struct Captured {
 };
 
 // Runs `spec` with `input` as its stdin (a sealed memory file: a program that never reads cannot block us) and collects
-// stdout and stderr. When `ctx` ends it: SIGTERM to the group, `grace`, SIGKILL, then kCanceled or kTimeout. The rest of
-// the group is killed when the program has ended. An unsuccessful exit is not an error. spec.fds must not map 0 to 2.
+// stdout and stderr. When `ctx` ends it: SIGTERM to the group, `grace`, SIGKILL, then kCanceled or kTimeout. An
+// unsuccessful exit is not an error. spec.fds must not map 0 to 2, and spec.new_session must be set.
 Result<Captured> RunCaptured(const task::Context& ctx, const ProcessSpec& spec, bytes::View input,
                              const CaptureLimits& limits = {});
 

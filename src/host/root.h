@@ -6,9 +6,9 @@
 // parent stays open: neighbours in an archive cost no second resolution. Needs openat2; kUnsupported without it.
 //
 // A leaf that exists is removed first (a tree as a whole), except that a directory over a directory merges. Missing
-// parents are made 0755, owner 0:0. Owner, xattrs, mode and times are set by descriptor in that order (chown clears
-// set-id bits and capabilities). Directory modes and times are deferred to FinishDirectories(), where each is opened
-// again and skipped if it is another object by then.
+// parents are made 0755, owner 0:0, time 0 (the same tree on every day). Owner, xattrs, mode and times are set by
+// descriptor in that order (chown clears set-id bits and capabilities). Directory modes and times are deferred to
+// FinishDirectories(), where each is opened again and skipped if it is another object by then.
 //
 // Errors: kInvalidLayer for names and shapes that the image is to blame for (climbing, a parent that is a file, a hard
 // link to nothing or to a directory), else as host/fd.h. The umask of the process must be 0 (the worker sets it).
@@ -69,18 +69,21 @@ class RootTree {
 
  private:
   struct Leaf { int parent; std::string name; };
-  Result<Leaf> OpenParent(const std::string& clean, bool make);
-  Result<Fd> OpenPath(int at, const std::string& path, std::uint64_t flags) const;
-  Result<bool> RemoveLeaf(const Leaf& leaf);
-  Result<> SetLeafMetadata(const Leaf& leaf, FileKind kind, const Metadata& meta);
-  Result<> SetXattrs(int fd, const Leaf* leaf, const Metadata& meta);
+  struct Deferred { std::string path; std::uint32_t mode; std::int64_t seconds; std::uint32_t nanos; };
 
-  struct Deferred { std::uint64_t device, inode; std::uint32_t mode; std::int64_t seconds; std::uint32_t nanos; };
+  // Of a cleaned name that is not the root. `make`: missing parents too.
+  Result<Leaf> OpenParent(const std::string& clean, bool make);
+  Result<> RemoveLeaf(const Leaf& leaf);
+  Result<> DressLeaf(const Leaf& leaf, FileKind kind, const Metadata& meta);
+  Result<> DressDirectory(int fd, const std::string& clean, const Metadata& meta);
+  template <class Set>
+  Result<> SetXattrs(const Metadata& meta, Set set);
+  Result<> Defer(int fd, const std::string& clean, const Metadata& meta);
 
   Dir root_;
-  Fd parent_;               // of parent_name_
-  std::string parent_name_;
-  std::map<std::string, Deferred> directories_;
+  Fd parent_;                       // of parent_name_
+  std::string parent_name_ = "/";   // "/": nothing is cached
+  std::map<std::pair<std::uint64_t, std::uint64_t>, Deferred> directories_;  // by device and inode
   std::uint64_t skipped_xattrs_ = 0;
 };
 
