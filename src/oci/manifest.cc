@@ -11,7 +11,6 @@ namespace {
 
 constexpr std::string_view kSchema1 = "application/vnd.docker.distribution.manifest.v1+json";
 constexpr std::string_view kSchema1Signed = "application/vnd.docker.distribution.manifest.v1+prettyjws";
-constexpr std::string_view kAttestation = "vnd.docker.reference.type";
 
 constexpr std::string_view kRootKeys[] = {"annotations", "artifactType", "config",  "fsLayers",      "history",   "layers",
                                           "manifests",   "mediaType",    "schemaVersion", "signatures", "subject"};
@@ -172,8 +171,7 @@ bool IsNamed(const std::optional<Platform>& platform) {
 }
 
 bool IsCandidate(const Descriptor& entry) {
-  return (IsManifestType(entry.media_type) || IsIndexType(entry.media_type)) &&
-         entry.annotations.find(std::string(kAttestation)) == entry.annotations.end();
+  return (IsManifestType(entry.media_type) || IsIndexType(entry.media_type)) && !IsAttestation(entry);
 }
 
 Result<std::vector<json::Value>> ReadList(const Fields& root, std::string_view key, std::size_t most, std::string_view limit) {
@@ -264,6 +262,11 @@ std::string BareMediaType(std::string_view content_type) {
 
 bool IsIndexType(std::string_view media_type) { return media_type == kOciIndex || media_type == kDockerList; }
 bool IsManifestType(std::string_view media_type) { return media_type == kOciManifest || media_type == kDockerManifest; }
+
+bool IsAttestation(const Descriptor& entry) {
+  static const std::string kMark = "vnd.docker.reference.type";
+  return entry.annotations.contains(kMark);
+}
 
 Result<LayerKind> LayerKindOf(const Descriptor& layer) {
   const std::string& type = layer.media_type;

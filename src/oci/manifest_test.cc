@@ -413,6 +413,13 @@ INSTANTIATE_TEST_SUITE_P(
                "linux/amd64", "10"}),
     [](const auto& row) { return row.param.name; });
 
+TEST(Index, TellsAttestationsFromImages) {
+  const Result<Index> index = Index::Parse(IndexText({Entry("unknown/unknown", '0', kOciManifest, kAttests), Entry("linux/amd64", '1')}), "");
+  ASSERT_TRUE(index);
+  EXPECT_TRUE(IsAttestation(index->manifests()[0]));
+  EXPECT_FALSE(IsAttestation(index->manifests()[1]));
+}
+
 TEST(Index, OffersEachPlatformOnceAndAtMostTen) {
   const auto offered = [](const std::vector<std::string>& entries) { return Index::Parse(IndexText(entries), "")->OfferedPlatforms(); };
   EXPECT_EQ(offered({}), "none");

@@ -59,6 +59,9 @@ struct Descriptor {
   bool has_inline_data = false;       // `data` was there, decoded, and equals digest and size
 };
 
+// An entry of an index that says something about another entry (vnd.docker.reference.type) and is no image itself.
+bool IsAttestation(const Descriptor& entry);
+
 // How a layer's bytes are packed, by its media type; the content is sniffed all the same.
 enum class LayerKind : std::uint8_t { kTar, kTarGzip, kTarZstd };
 // kUnsupported for encrypted, foreign and unknown layer types and for a layer that names a web address of its own
