@@ -442,14 +442,15 @@ Result<bool> Catalog::RemoveImage(const Digest& manifest) {
 Result<Unreferenced> Catalog::FindUnreferenced(time::WallTime before) {
   std::lock_guard lock(reader_mutex_);
   Unreferenced free;
-  RETURN_IF_ERROR(reader_->Query(Sql({"SELECT blob FROM layers WHERE added < ? AND ", kLayerIsFree}), [&](const Row& row) -> Result<> {
+  const std::int64_t now = Nanos(clock_.WallNow());
+  RETURN_IF_ERROR(reader_->Query(Sql({"SELECT blob FROM layers WHERE (added < ?1 OR added > ?2) AND ", kLayerIsFree}), [&](const Row& row) -> Result<> {
     ASSIGN_OR_RETURN(free.layers.emplace_back(), DigestAt(row, 0));
     return {};
-  }, Nanos(before)));
-  RETURN_IF_ERROR(reader_->Query(Sql({"SELECT digest, bytes, kind FROM blobs WHERE added < ? AND ", kBlobIsFree}), [&](const Row& row) -> Result<> {
+  }, Nanos(before), now));
+  RETURN_IF_ERROR(reader_->Query(Sql({"SELECT digest, bytes, kind FROM blobs WHERE (added < ?1 OR added > ?2) AND ", kBlobIsFree}), [&](const Row& row) -> Result<> {
     ASSIGN_OR_RETURN(free.blobs.emplace_back(), BlobAt(row));
     return {};
-  }, Nanos(before)));
+  }, Nanos(before), now));
   return free;
 }
 
@@ -473,15 +474,29 @@ Result<> Catalog::ForgetDamaged(const Digest& object) {
   std::lock_guard lock(writer_mutex_);
   ASSIGN_OR_RETURN(auto tx, writer_->Begin());
   const std::string text = object.ToString();
-  // A layer or document that is gone takes the images along that cannot be mounted any more: absent beats half there.
+  RETURN_IF_ERROR(writer_->Run("DELETE FROM mounts WHERE manifest IN (SELECT manifest FROM image_layers WHERE blob = ?1)", text));
   RETURN_IF_ERROR(writer_->Run(
-      "DELETE FROM images WHERE manifest = ?1 OR config = ?1 OR manifest IN (SELECT manifest FROM image_layers WHERE blob = ?1)"
-      " AND EXISTS(SELECT 1 FROM layers WHERE blob = ?1)", text));
+      "DELETE FROM images WHERE manifest = ?1 OR config = ?1 OR manifest IN (SELECT manifest FROM image_layers WHERE blob = ?1)", text));
   RETURN_IF_ERROR(writer_->Run("DELETE FROM names WHERE NOT EXISTS(SELECT 1 FROM name_images n WHERE n.name = names.name)"
                                " OR EXISTS(SELECT 1 FROM name_documents d WHERE d.name = names.name AND d.digest = ?)", text));
   RETURN_IF_ERROR(writer_->Run("DELETE FROM layers WHERE blob = ?", text));
   RETURN_IF_ERROR(writer_->Run("DELETE FROM blobs WHERE digest = ?", text));
   return tx.Commit();
+}
+
+Result<> Catalog::ForgetBlob(const Digest& blob) {
+  std::lock_guard lock(writer_mutex_);
+  return writer_->Run("DELETE FROM blobs WHERE digest = ? AND kind = 1", blob.ToString());
+}
+
+Result<std::vector<std::string>> Catalog::NamesThatNeed(const Digest& object) {
+  std::lock_guard lock(reader_mutex_);
+  std::vector<std::string> names;
+  RETURN_IF_ERROR(reader_->Query(
+      "SELECT name FROM name_documents WHERE digest = ?1 UNION SELECT m.name FROM name_images m JOIN image_layers l USING(manifest)"
+      " WHERE l.blob = ?1 ORDER BY name",
+      [&](const Row& row) -> Result<> { names.emplace_back(row.Text(0)); return {}; }, object.ToString()));
+  return names;
 }
 
 // --- mounts

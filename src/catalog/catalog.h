@@ -156,12 +156,18 @@ class Catalog {
   Result<bool> RemoveName(std::string_view name);
   // Takes an image and every name that has no other image. kInUse when mounted.
   Result<bool> RemoveImage(const Digest& manifest);
-  // Objects no image or name needs and that were added before `before` (a crash or a failed pull left them).
+  // Objects no image or name needs and that were added before `before` (a crash or a failed pull left them), or in what
+  // is the future by now (the clock was set back).
   Result<Unreferenced> FindUnreferenced(time::WallTime before);
   // Forgets them, unless something came to need them since; returns those that were forgotten.
   Result<Unreferenced> Forget(const Unreferenced& objects);
-  // A file was found missing or damaged: drops its row, so that the next pull fetches it again.
+  // The file of a document or layer was found missing or damaged: its row goes, and every image and name that cannot do
+  // without it: absent beats half there, and the next pull fetches what is missing.
   Result<> ForgetDamaged(const Digest& object);
+  // The same for a kept compressed blob, which nobody depends on.
+  Result<> ForgetBlob(const Digest& blob);
+  // Names of the images that need a layer or document.
+  Result<std::vector<std::string>> NamesThatNeed(const Digest& object);
 
   // --- mounts
   Result<> AddMount(const MountRecord& mount);

@@ -147,6 +147,8 @@ TEST_F(CatalogTest, DamageMakesTheImageAbsentNotHalfThere) {
   Publish("a:1", "one", {"base", "top"});
   Publish("b:1", "two", {"top"});
   Publish("c:1", "three", {"base"});
+  EXPECT_THAT(*catalog_->NamesThatNeed(Of("top")),
+              UnorderedElementsAre("a:1", "a@" + Of("one").ToString(), "b:1", "b@" + Of("two").ToString()));
   ASSERT_TRUE(catalog_->ForgetDamaged(Of("top")));
   EXPECT_THAT(Names(), UnorderedElementsAre("c:1", "c@" + Of("three").ToString()));
   EXPECT_FALSE(*catalog_->FindLayer(Of("top")));
@@ -157,9 +159,9 @@ TEST_F(CatalogTest, DamageMakesTheImageAbsentNotHalfThere) {
 
 TEST_F(CatalogTest, ADamagedKeptBlobCostsNothingButTheBlob) {
   Publish("a:1", "one", {"base"});
-  ASSERT_TRUE(catalog_->AddBlob({Of("kept"), 5, BlobKind::kLayer}));
-  ASSERT_TRUE(catalog_->ForgetDamaged(Of("kept")));
-  EXPECT_FALSE(*catalog_->HasBlob(Of("kept")));
+  ASSERT_TRUE(catalog_->AddBlob({Of("base"), 5, BlobKind::kLayer}));
+  ASSERT_TRUE(catalog_->ForgetBlob(Of("base")));
+  EXPECT_FALSE(*catalog_->HasBlob(Of("base")));
   EXPECT_TRUE(*catalog_->FindName("a:1"));
 }
 

@@ -2,7 +2,7 @@
 //
 // The builder (layer/) fills it while the archive streams by; erofs/writer.h turns it into an image; erofs/reader.h
 // reads an image back into one. Contents of files are not here: a file points at extents of its data device.
-// Memory: about 120 bytes and the name per node.
+// Memory: about 150 bytes and a long name per node.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +16,9 @@ namespace berth::erofs {
 inline constexpr std::uint32_t kNoNode = 0xFFFFFFFFu;
 inline constexpr std::uint64_t kHole = ~0ull;
 
-// A run of a file's bytes in its device. Offsets of files and devices are multiples of 4096 (the last length need not be).
+// A run of a file's bytes in its device. Offsets of files and devices are multiples of 4096, extents of a file ascend and
+// do not overlap. A length that is no multiple shows the rest of its last block too (up to the end of the file), which
+// must be zeros in the device.
 struct Extent {
   std::uint64_t file_offset = 0;
   std::uint64_t device_offset = 0;
@@ -41,7 +43,7 @@ struct Node {
   std::uint32_t rdev_major = 0, rdev_minor = 0;
   std::string link;               // symlink target
   std::unique_ptr<Xattrs> xattrs; // full names: "user.x", "security.capability", "trusted.overlay.opaque"
-  bool removed = false;           // replaced later in the layer: not written
+  bool removed = false;           // name replaced later in the layer: not written, nor are names below it
 };
 
 struct Tree {

@@ -312,17 +312,23 @@ Result<std::variant<Manifest, Index>> ParseManifestOrIndex(std::string_view byte
   return std::variant<Manifest, Index>(std::move(manifest));
 }
 
+std::vector<const Descriptor*> Index::Candidates() const {
+  std::vector<const Descriptor*> out;
+  for (const Descriptor& entry : manifests_)
+    if (IsCandidate(entry)) out.push_back(&entry);
+  return out;
+}
+
 std::vector<const Descriptor*> Index::Select(const PlatformMatcher& host) const {
   struct Ranked {
     std::size_t rank;
     const Descriptor* entry;
   };
   std::vector<Ranked> ranked;
-  for (const Descriptor& entry : manifests_) {
-    if (!IsCandidate(entry)) continue;
+  for (const Descriptor* entry : Candidates()) {
     constexpr std::size_t kLast = static_cast<std::size_t>(-1);
-    const std::optional<std::size_t> rank = IsNamed(entry.platform) ? host.Rank(*entry.platform) : kLast;
-    if (rank) ranked.push_back({*rank, &entry});
+    const std::optional<std::size_t> rank = IsNamed(entry->platform) ? host.Rank(*entry->platform) : kLast;
+    if (rank) ranked.push_back({*rank, entry});
   }
   std::stable_sort(ranked.begin(), ranked.end(), [](const Ranked& a, const Ranked& b) { return a.rank < b.rank; });
   std::vector<const Descriptor*> out;

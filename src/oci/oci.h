@@ -100,6 +100,8 @@ class Index {
   // 11.3). Attestations and what is neither manifest nor index are skipped; nested indexes are candidates like any other.
   // The pointers are into manifests().
   std::vector<const Descriptor*> Select(const PlatformMatcher& host) const;
+  // The same entries for every platform, in the order of the index.
+  std::vector<const Descriptor*> Candidates() const;
   // "linux/arm64, linux/s390x": at most 10, each once, for the error that nothing matched; "none" when there are none.
   std::string OfferedPlatforms() const;
 

@@ -146,8 +146,11 @@ class Puller::Flight {
       const auto image = std::ranges::find_if(images, fits);
       if (image == images.end()) return false;
       for (const auto& layer : image->layers) {
-        ASSIGN_OR_RETURN(const auto files, stores_.layers.Find(layer.blob));
-        if (!files) return false;
+        // Damage is absence: the pull then makes it whole (E-11).
+        const auto files = stores_.layers.Find(layer.blob);
+        if (!files && files.error().reason() != Reason::kCorrupt) return files.error();
+        if (!files || !*files) return false;
+        if (!layer.variant.empty() && std::ranges::find((*files)->variants, layer.variant) == (*files)->variants.end()) return false;
       }
       result_.images.push_back(*image);
     }
@@ -224,12 +227,8 @@ class Puller::Flight {
   Result<bool> Walk(const oci::Index& index, const oci::PlatformMatcher* matcher, std::size_t depth) {
     if (depth > state_.options.index_depth)
       return Error(Reason::kLimitExceeded, "indexes are nested deeper than " + std::to_string(state_.options.index_depth) + " (limit index_depth)");
-    std::vector<const oci::Descriptor*> entries;
-    if (matcher != nullptr) entries = index.Select(*matcher);
-    else for (const auto& entry : index.manifests()) if (!oci::IsAttestation(entry)) entries.push_back(&entry);
     bool found = false;
-    for (const auto* entry : entries) {
-      if (!oci::IsIndexType(entry->media_type) && !oci::IsManifestType(entry->media_type)) continue;
+    for (const auto* entry : matcher != nullptr ? index.Select(*matcher) : index.Candidates()) {
       if (std::ranges::any_of(planned_, [&](const Planned& p) { return p.digest == entry->digest; })) {
         found = true;
       } else if (visited_.insert(entry->digest).second) {
@@ -271,25 +270,24 @@ class Puller::Flight {
   // index said nothing, and an error when the index promised otherwise.
   Result<> Plan(oci::Manifest manifest, const Digest& digest, const std::optional<oci::Platform>& expected,
                 const oci::PlatformMatcher* matcher = nullptr) {
+    RETURN_IF_ERROR(oci::CheckIsImage(manifest));
     ASSIGN_OR_RETURN(const std::string bytes, Document(manifest.config()));
     auto parsed = oci::ImageConfig::Parse(bytes, state_.options.limits);
     if (!parsed) return std::move(parsed).error().Context("config " + manifest.config().digest.Short());
     RETURN_IF_ERROR(oci::CheckConfigFits(manifest, *parsed));
-    for (const auto& layer : manifest.layers()) {
-      const auto kind = oci::LayerKindOf(layer);
-      if (!kind) return Error(kind.error()).Context("layer " + layer.digest.Short());
-    }
     const oci::PlatformMatcher own(request_.platforms.front());
     const oci::PlatformMatcher* wanted = matcher != nullptr ? matcher : request_.all_platforms ? nullptr : &own;
-    if (wanted != nullptr && !wanted->Rank(parsed->platform)) {
-      if (matcher != nullptr && !expected) return {};
-      return Error(Reason::kNoMatch, "the image is for " + parsed->platform.ToString() + ", wanted is " + wanted->host().ToString() +
-                                         (expected ? " (the index says otherwise)" : ""))
-          .Next("pull an image for this platform, or say --platform " + parsed->platform.ToString());
+    if (wanted != nullptr) {
+      if (auto fits = oci::CheckPlatform(*parsed, *wanted); !fits) {
+        // An entry without a platform was worth a look; any other promised one.
+        if (matcher != nullptr && !expected) return {};
+        return std::move(fits).error().Next("pull an image for this platform, or say --platform " + parsed->platform.ToString());
+      }
     }
     Keep(digest, manifest.raw());
     Keep(manifest.config().digest, bytes);
-    std::string platform = parsed->platform.ToString();
+    // Builders leave variants out of the config; the index has them.
+    std::string platform = (expected && !expected->architecture.empty() ? *expected : parsed->platform).ToString();
     planned_.push_back({std::move(manifest), digest, *std::move(parsed), std::move(platform)});
     return {};
   }
@@ -340,26 +338,27 @@ class Puller::Flight {
       BERTH_FAULT_IN(ctx_, kManifestStored);
     }
 
-    std::vector<LayerJobs::Done> done(wanted.size());
-    // The first failure decides and ends the others (their tickets go); waiting in the order of the starts is enough,
-    // because every job ends by itself.
-    for (const std::size_t i : order) {
+    // In the order in which they end: the first failure decides, and ends the others (their tickets go).
+    std::set<std::size_t> open(order.begin(), order.end());
+    while (!open.empty()) {
+      ASSIGN_OR_RETURN(const std::size_t i, LayerJobs::Flights::WaitAny(ctx_, tickets, open));
       auto layer = tickets[i].Wait(ctx_);
-      // Somebody else's credentials or cancellation are no verdict on ours: do it ourselves.
-      while (!layer && !tickets[i].started() && !ctx_.stopped()) {
+      if (!layer && !tickets[i].started() && !ctx_.stopped()) {
+        // Somebody else's credentials or cancellation are no verdict on ours: do it ourselves.
         tickets[i] = state_.jobs.Join(ctx_, repository_, wanted[i].descriptor, wanted[i].diff_id, {progress_, i});
-        layer = tickets[i].Wait(ctx_);
+        continue;
       }
       if (!layer)
         return std::move(layer).error().Context("layer " + wanted[i].descriptor.digest.Short() + " (" + std::to_string(i + 1) + " of " +
                                                 std::to_string(wanted.size()) + ")");
       if (layer->info.report.diff_id != wanted[i].diff_id)
         return Error(Reason::kDigestMismatch, "the layer unpacks to " + layer->info.report.diff_id.ToString() + ", the config says " +
-                                                  wanted[i].diff_id.ToString());
+                                                  wanted[i].diff_id.ToString()).Retryable(false);
       result_.fetched_bytes += layer->fetched;
       result_.resumed_bytes += layer->resumed;
       if (layer->was_present) result_.reused_bytes += wanted[i].descriptor.size;
-      done[i] = *std::move(layer);
+      progress_->SetLayer(i, layer->was_present ? LayerPhase::kPresent : LayerPhase::kDone);
+      open.erase(i);
     }
     return Publish();
   }
@@ -395,7 +394,7 @@ class Puller::Flight {
                                .size = image.manifest.TotalSize()};
       std::vector<Digest> blobs;
       for (const auto& layer : image.manifest.layers()) blobs.push_back(layer.digest);
-      ASSIGN_OR_RETURN(const auto variants, stores_.layers.FitToImage(ctx_, blobs, oci::ChainIds(image.config.diff_ids)));
+      ASSIGN_OR_RETURN(const auto variants, stores_.layers.FitToImage(ctx_, blobs));
       for (std::size_t i = 0; i < blobs.size(); ++i) row.layers.push_back({blobs[i], image.config.diff_ids[i], variants[i]});
       publication.images.push_back(std::move(row));
     }

@@ -1,0 +1,44 @@
+#!/usr/bin/env python3
+"""lab/bench.py: ./dev bench [--images base,large,seven,zstd,small] [-n 5] [--systems …]: berth beside the others.
+
+Everything that lab/baseline.py says about how it measures holds. Writes bench/RESULTS.md and bench/results.json.
+"""
+import importlib.util
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+def main():
+    args = sys.argv[1:]
+    build = ROOT / "build/release"
+    subprocess.run(["ninja", "-C", build, "--quiet", "pull_limit"], check=True)
+    sys.path.insert(0, str(ROOT / "lab"))
+    import baseline
+    import bench_berth
+    baseline.SYSTEMS += bench_berth.SYSTEMS
+    out = ROOT / "bench/results.json"
+    out.parent.mkdir(exist_ok=True)
+    sys.argv = ["baseline.py", "--json", str(out), *args]
+    baseline.main()
+    kept = json.loads(out.read_text())
+    facts, results = kept["machine"], kept["runs"]
+    lines = ["# Pulls measured side by side", "",
+             f"Made by `./dev bench {' '.join(args)}`".rstrip() + f" on {facts['time']}: {facts['cpu']}, {facts['cores']} cores, kernel {facts['kernel']}, "
+             f"store on {kept['volume']}.", "", "; ".join(f"{k}: {v}" for k, v in facts["versions"].items()) + ".", "",
+             "How it is measured: `lab/baseline.py --help`. x: containerd at its defaults divided by this. berth's wall time ends when the image is",
+             "durable (its layers synced, its row committed); the others leave syncing to the kernel, see the column sync.", "",
+             baseline.table(results), ""]
+    if bench_berth.Berth.peaks:
+        lines += ["Largest memory of daemon and unpack workers together over all these runs (sum of PSS): "
+                  + ", ".join(f"{name} {mb:.0f} MB" for name, mb in bench_berth.Berth.peaks.items()) + ".", ""]
+    (ROOT / "bench/RESULTS.md").write_text("\n".join(lines))
+    print(f"written: {ROOT / 'bench/RESULTS.md'}")
+
+
+if __name__ == "__main__":
+    main()

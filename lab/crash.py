@@ -1,0 +1,358 @@
+#!/usr/bin/env python3
+"""lab/crash.py: what is left after kill -9 and after the power goes (reliability-security 4.1 P1 to P3, P5, 4.5, 4.6).
+
+    crash.py sweep  [--points NAME,...]    kill -9 at every named fault point, first and second hit, each of six images
+    crash.py random [-n 500] [--seed S]    kill -9 at random moments of four concurrent pulls, a removal in between
+    crash.py power  [-n 50] [--seed S]     the file system is shut down without a flush at a random moment
+    crash.py control [-n 10]               the same with every sync call a lie: the harness must find damage
+    crash.py errors [--every 7]            every n-th write-class system call of a small pull fails, one error each run
+    crash.py all                           what CI runs
+
+After each fault the daemon starts again without one. Then, by INV of reliability-security 3.e: `berth fsck` finds nothing;
+every image that was acknowledged is there; every image that is there mounts and equals, by lab/verify.py, the tree its
+layers make; the pull that was interrupted succeeds; removing everything gives the space back. One seed replays one cycle.
+"""
+import argparse
+import contextlib
+import ctypes
+import fcntl
+import json
+import os
+import pathlib
+import random
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+
+import daemon
+import images
+import registry
+import verify
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+SHUTDOWN = 0x8004587D  # _IOR('X', 125, __u32)
+# Reached by a pull or a removal of the standalone store; the others belong to credential plug-ins and garbage collection.
+UNREACHED = {"pull.credential", "pull.token"}
+
+
+def make_images(folder):
+    """Six images that between them take every path: kinds of compression, several layers, links to lower layers, an index."""
+    layout = images.Layout(folder)
+    rnd = random.Random(7)
+    big = rnd.randbytes(3 << 20) + b"x" * (5 << 20)
+    base = layout.layer(images.entries(("etc/passwd", "root:x:0:0::/:/bin/sh\n"), ("usr/bin/tool", "tool" * 5000), ("a/b/c/deep", "d"), ("big", big)))
+    top = layout.layer(images.entries(("a/b/new", "new"), ("a/.wh.gone", ""), ("usr/bin/.wh.tool", ""), ("etc/motd", "hello\n")), "zstd")
+    many = layout.layer(images.entries(*[(f"d{i % 40}/f{i}", f"{i}" * (i % 300)) for i in range(2000)]), "gzip-members")
+    plain = layout.layer(images.entries(("plain", "p" * 100000)), "none")
+    opaque = layout.layer(images.entries(("a/.wh..wh..opq", ""), ("a/only", "only")))
+    made = {"gzip": [base], "zstd": [base, top], "many": [many], "plain": [plain, opaque], "all": [base, many, top, opaque, plain]}
+    for name, layers in made.items():
+        layout.tag(name, layout.image(layers))
+    layout.tag("index", layout.index([layout.image([base, opaque]), layout.image([plain], arch="arm64")]))
+    return layout, ["gzip", "zstd", "many", "plain", "all", "index"]
+
+
+class Bad(Exception):
+    pass
+
+
+class Bench:
+    """A registry that serves the six images, and their expected trees."""
+    def __init__(self, folder):
+        self.folder = pathlib.Path(folder)
+        self.layout, self.names = make_images(self.folder / "layout")
+        self.want = {name: verify.expect(self.layout, name) for name in self.names}
+
+    def __enter__(self):
+        self.server = registry.LayoutRegistry({"lab": self.layout.folder})
+        self.server.__enter__()
+        return self
+
+    def __exit__(self, *_):
+        self.server.__exit__()
+
+    def image(self, name):
+        return f"{self.server.host}/lab:{name}"
+
+    def name_of(self, image):
+        return image.rsplit(":", 1)[1] if image.startswith(f"{self.server.host}/lab:") else None
+
+    def check(self, berthd, acknowledged, pull=()):
+        """INV. `acknowledged`: names whose pull had returned success; `pull`: names that must be pullable now."""
+        found = berthd.berth("fsck")
+        if found.returncode:
+            raise Bad(f"fsck after the fault: {found.stdout}{found.stderr}")
+        present = {self.name_of(name) for image in berthd.json("images") for name in image["names"]} - {None}
+        if missing := set(acknowledged) - present:
+            raise Bad(f"acknowledged and lost: {missing}")
+        for name in sorted(present):
+            self.compare(berthd, name)
+        for name in pull:
+            done = berthd.berth("pull", "-q", self.image(name))
+            if done.returncode:
+                raise Bad(f"the next pull of {name} fails: {done.stderr}")
+            self.compare(berthd, name)
+        return present
+
+    def compare(self, berthd, name):
+        with tempfile.TemporaryDirectory(dir=self.folder) as target:
+            berthd.berth("mount", self.image(name), target, check=True)
+            try:
+                if lines := verify.compare(self.want[name], verify.scan(target)):
+                    raise Bad(f"{name} is not what its layers make: {lines[:5]}")
+            finally:
+                berthd.berth("unmount", target, check=True)
+
+    def empty(self, berthd):
+        """Removes all; nothing but the catalog may stay."""
+        for image in berthd.json("images"):
+            berthd.berth("rm", "--all-names", image["id"], check=True)
+        berthd.berth("reclaim", "--age", "0s", check=True)
+        left = [p for sub in ("layers", "tmp", "ingest", "blobs/sha256", "writable") for p in (berthd.store / sub).glob("*")]
+        if left:
+            raise Bad(f"left behind: {[str(p) for p in left[:5]]}")
+
+
+def points():
+    names = json.loads(subprocess.run([daemon.binary("berthd", True), "--print-fault-points"], capture_output=True, text=True, check=True).stdout)
+    return [n for n in names if n not in UNREACHED and not n.startswith("gc.")]
+
+
+def settings(bench):
+    return {"plainHttp": [bench.server.host]}
+
+
+def sweep(bench, folder, chosen):
+    cycles, reached = 0, set()
+    for point in chosen or points():
+        for name in bench.names:
+            for skip in (0, 1):
+                store = pathlib.Path(folder) / "sweep"
+                berthd = daemon.Berthd(store, faults=True, settings=settings(bench))
+                with contextlib.ExitStack() as stack:
+                    stack.callback(shutil.rmtree, store, True)
+                    stack.callback(berthd.stop)
+                    acknowledged = []
+                    other = bench.names[(bench.names.index(name) + 1) % len(bench.names)]
+                    berthd.start(env={"BERTH_FAULTS": f"{point}=kill@{skip}"})
+                    removal = point.startswith("remove.")
+                    for step in ([name, other] if removal else [other, name] if skip else [name]):
+                        if berthd.berth("pull", "-q", bench.image(step)).returncode == 0:
+                            acknowledged.append(step)
+                    if removal:
+                        for step in (name, other)[:skip + 1]:
+                            if berthd.process.poll() is None:
+                                berthd.berth("rm", bench.image(step))
+                            acknowledged.remove(step)  # half removed is either
+                    if berthd.process.poll() is None:
+                        try:
+                            berthd.process.wait(0.2)
+                        except subprocess.TimeoutExpired:
+                            pass
+                    died = berthd.process.poll() is not None
+                    berthd.kill() if not died else None
+                    if died:
+                        reached.add(point)
+                    berthd.start()
+                    bench.check(berthd, acknowledged, pull=[name])
+                    bench.empty(berthd)
+                    cycles += 1
+    unreached = [p for p in (chosen or points()) if p not in reached]
+    print(f"sweep: {cycles} cycles, {len(reached)} points reached, 0 bad" + (f"; never reached: {', '.join(unreached)}" if unreached else ""))
+    if unreached:
+        raise Bad("a fault point of the table is never reached: the sweep would rot")
+
+
+def pull_all(berthd, bench, names):
+    """Pulls them at once; {name: process}."""
+    return {name: subprocess.Popen(berthd.command("pull", "-q", bench.image(name)), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.DEVNULL) for name in names}
+
+
+def random_kills(bench, folder, count, seed):
+    rnd = random.Random(seed)
+    store = pathlib.Path(folder) / "random"
+    berthd = daemon.Berthd(store, faults=True, settings=settings(bench))
+    acknowledged = set()
+    berthd.start()
+    began = time.monotonic()
+    bench.check(berthd, [], pull=bench.names[:4])
+    span = (time.monotonic() - began) / 4
+    for cycle in range(count):
+        if cycle % 10 == 0:
+            bench.empty(berthd)
+            acknowledged.clear()
+        elif acknowledged and rnd.random() < 0.5:
+            victim = rnd.choice(sorted(acknowledged))
+            berthd.berth("rm", bench.image(victim), check=True)
+            acknowledged.discard(victim)
+        names = rnd.sample(bench.names, 4)
+        running = pull_all(berthd, bench, names)
+        time.sleep(rnd.uniform(0, 1.2 * span))
+        berthd.kill()
+        for name, process in running.items():
+            if process.wait(30) == 0:
+                acknowledged.add(name)
+        berthd.start()
+        try:
+            bench.check(berthd, acknowledged, pull=[rnd.choice(names)] if cycle % 5 == 0 else [])
+        except Bad as error:
+            raise Bad(f"cycle {cycle} of seed {seed}: {error} (store kept: {store})") from error
+    bench.empty(berthd)
+    berthd.stop()
+    print(f"random: {count} kills, seed {seed}, 0 bad")
+    shutil.rmtree(store)
+
+
+@contextlib.contextmanager
+def volume(folder, size="512M"):
+    """An ext4 in a loop file, mounted; yields its mount point. The file is the disk that survives the power cut."""
+    disk, point = pathlib.Path(folder) / "disk.img", pathlib.Path(folder) / "mnt"
+    point.mkdir(exist_ok=True)
+    subprocess.run(["truncate", "-s", size, disk], check=True)
+    subprocess.run(["mkfs.ext4", "-q", "-F", "-O", "^metadata_csum_seed", disk], check=True)
+    mount = lambda: subprocess.run(["mount", "-o", "loop", disk, point], check=True)
+    mount()
+    try:
+        yield point, mount
+    finally:
+        subprocess.run(["umount", "-l", point], check=False, stderr=subprocess.DEVNULL)
+        disk.unlink()
+
+
+LIE = r"""
+int fsync(int fd) { (void)fd; return 0; }
+int fdatasync(int fd) { (void)fd; return 0; }
+int syncfs(int fd) { (void)fd; return 0; }
+int sync_file_range(int fd, long a, long b, unsigned f) { (void)fd; (void)a; (void)b; (void)f; return 0; }
+"""
+
+
+def power_cuts(bench, folder, count, seed, lie=False):
+    """Returns how many cuts left damage."""
+    rnd, bad = random.Random(seed), 0
+    env = {}
+    if lie:
+        source, library = pathlib.Path(folder) / "lie.c", pathlib.Path(folder) / "lie.so"
+        source.write_text(LIE)
+        subprocess.run(["g++", "-x", "c", "-shared", "-fPIC", "-o", library, source], check=True)
+        env["LD_PRELOAD"] = str(library)
+    for cycle in range(count):
+        with volume(folder) as (point, mount):
+            berthd = daemon.Berthd(point / "berth", faults=True, settings=settings(bench), env=env, log=pathlib.Path(folder) / "berthd.log")
+            berthd.start()
+            names = rnd.sample(bench.names, 4)
+            acknowledged = set()
+            berthd.berth("pull", "-q", bench.image(names[0]), check=True)
+            acknowledged.add(names[0])
+            running = pull_all(berthd, bench, names[1:])
+            time.sleep(rnd.uniform(0, 0.5))
+            for name, process in running.items():  # what had returned by now was acknowledged
+                if process.poll() == 0:
+                    acknowledged.add(name)
+            fd = os.open(point, os.O_RDONLY)
+            fcntl.ioctl(fd, SHUTDOWN, struct.pack("I", 2))  # no flush of the log, no write-back: the power is gone
+            os.close(fd)
+            berthd.kill()
+            for process in running.values():
+                process.wait(30)
+            subprocess.run(["umount", "-l", point], check=True)
+            mount()
+            berthd.env = {}
+            try:
+                if not berthd.start():
+                    raise Bad(f"berthd does not start: {berthd.tail(3)}")
+                bench.check(berthd, acknowledged, pull=[names[-1]])
+                bench.empty(berthd)
+            except (Bad, RuntimeError) as error:
+                if not lie:
+                    raise Bad(f"power cut {cycle} of seed {seed}: {error}") from error
+                bad += 1
+            finally:
+                berthd.stop()
+    if not lie:
+        print(f"power: {count} cuts, seed {seed}, 0 bad, all acknowledged images byte-identical")
+    return bad
+
+
+def control(bench, folder, count):
+    bad = power_cuts(bench, folder, count, 1, lie=True)
+    print(f"control: without sync calls {bad} of {count} cuts left damage")
+    if bad * 10 < count * 9:
+        raise Bad("the harness does not notice missing sync calls")
+
+
+CALLS = ("write", "pwrite64", "pwritev", "fsync", "fdatasync", "renameat2", "openat2", "openat", "mkdirat", "ftruncate", "pipe2", "unlinkat")
+ERRORS = ("ENOSPC", "EIO", "EMFILE", "EINTR", "ENOMEM")
+
+
+def errors(bench, folder, every):
+    """strace fails the n-th call of one kind in the daemon; the pull may fail, nothing may break."""
+    runs = failed = 0
+    for call in CALLS:
+        counts = pathlib.Path(folder) / "counts"
+        berthd = daemon.Berthd(pathlib.Path(folder) / "errors", faults=True, settings=settings(bench))
+
+        def traced(inject, log):
+            berthd.start()
+            tracer = subprocess.Popen(["strace", "-f", "-q", "-e", f"trace={call}", *inject, "-o", log, "-p", str(berthd.process.pid)],
+                                      stderr=subprocess.PIPE, text=True)
+            tracer.stderr.readline()  # "attached"
+            done = berthd.berth("pull", "-q", bench.image("zstd"))
+            return tracer, done
+
+        tracer, done = traced([], counts)
+        if done.returncode:
+            raise Bad(f"a traced pull fails: {done.stderr}")
+        berthd.stop()
+        tracer.wait()
+        total = sum(f"{call}(" in line for line in counts.read_text(errors="replace").splitlines())
+        shutil.rmtree(berthd.folder)
+        for n in range(1, total + 1, every):
+            error = ERRORS[(n // every) % len(ERRORS)]
+            tracer, done = traced(["-e", f"inject={call}:error={error}:when={n}"], "/dev/null")
+            acknowledged = ["zstd"] if done.returncode == 0 else []
+            failed += done.returncode != 0
+            if done.returncode not in (0, 1, 5, 9, 12, 13):
+                raise Bad(f"{call} #{n} {error}: exit {done.returncode}: {done.stderr}")
+            berthd.kill()
+            tracer.kill()
+            tracer.wait()
+            berthd.start()
+            try:
+                bench.check(berthd, acknowledged, pull=["zstd"])
+                bench.empty(berthd)
+            except Bad as problem:
+                raise Bad(f"{call} #{n} {error}: {problem}") from problem
+            berthd.stop()
+            shutil.rmtree(berthd.folder)
+            runs += 1
+    print(f"errors: {runs} runs, {failed} pulls failed cleanly, 0 bad")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["sweep", "random", "power", "control", "errors", "all"])
+    parser.add_argument("-n", type=int)
+    parser.add_argument("--seed", type=int, default=int(time.time()) % 100000)
+    parser.add_argument("--points", type=lambda s: s.split(","), default=[])
+    parser.add_argument("--every", type=int, default=7)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="berth-crash-", ignore_cleanup_errors=True) as folder, Bench(folder) as bench:
+        work = {"sweep": lambda: sweep(bench, folder, args.points), "random": lambda: random_kills(bench, folder, args.n or 500, args.seed),
+                "power": lambda: power_cuts(bench, folder, args.n or 50, args.seed), "control": lambda: control(bench, folder, args.n or 10),
+                "errors": lambda: errors(bench, folder, args.every)}
+        for name in (list(work) if args.what == "all" else [args.what]):
+            began = time.monotonic()
+            try:
+                work[name]()
+            except Bad as error:
+                sys.exit(f"{name}: BAD: {error}")
+            print(f"  {time.monotonic() - began:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,308 @@
+#include "apps/berth/cli.h"
+
+#include <CLI/CLI.hpp>
+
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <numeric>
+
+#include "apps/berth/commands.h"
+#include "apps/berth/completion.h"
+#include "apps/berth/format.h"
+
+namespace berth::cli {
+namespace {
+
+using Words = std::vector<std::string>;
+using Arguments = CommandSpec::Arguments;
+
+std::string Joined(const Words& words, std::string_view separator) {
+  std::string out;
+  for (const auto& word : words) out += (out.empty() ? "" : std::string(separator)) + word;
+  return out;
+}
+
+// Levenshtein's distance, for "did you mean".
+std::size_t Distance(std::string_view a, std::string_view b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), 0);
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    std::size_t diagonal = std::exchange(row[0], i + 1);
+    for (std::size_t j = 0; j < b.size(); ++j) {
+      const std::size_t change = diagonal + (a[i] == b[j] ? 0 : 1);
+      diagonal = std::exchange(row[j + 1], std::min({change, row[j] + 1, row[j + 1] + 1}));
+    }
+  }
+  return row.back();
+}
+
+std::string Nearest(std::string_view word, const Words& candidates) {
+  const auto best = std::ranges::min_element(candidates, {}, [&](const auto& c) { return Distance(word, c); });
+  return best != candidates.end() && Distance(word, *best) <= std::max<std::size_t>(1, word.size() / 3) ? *best : "";
+}
+
+// The whole grammar: one CLI11 application whose values land in the option structs of commands.h.
+class Grammar {
+ public:
+  Grammar() {
+    app_.name("berth");
+    app_.require_subcommand(0, 1);
+    app_.allow_extras();
+    app_.fallthrough();
+    app_.set_version_flag("--version", std::string("berth ") + BERTH_VERSION);
+    app_.add_option("-s,--socket,-i,--image-endpoint", globals_.socket,
+                    "berthd's socket (else BERTH_SOCKET, IMAGE_SERVICE_ENDPOINT, /run/berth/berth.sock)")->type_name("PATH");
+    app_.add_option("-r,--runtime-endpoint", ignored_, "accepted for crictl's sake, not used")->type_name("PATH")->group("");
+    app_.add_option("--timeout", globals_.timeout, "give up after this long (90s, 15m): exit status 124")->type_name("TIME");
+    Words_(app_.add_option("--color", globals_.colour, "colours on stderr"), {"auto", "always", "never"});
+    app_.add_flag("-q,--quiet", globals_.quiet, "data only, no talk (images: ids only)");
+    app_.add_flag("--no-trunc", globals_.no_trunc, "whole digests on a terminal too");
+    app_.add_flag("--no-headers", globals_.no_headers, "tables without their first line");
+
+    CLI::App* sub = Command("pull", "fetch, verify and unpack images", Arguments::kImages, [this](Session& s) { return Pull(s, std::move(pull_)); });
+    sub->add_option("IMAGE", pull_.images, "names of images");
+    Repeated(sub->add_option("--platform", pull_.platforms, "os/arch[/variant], may be repeated (else the node's)")->type_name("PLATFORM"));
+    sub->add_flag("--all-platforms", pull_.all_platforms, "every image of the index");
+    Words_(sub->add_option("--policy", pull_.policy, "when the registry is asked"), {"IfNotPresent", "Always", "Never"});
+    sub->add_option("--creds", pull_.auth.creds, "USER, and the password from a prompt or stdin; USER:PASSWORD is seen by all")->type_name("USER");
+    sub->add_flag("--password-stdin", pull_.auth.password_stdin, "the password for --creds is all of stdin");
+    sub->add_option("--auth", pull_.auth.auth, "base64 of USER:PASSWORD, as crictl takes it")->type_name("TEXT");
+    sub->add_option("--authfile", pull_.auth.authfile, "a docker config file (else REGISTRY_AUTH_FILE, DOCKER_CONFIG, ~/.docker/config.json)")->type_name("FILE");
+    Words_(sub->add_option("--progress", pull_.progress, "how progress is shown on stderr"), {"auto", "tty", "plain", "json", "none"});
+    Output_(sub, {"table", "json", "jsonl"});
+
+    sub = Command("images", "list images", Arguments::kImages, [this](Session& s) { return Images(s, image_); });
+    sub->add_option("NAME", image_, "only this repository or name");
+    Output_(sub, {"table", "wide", "json", "jsonl", "name"});
+
+    sub = Command("inspect", "what is known of an image", Arguments::kImages, [this](Session& s) { return Inspect(s, inspect_); }, {"inspecti"});
+    sub->add_option("IMAGE", inspect_.images, "names, ids or unique beginnings of ids");
+    sub->add_option("--platform", inspect_.platform, "which image of an index")->type_name("PLATFORM");
+    Words_(sub->add_option("--document", inspect_.document, "print this document's exact bytes"), {"target", "manifest", "config"});
+    Output_(sub, {"table", "json", "jsonl", "name"});
+
+    sub = Command("rm", "take names from images; an image without names goes", Arguments::kImages,
+                  [this](Session& s) { return Remove(s, list_, all_names_); }, {"rmi"});
+    sub->add_option("IMAGE", list_, "names, ids or unique beginnings of ids");
+    sub->add_flag("--all-names", all_names_, "all names of the image that each names");
+    Output_(sub, {"table", "json", "jsonl"});
+
+    sub = Command("mount", "mount an image at a directory; alone: list mounts", Arguments::kImageThenDirectory,
+                  [this](Session& s) { return Mount(s, mount_); });
+    sub->add_option("IMAGE", mount_.image, "name or id");
+    sub->add_option("DIR", mount_.directory, "an existing directory");
+    sub->add_flag("--writable", mount_.writable, "with a layer for changes, lost at unmount");
+    sub->add_option("--platform", mount_.platform, "which image of an index")->type_name("PLATFORM");
+    Output_(sub, {"table", "json", "jsonl", "name"});
+
+    sub = Command("unmount", "undo mounts", Arguments::kDirectories, [this](Session& s) { return Unmount(s, list_); }, {"umount"});
+    sub->add_option("DIR", list_, "where images are mounted");
+
+    sub = Command("df", "what the store takes on disk", Arguments::kNone, [this](Session& s) { return DiskUsage(s, verbose_); }, {"imagefsinfo"});
+    sub->add_flag("-v,--verbose", verbose_, "a row per image too");
+    Output_(sub, {"table", "json", "jsonl"});
+
+    sub = Command("fsck", "verify the store", Arguments::kNone, [this](Session& s) { return CheckStore(s, repair_, depth_); });
+    sub->add_flag("--repair", repair_, "mend what can be mended; drop what cannot");
+    Words_(sub->add_option("--depth", depth_, "how closely"), {"descriptor", "metadata", "data"});
+    Output_(sub, {"table", "json", "jsonl"});
+
+    sub = Command("reclaim", "free what no image needs, and partial downloads", Arguments::kNone, [this](Session& s) { return Reclaim(s, age_); });
+    sub->add_option("--age", age_, "only what is older (90s, 15m, 2h, 7d)")->type_name("TIME")->check([](const std::string& text) {
+      return ParseDuration(text) ? std::string() : "a time like 90s, 15m, 2h or 7d is wanted";
+    });
+    Output_(sub, {"table", "json", "jsonl"});
+
+    sub = Command("doctor", "what this machine has, lacks, and what that means", Arguments::kNone, [](Session& s) { return Doctor(s); });
+    Output_(sub, {"table", "json", "jsonl"});
+
+    sub = Command("name", "how names are read: JSON lines; no daemon needed", Arguments::kNone, [this](Session& s) { return Name(s, list_); });
+    sub->add_option("NAME", list_, "references (else the lines of stdin)");
+
+    sub = Command("version", "versions of berth and berthd", Arguments::kNone, [](Session& s) { return Version(s); });
+    Output_(sub, {"table", "json", "jsonl"});
+
+    const Words shells{"bash", "zsh", "fish"};
+    sub = Command("completion", "completion code for a shell", Arguments::kWords, [this](Session& s) {
+      s.Out(Completion(image_, Describe()));
+      return 0;
+    });
+    Words_(sub->add_option("SHELL", image_, "bash, zsh or fish"), shells);
+    words_[sub] = shells;
+  }
+
+  // Runs the command, or says what is wrong with the arguments.
+  int Run(World& world, Words arguments) {
+    const bool wants_json = WantsJson(arguments);
+    if (!arguments.empty() && arguments[0] == "help") {
+      arguments.erase(arguments.begin());
+      arguments.insert(arguments.end(), "--help");
+    }
+    try {
+      Words reversed(arguments.rbegin(), arguments.rend());  // CLI11 takes them from the back
+      app_.parse(std::move(reversed));
+    } catch (const CLI::CallForHelp&) {
+      world.out.Write(app_.help());
+      return 0;
+    } catch (const CLI::CallForVersion&) {
+      world.out.Write(std::string("berth ") + BERTH_VERSION + "\n");
+      return 0;
+    } catch (const CLI::ParseError& error) {
+      return Usage(world, wants_json, error.what());
+    }
+    const auto chosen = app_.get_subcommands();
+    const Words extra = app_.remaining(true);
+    if (chosen.empty() && extra.empty()) {
+      world.err.Write(app_.help());
+      return 2;
+    }
+    if (chosen.empty() && !extra[0].starts_with('-')) {
+      Words names;
+      for (const auto& [sub, run] : commands_) names.push_back(sub->get_name());
+      return Usage(world, wants_json, "there is no command " + Quoted(extra[0]), Nearest(extra[0], names));
+    }
+    if (!extra.empty()) {
+      // Only the first: what follows an unknown flag may be a secret.
+      const std::string word = extra[0].substr(0, extra[0].find('='));
+      Words flags;
+      for (const CLI::App* app : {chosen.empty() ? nullptr : static_cast<const CLI::App*>(chosen[0]), static_cast<const CLI::App*>(&app_)})
+        if (app != nullptr)
+          for (const CLI::Option* option : app->get_options())
+            for (const auto& name : option->get_lnames()) flags.push_back("--" + name);
+      return word.starts_with('-') ? Usage(world, wants_json, "there is no flag " + Quoted(word), Nearest(word, flags))
+                                   : Usage(world, wants_json, chosen[0]->get_name() + " takes no argument " + Quoted(word));
+    }
+    const CLI::App* sub = chosen[0];
+    if (const auto missing = Missing(*sub); !missing.empty()) return Usage(world, wants_json, sub->get_name() + " needs " + missing);
+    if (const auto timeout = ParseDuration(globals_.timeout); !globals_.timeout.empty() && (!timeout || timeout->count() == 0))
+      return Usage(world, wants_json, "--timeout: a time like 90s, 15m or 2h is wanted");
+    const Words formats{"table", "wide", "json", "jsonl", "name"};
+    globals_.output = static_cast<Output>(std::ranges::find(formats, output_) - formats.begin());
+    Session session(world, globals_);
+    return std::ranges::find(commands_, sub, &Row::first)->second(session);
+  }
+
+ private:
+  using Row = std::pair<CLI::App*, std::function<int(Session&)>>;
+
+  CLI::App* Command(const std::string& name, const std::string& help, Arguments arguments, std::function<int(Session&)> run,
+                    const Words& aliases = {}) {
+    CLI::App* sub = app_.add_subcommand(name, help);
+    sub->allow_extras();
+    for (const auto& alias : aliases) sub->alias(alias);
+    sub->footer("Flags for every command: berth --help");
+    commands_.emplace_back(sub, std::move(run));
+    arguments_[sub] = arguments;
+    return sub;
+  }
+  void Words_(CLI::Option* option, const Words& words) {
+    option->check(CLI::Validator([words](std::string& text) {
+      return std::ranges::find(words, text) != words.end() ? std::string() : "one of " + Joined(words, ", ") + " is wanted";
+    }, Joined(words, "|")));
+    option->type_name("");
+    values_[option] = words;
+  }
+  void Output_(CLI::App* sub, const Words& words) {
+    Words_(sub->add_option("-o,--output", output_, "form of the output"), words);
+  }
+  static void Repeated(CLI::Option* option) { option->allow_extra_args(false); }  // else it would swallow what follows
+
+  std::string Missing(const CLI::App& sub) const {
+    const std::string& name = sub.get_name();
+    if (name == "pull" && pull_.images.empty()) return "at least one image";
+    if (name == "inspect" && inspect_.images.empty()) return "at least one image";
+    if (name == "rm" && list_.empty()) return "at least one image";
+    if (name == "unmount" && list_.empty()) return "at least one directory";
+    if (name == "completion" && image_.empty()) return "a shell: bash, zsh or fish";
+    return "";
+  }
+
+  static bool WantsJson(const Words& arguments) {
+    for (std::size_t i = 0; i < arguments.size(); ++i) {
+      std::string_view word = arguments[i];
+      if ((word == "-o" || word == "--output") && i + 1 < arguments.size()) word = arguments[i + 1];
+      else if (word.starts_with("--output=")) word.remove_prefix(9);
+      else if (word.starts_with("-o")) word.remove_prefix(word.starts_with("-o=") ? 3 : 2);
+      else continue;
+      if (word == "json" || word == "jsonl") return true;
+    }
+    return false;
+  }
+
+  static int Usage(World& world, bool wants_json, std::string_view message, const std::string& nearest = "") {
+    const Failure failure = FromError(Error(Reason::kUsage, Escape(message))
+        .Next(nearest.empty() ? "berth --help, berth COMMAND --help" : "did you mean " + nearest + "?"));
+    Globals globals;
+    globals.output = wants_json ? Output::kJson : Output::kTable;
+    return Session(world, globals).Fail(failure);
+  }
+
+  std::vector<FlagSpec> Flags(const CLI::App& app) const {
+    std::vector<FlagSpec> flags;
+    for (const CLI::Option* option : app.get_options()) {
+      if (option->get_lnames().empty() || option->get_group().empty()) continue;
+      const auto words = values_.find(option);
+      flags.push_back({.name = "--" + option->get_lnames()[0],
+                       .short_name = option->get_snames().empty() ? "" : "-" + option->get_snames()[0],
+                       .help = option->get_description(),
+                       .takes_value = option->get_items_expected_max() > 0,
+                       .values = words == values_.end() ? Words() : words->second});
+    }
+    return flags;
+  }
+  std::vector<CommandSpec> Describe() const {
+    std::vector<CommandSpec> specs;
+    for (const auto& [sub, run] : commands_) {
+      CommandSpec spec{.name = sub->get_name(), .help = sub->get_description(), .aliases = sub->get_aliases(), .flags = Flags(*sub),
+                       .arguments = arguments_.at(sub)};
+      for (auto& flag : Flags(app_))
+        if (flag.name != "--help" && flag.name != "--version") spec.flags.push_back(std::move(flag));
+      if (const auto words = words_.find(sub); words != words_.end()) spec.words = words->second;
+      specs.push_back(std::move(spec));
+    }
+    return specs;
+  }
+
+  CLI::App app_{"The image subsystem of a Kubernetes node: pull, verify, mount and account for images."};
+  std::vector<Row> commands_;
+  std::map<const CLI::App*, Arguments> arguments_;
+  std::map<const CLI::App*, Words> words_;           // of arguments
+  std::map<const CLI::Option*, Words> values_;       // of flags
+
+  Globals globals_;
+  std::string output_ = "table", ignored_, image_, age_ = "0s", depth_;
+  PullOptions pull_;
+  InspectOptions inspect_;
+  MountOptions mount_;
+  Words list_;
+  bool all_names_ = false, verbose_ = false, repair_ = false;
+};
+
+}  // namespace
+
+int Run(World& world, std::vector<std::string> arguments) {
+  const int status = Grammar().Run(world, std::move(arguments));
+  if (const auto& broken = world.out.broken()) {
+    if (world.out.closed_pipe()) return 141;  // the reader has seen enough: as if SIGPIPE had ended us
+    world.err.Write(Lines(FromError(*broken), Colour::kNo));
+    return status == 0 ? broken->info().exit_status : status;
+  }
+  return status;
+}
+
+void HideSecrets(int argc, char** argv) {
+  for (int i = 1; i < argc; ++i) {
+    for (const std::string_view flag : {"--creds", "--auth"}) {
+      const std::string_view word = argv[i];
+      char* value = nullptr;
+      if (word == flag && i + 1 < argc) value = argv[i + 1];
+      else if (word.starts_with(flag) && word.substr(flag.size()).starts_with('=')) value = argv[i] + flag.size() + 1;
+      if (value == nullptr) continue;
+      if (flag == "--creds") value += std::min(std::string_view(value).find(':'), std::string_view(value).size());
+      std::fill(value, value + std::string_view(value).size(), '\0');
+    }
+  }
+}
+
+}  // namespace berth::cli

@@ -1,0 +1,106 @@
+#include <algorithm>
+
+#include "apps/berth/commands.h"
+#include "apps/berth/format.h"
+#include "apps/berth/json.h"
+
+namespace berth::cli {
+namespace {
+
+// The names a person would use; those by digest only when there are no others.
+std::vector<std::string> NamesToShow(const v1::Image& image, bool all) {
+  std::vector<std::string> names;
+  for (const auto& name : image.names())
+    if (all || name.find('@') == std::string::npos) names.push_back(name);
+  if (names.empty() && image.names_size() > 0) names.push_back(image.names(0));
+  if (names.empty()) names.emplace_back("<none>");
+  return names;
+}
+
+// "repository@sha256:12 digits" on a terminal.
+std::string ShortName(const std::string& name, bool whole) {
+  const auto at = name.find('@');
+  return at == std::string::npos ? name : name.substr(0, at + 1) + Digest(std::string_view(name).substr(at + 1), whole);
+}
+
+std::string PulledAt(const v1::Image& image, const Session& session) {
+  const auto then = ParseTime(image.pulled_at());
+  return then ? Ago(*then, session.world().clock.WallNow()) : image.pulled_at();
+}
+
+}  // namespace
+
+int Images(Session& session, const std::string& filter) {
+  v1::ListImagesRequest request;
+  v1::ListImagesResponse answer;
+  request.set_filter(filter);
+  if (const auto failure = session.Call(&v1::Berth::Stub::ListImages, request, answer)) return session.Fail(*failure);
+  const Globals& globals = session.globals();
+  const bool whole = session.whole(), wide = globals.output == Output::kWide;
+  if (session.json()) {
+    json::Writer w;
+    if (globals.output == Output::kJson) w.BeginObject().Key("images").BeginArray();
+    for (const auto& image : answer.images()) {
+      json::Writer one;
+      WriteImage(one, image);
+      if (globals.output == Output::kJson) w.Raw(one.text());
+      else session.Out(one.text() + "\n");
+    }
+    if (globals.output == Output::kJson) {
+      w.EndArray().EndObject();
+      session.OutJson(w.text());
+    }
+    return 0;
+  }
+  std::string out;
+  if (globals.quiet) {
+    for (const auto& image : answer.images()) out += Digest(image.id(), whole) + "\n";
+  } else if (globals.output == Output::kName) {
+    for (const auto& image : answer.images())
+      for (const auto& name : image.names()) out += Escape(name) + "\n";
+  } else {
+    Table table(wide ? std::vector<std::string>{"NAME", "IMAGE ID", "PLATFORM", "SIZE", "UNIQUE", "PULLED", "MANIFEST", "UNPACKED", "LAYERS"}
+                     : std::vector<std::string>{"NAME", "IMAGE ID", "PLATFORM", "SIZE", "UNIQUE", "PULLED"});
+    for (const auto& image : answer.images())
+      for (const auto& name : NamesToShow(image, wide)) {
+        std::vector<std::string> row{ShortName(name, whole), Digest(image.id(), whole), image.platform(), Size(image.size()),
+                                     Size(image.unique_size()), PulledAt(image, session)};
+        if (wide) row.insert(row.end(), {Digest(image.manifest(), whole), Size(image.unpacked_size()), std::to_string(image.layers_size())});
+        table.Row(std::move(row));
+      }
+    out = table.Text(!globals.no_headers);
+  }
+  session.Out(out);
+  return 0;
+}
+
+int Remove(Session& session, const std::vector<std::string>& images, bool all_names) {
+  std::vector<int> statuses;
+  for (const auto& image : images) {
+    v1::RemoveImageRequest request;
+    v1::RemoveImageResponse answer;
+    request.set_image(image);
+    request.set_all_names(all_names);
+    if (const auto failure = session.Call(&v1::Berth::Stub::RemoveImage, request, answer)) {
+      statuses.push_back(session.Fail(At(image, *failure)));
+      continue;
+    }
+    if (session.json()) {
+      json::Writer w;
+      w.BeginObject();
+      WriteStrings(w, "names", answer.names());
+      WriteStrings(w, "manifests", answer.manifests());
+      w.Key("freed_bytes").Uint(answer.freed_bytes()).EndObject();
+      session.OutJson(w.text());
+      continue;
+    }
+    std::string out;
+    for (const auto& name : answer.names()) out += "untagged " + Escape(name) + "\n";
+    for (const auto& manifest : answer.manifests()) out += "removed " + Digest(manifest, session.whole()) + "\n";
+    session.Out(out);
+    if (answer.freed_bytes() > 0) session.Talk("freed " + Size(answer.freed_bytes()) + "\n");
+  }
+  return MostActionable(statuses);
+}
+
+}  // namespace berth::cli

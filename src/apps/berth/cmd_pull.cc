@@ -1,0 +1,178 @@
+#include <grpcpp/completion_queue.h>
+
+#include <algorithm>
+#include <memory>
+#include <vector>
+
+#include "apps/berth/commands.h"
+#include "apps/berth/format.h"
+#include "apps/berth/json.h"
+#include "apps/berth/progress.h"
+#include "apps/berth/render.h"
+#include "json/document.h"
+#include "reference/reference.h"
+
+namespace berth::cli {
+namespace {
+
+ProgressMode ModeOf(const Session& session, std::string_view word) {
+  const World& world = session.world();
+  if (session.globals().quiet || word == "none") return ProgressMode::kNone;
+  if (word == "json") return ProgressMode::kJson;
+  if (word == "tty") return ProgressMode::kTty;
+  if (word == "plain" || !world.SmartTerminal() || !world.Variable("CI").empty()) return ProgressMode::kPlain;
+  return ProgressMode::kTty;
+}
+
+v1::PullRequest RequestFor(const PullOptions& options, const reference::Reference& image,
+                           const std::vector<credentials::Credential>& credentials, bool exclusive) {
+  v1::PullRequest request;
+  request.set_image(image.spelling());
+  request.set_policy(options.policy);
+  for (const auto& platform : options.platforms) request.add_platforms(platform);
+  request.set_all_platforms(options.all_platforms);
+  request.set_node_credentials(!exclusive);
+  for (const auto& credential : credentials) {
+    v1::Credential& row = *request.add_credentials();
+    row.set_username(credential.username);
+    row.set_password(std::string(credential.password.Reveal()));
+    row.set_identity_token(std::string(credential.identity_token.Reveal()));
+    row.set_registry_token(std::string(credential.registry_token.Reveal()));
+    row.set_source(credential.source);
+    row.set_pattern(credential.pattern);
+  }
+  return request;
+}
+
+// One streaming call; exactly one operation of it is under way at any time, so the call is its own tag.
+struct Call {
+  Call(std::string image, std::string policy, time::SteadyTime now) : tracker(std::move(image), std::move(policy), now) {}
+  grpc::ClientContext context;
+  std::unique_ptr<grpc::ClientAsyncReader<v1::PullEvent>> reader;
+  v1::PullEvent event;
+  grpc::Status status;
+  Tracker tracker;
+  bool finishing = false;
+};
+
+// "registry/repository@digest"
+std::string Line(const v1::Pulled& pulled) {
+  const auto name = reference::Reference::Parse(pulled.name());
+  return Escape((name ? name->Repository() : pulled.name()) + "@" + pulled.digest());
+}
+
+class Pulls {
+ public:
+  Pulls(Session& session, ProgressMode mode)
+      : session_(session), reporter_(MakeReporter(mode, {.size = session.world().size,
+                                                         .colour = session.colour(session.world().err),
+                                                         .json_failures = session.json()})) {}
+
+  int Run(v1::Berth::Stub& stub, const std::vector<v1::PullRequest>& requests) {
+    for (const auto& request : requests)
+      calls_.push_back(std::make_unique<Call>(request.image(), request.policy(), Now().steady));
+    for (const auto& call : calls_) views_.push_back(call->tracker.view());
+    Show();
+    for (std::size_t i = 0; i < calls_.size(); ++i) {
+      Call& call = *calls_[i];
+      session_.Prepare(call.context);
+      call.reader = stub.PrepareAsyncPull(&call.context, requests[i], &queue_);
+      call.reader->StartCall(&call);
+    }
+    {
+      const std::stop_callback cancel(session_.world().stop, [&] {
+        for (const auto& call : calls_) call->context.TryCancel();
+      });
+      for (std::size_t running = calls_.size(); running > 0;) {
+        void* tag = nullptr;
+        bool ok = false;
+        // The frame clock: the queue's own timer, so that one thread draws and listens.
+        const auto beat = std::chrono::system_clock::now() + std::chrono::duration_cast<std::chrono::milliseconds>(kBeat);
+        if (queue_.AsyncNext(&tag, &ok, beat) == grpc::CompletionQueue::GOT_EVENT && Step(*static_cast<Call*>(tag), ok)) --running;
+        Show();
+      }
+    }
+    queue_.Shutdown();
+    for (auto [tag, ok] = std::pair<void*, bool>(); queue_.Next(&tag, &ok);) {}
+    if (session_.json()) WriteJson();
+    std::vector<int> statuses;
+    for (const auto& view : views_) statuses.push_back(view.failure ? view.failure->exit_status : 0);
+    return MostActionable(statuses);
+  }
+
+ private:
+  Moment Now() const { return {session_.world().clock.SteadyNow(), session_.world().clock.WallNow()}; }
+
+  // True when the call has ended.
+  bool Step(Call& call, bool ok) {
+    const auto now = Now().steady;
+    if (call.finishing) {
+      if (!call.status.ok()) call.tracker.Fail(session_.Judge(call.status, call.context), now);
+      else if (!call.tracker.view().pulled)
+        call.tracker.Fail(FromError(Error(Reason::kSocket, "berthd ended the pull without a result")), now);
+      Ended(call);
+      return true;
+    }
+    if (call.event.ByteSizeLong() > 0 && ok) call.tracker.Apply(call.event, now);
+    call.event.Clear();
+    call.finishing = !ok;
+    if (ok) call.reader->Read(&call.event, &call);
+    else call.reader->Finish(&call.status, &call);
+    return false;
+  }
+
+  void Show() {
+    const Moment now = Now();
+    for (std::size_t i = 0; i < calls_.size(); ++i) {
+      if (!views_[i].ended()) calls_[i]->tracker.Sample(now.steady);
+      views_[i] = calls_[i]->tracker.view();
+    }
+    session_.world().err.Write(reporter_->Update(views_, now));
+  }
+
+  void Ended(Call& call) {
+    session_.world().err.Write(reporter_->Ended(call.tracker.view(), Now()));
+    if (session_.json()) return;
+    // In the order of the arguments, each as soon as those before it have ended.
+    for (; printed_ < calls_.size() && calls_[printed_]->tracker.view().ended(); ++printed_)
+      if (const auto& pulled = calls_[printed_]->tracker.view().pulled) session_.Out(Line(*pulled) + "\n");
+  }
+
+  void WriteJson() const {
+    for (const auto& view : views_) {
+      if (!view.pulled) continue;
+      json::Writer w;
+      WritePulled(w, view.image, *view.pulled);
+      session_.OutJson(std::move(w).Take());
+    }
+  }
+
+  Session& session_;
+  std::unique_ptr<Reporter> reporter_;
+  grpc::CompletionQueue queue_;
+  std::vector<std::unique_ptr<Call>> calls_;
+  Snapshot views_;
+  std::size_t printed_ = 0;
+};
+
+}  // namespace
+
+int Pull(Session& session, PullOptions options) {
+  // Every name is read before anything starts: a typing error in the last one should not cost ten minutes.
+  std::vector<reference::Reference> images;
+  for (const auto& text : options.images) {
+    auto image = reference::Reference::Parse(text);
+    if (!image) return session.Fail(FromError(image.error()));
+    images.push_back(*std::move(image));
+  }
+  const auto stub = session.Stub();  // before anybody types a password in vain
+  if (!stub) return session.Fail(FromError(stub.error()));
+  const auto warn = [&](std::string_view text) { session.Warn(text); };
+  const auto auth = Auth::Load(session.world(), std::move(options.auth), warn);
+  if (!auth) return session.Fail(session.Judge(auth.error()));
+  std::vector<v1::PullRequest> requests;
+  for (const auto& image : images) requests.push_back(RequestFor(options, image, auth->For(image, warn), auth->exclusive()));
+  return Pulls(session, ModeOf(session, options.progress)).Run(**stub, requests);
+}
+
+}  // namespace berth::cli

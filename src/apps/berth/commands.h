@@ -1,0 +1,50 @@
+// apps/berth/commands.h: one function per command: options in, exit status out.
+//
+// Each says what went wrong itself (Session::Fail). The parsing of arguments into these structs is cli.cc, and only there.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "apps/berth/auth.h"
+#include "apps/berth/session.h"
+
+namespace berth::cli {
+
+struct PullOptions {
+  std::vector<std::string> images, platforms;
+  bool all_platforms = false;
+  std::string policy;                // "" or one of Kubernetes' words
+  std::string progress = "auto";     // auto, tty, plain, json, none
+  AuthOptions auth;
+};
+// Several run at once. stdout: repository@digest per image, in the order of the arguments; -o json: the results.
+int Pull(Session& session, PullOptions options);
+
+int Images(Session& session, const std::string& filter);
+
+struct InspectOptions {
+  std::vector<std::string> images;
+  std::string platform;
+  std::string document;  // "", "target", "manifest", "config": that document's bytes as the registry sent them
+};
+int Inspect(Session& session, const InspectOptions& options);
+
+int Remove(Session& session, const std::vector<std::string>& images, bool all_names);
+
+struct MountOptions {
+  std::string image, directory, platform;
+  bool writable = false;
+};
+int Mount(Session& session, const MountOptions& options);  // without an image: lists
+int Unmount(Session& session, const std::vector<std::string>& directories);
+
+int DiskUsage(Session& session, bool verbose);
+int CheckStore(Session& session, bool repair, const std::string& depth);   // fsck
+int Reclaim(Session& session, const std::string& age);
+int Doctor(Session& session);
+// Works without a daemon; names are lines of stdin when there are none here.
+int Name(Session& session, const std::vector<std::string>& names);
+int Version(Session& session);
+
+}  // namespace berth::cli

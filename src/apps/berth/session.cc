@@ -1,0 +1,148 @@
+#include "apps/berth/session.h"
+
+#include <grpc/support/log.h>
+#include <grpcpp/create_channel_posix.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "apps/berth/format.h"
+
+namespace berth::cli {
+namespace {
+
+constexpr int kTimeoutStatus = 124;
+constexpr int kAnswerBytes = 64 << 20;  // the list of a node with tens of thousands of images
+
+Error NoSocket(std::string message, std::string next) { return Error(Reason::kSocket, std::move(message)).Next(std::move(next)); }
+
+}  // namespace
+
+Result<Endpoint> FindEndpoint(const World& world, std::string_view flag) {
+  Endpoint found{std::string(flag), "--socket"};
+  for (const char* name : {"BERTH_SOCKET", "IMAGE_SERVICE_ENDPOINT"})
+    if (found.path.empty()) found = {world.Variable(name), name};
+  if (found.path.empty()) return Endpoint{std::string(kDefaultSocket), "the default"};
+  std::string_view path = found.path;
+  if (path.starts_with("unix:")) path.remove_prefix(path.starts_with("unix://") ? 7 : 5);
+  if (!path.starts_with('/') || path.size() >= sizeof(sockaddr_un::sun_path))
+    return Error(Reason::kUsage, Quoted(found.path) + " (" + found.origin + ") is no path of a Unix socket")
+        .Next("give an absolute path of at most 107 bytes, or unix:// and such a path");
+  return Endpoint{std::string(path), found.origin};
+}
+
+Result<host::Fd> ConnectTo(const Endpoint& endpoint) {
+  const std::string where = "socket " + Escape(endpoint.path) + " (" + endpoint.origin + ")";
+  host::Fd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!fd.valid()) return host::OsError(errno, "make a socket");
+  sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
+  std::memcpy(address.sun_path, endpoint.path.c_str(), endpoint.path.size() + 1);
+  if (connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
+    switch (errno) {
+      case ENOENT: case ENOTDIR:
+        return NoSocket(where + " does not exist", "start berthd, or name its socket with --socket");
+      case EACCES: case EPERM:
+        return NoSocket(where + " may not be used by this user", "run berth as root");
+      case ECONNREFUSED:
+        return NoSocket("nobody listens at " + where, "start berthd: systemctl start berthd");
+      case EAGAIN:
+        return NoSocket(where + " takes no more connections now", "try again; journalctl -u berthd tells what berthd is busy with");
+      default: return NoSocket(host::OsError(errno, "connect to " + where).Text(), "berth doctor looks closer");
+    }
+  }
+  ucred peer{};
+  socklen_t size = sizeof peer;
+  if (getsockopt(fd.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) return host::OsError(errno, "ask who serves " + where);
+  if (peer.uid != 0 && peer.uid != geteuid())
+    return NoSocket(where + " is served by user " + std::to_string(peer.uid) + ", who is neither root nor you",
+                    "check who put a socket there");
+  return fd;
+}
+
+Failure FromStatus(const grpc::Status& status, const grpc::ClientContext& context) {
+  const auto& trailers = context.GetServerTrailingMetadata();
+  if (const auto found = trailers.find("berth-failure-bin"); found != trailers.end()) {
+    v1::Failure failure;
+    if (failure.ParseFromArray(found->second.data(), static_cast<int>(found->second.size())) && !failure.code().empty()) {
+      // A daemon that says "failed" with status 0 must not make a script go on.
+      const int exit_status = failure.exit_status();
+      return {failure.code(), failure.message(), failure.next_step(), exit_status > 0 && exit_status < 256 ? exit_status : 1};
+    }
+  }
+  switch (status.error_code()) {
+    case grpc::StatusCode::UNAVAILABLE:
+      return FromError(NoSocket("the connection to berthd broke", "journalctl -u berthd tells why; what a pull has fetched stays"));
+    case grpc::StatusCode::UNIMPLEMENTED:
+      return FromError(NoSocket("the program at the socket does not offer this: it is not berthd, or an older one",
+                                "berth doctor shows who is there; name berthd's socket with --socket"));
+    case grpc::StatusCode::CANCELLED: return FromError(Error(Reason::kCanceled, "the daemon canceled the request"));
+    case grpc::StatusCode::DEADLINE_EXCEEDED: return FromError(Error(Reason::kTimeout, "the daemon gave up waiting"));
+    default:
+      return FromError(Error(Reason::kInternal, "berthd answered with gRPC status " + std::to_string(status.error_code()) +
+                                                    " and no explanation").Next("journalctl -u berthd may tell more"));
+  }
+}
+
+Session::Session(World& world, Globals globals) : world_(world), globals_(std::move(globals)) {
+  if (const auto timeout = ParseDuration(globals_.timeout); timeout && *timeout > time::Duration::zero())
+    deadline_ = world_.clock.WallNow() + *timeout;
+}
+
+Colour Session::colour(const Stream& stream) const {
+  if (globals_.colour != "auto") return globals_.colour == "always" ? Colour::kYes : Colour::kNo;
+  const bool wanted = stream.terminal() && world_.Variable("NO_COLOR").empty() && world_.Variable("TERM") != "dumb";
+  return wanted ? Colour::kYes : Colour::kNo;
+}
+
+void Session::Warn(std::string_view text) const {
+  world_.err.Write((colour(world_.err) == Colour::kYes ? "\x1b[33mwarning:\x1b[0m " : "warning: ") + Escape(text) + "\n");
+}
+
+void Session::OutJson(std::string_view json) const {
+  Out(globals_.output == Output::kJson ? Indent(json) : std::string(json) + "\n");
+}
+
+int Session::Fail(const Failure& failure) const {
+  world_.err.Write(json() ? JsonLine(failure) : Lines(failure, colour(world_.err)));
+  return failure.exit_status;
+}
+
+Result<v1::Berth::Stub*> Session::Stub() {
+  if (stub_ != nullptr) return stub_.get();
+  ASSIGN_OR_RETURN(const Endpoint endpoint, FindEndpoint(world_, globals_.socket));
+  ASSIGN_OR_RETURN(host::Fd fd, ConnectTo(endpoint));
+  // gRPC's own log lines are for its developers.
+  if (world_.Variable("GRPC_VERBOSITY").empty()) gpr_set_log_function([](gpr_log_func_args*) {});
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
+  arguments.SetMaxReceiveMessageSize(kAnswerBytes);
+  stub_ = v1::Berth::NewStub(grpc::CreateCustomInsecureChannelFromFd("localhost", fd.release(), arguments));
+  return stub_.get();
+}
+
+void Session::Prepare(grpc::ClientContext& context) const {
+  if (deadline_) context.set_deadline(std::chrono::time_point_cast<std::chrono::system_clock::duration>(*deadline_));
+}
+
+Failure Session::Judge(const grpc::Status& status, const grpc::ClientContext& context) const {
+  if (world_.stop.stop_requested() && status.error_code() == grpc::StatusCode::CANCELLED)
+    return Judge(Error(Reason::kCanceled, "interrupted"));
+  if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED && deadline_ && world_.clock.WallNow() >= *deadline_) {
+    Failure failure = FromError(Error(Reason::kTimeout, "not done within " + globals_.timeout + " (--timeout)"));
+    failure.exit_status = kTimeoutStatus;
+    return failure;
+  }
+  return FromStatus(status, context);
+}
+
+Failure Session::Judge(const Error& error) const {
+  Failure failure = FromError(error);
+  if (error.cancelled() && world_.stop.stop_requested()) failure.exit_status = world_.interrupted_status();
+  return failure;
+}
+
+}  // namespace berth::cli

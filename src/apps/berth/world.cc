@@ -1,0 +1,40 @@
+#include "apps/berth/world.h"
+
+#include <limits.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstdlib>
+
+namespace berth::cli {
+
+void Stream::Write(std::string_view text) {
+  while (!text.empty() && !broken_) {
+    const ssize_t n = ::write(fd_, text.data(), text.size());
+    if (n >= 0) text.remove_prefix(static_cast<std::size_t>(n));
+    else if (errno != EINTR) {
+      const int saved = errno;
+      closed_pipe_ = saved == EPIPE;
+      broken_ = result::FromErrno(saved, "write the output");
+    }
+  }
+}
+
+World RealWorld() {
+  std::array<char, PATH_MAX> directory{};
+  return {.out = Stream(1, isatty(1) != 0),
+          .err = Stream(2, isatty(2) != 0),
+          .stdin_fd = 0,
+          .stdin_terminal = isatty(0) != 0,
+          .variable = [](const char* name) -> const char* { return std::getenv(name); },
+          .size = [] {
+            winsize w{};
+            if (ioctl(2, TIOCGWINSZ, &w) != 0 || w.ws_col == 0 || w.ws_row == 0) return TerminalSize{};
+            return TerminalSize{w.ws_col, w.ws_row};
+          },
+          .directory = getcwd(directory.data(), directory.size()) != nullptr ? directory.data() : "/"};
+}
+
+}  // namespace berth::cli

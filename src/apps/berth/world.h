@@ -1,0 +1,58 @@
+// apps/berth/world.h: everything of the process that a command may touch: streams, variables, clock, signals.
+//
+// main() makes one from the real process, tests one from memory files. Commands read nothing else, so a test sees
+// exactly what a person or a script would.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <string_view>
+
+#include "result/result.h"
+#include "time/clock.h"
+
+namespace berth::cli {
+
+// One output stream. After a failed write everything else is dropped: broken() says why (kIo with a closed pipe).
+class Stream {
+ public:
+  Stream(int fd, bool terminal) : fd_(fd), terminal_(terminal) {}  // borrows the descriptor
+  void Write(std::string_view text);
+  bool terminal() const { return terminal_; }
+  bool closed_pipe() const { return closed_pipe_; }
+  const std::optional<Error>& broken() const { return broken_; }
+
+ private:
+  int fd_;
+  bool terminal_;
+  bool closed_pipe_ = false;
+  std::optional<Error> broken_;
+};
+
+struct TerminalSize { std::size_t columns = 80, rows = 24; };
+
+struct World {
+  Stream out, err;             // data; talk
+  int stdin_fd = 0;
+  bool stdin_terminal = false;
+  std::function<const char*(const char*)> variable;  // getenv
+  std::function<TerminalSize()> size;                // of the terminal behind err, asked again for every frame
+  const time::Clock& clock = time::SystemClock();
+  std::stop_token stop = {};                         // SIGINT or SIGTERM came
+  std::function<int()> interrupted_status = [] { return 130; };  // exit status after that: 130, 143
+  std::string directory = "/";                       // working directory
+
+  std::string Variable(const char* name) const {
+    const char* value = variable(name);
+    return value == nullptr ? "" : value;
+  }
+  // A terminal that can move its cursor, on err.
+  bool SmartTerminal() const { return err.terminal() && Variable("TERM") != "dumb" && !Variable("TERM").empty(); }
+};
+
+World RealWorld();
+
+}  // namespace berth::cli

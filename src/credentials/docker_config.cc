@@ -1,0 +1,116 @@
+#include "credentials/docker_config.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "bytes/encoding.h"
+#include "json/document.h"
+
+namespace berth::credentials {
+namespace {
+
+Error Bad(std::string_view where, std::string what) {
+  return Error(Reason::kInvalidCredentials, std::string(where) + " " + what).Next("compare with what 'kubectl create secret docker-registry' writes");
+}
+
+bool SameName(std::string_view a, std::string_view b) {
+  return std::ranges::equal(a, b, [](char x, char y) { return (x | 0x20) == (y | 0x20); });
+}
+
+// The text of a member, "" when it is absent or null.
+Result<std::string> Text(const json::Value& entry, std::string_view name) {
+  std::string text;
+  for (const auto& [key, value] : entry.Members()) {
+    if (!SameName(key, name) || value.IsNull()) continue;
+    if (!value.IsString()) return Bad(value.path(), "must be a string");
+    text = *value.AsString();
+  }
+  return text;
+}
+
+Result<Credential> ReadEntry(const json::Value& entry, Profile profile, std::string_view source) {
+  if (!entry.IsObject() && !entry.IsNull()) return Bad(entry.path(), "must be an object");
+  ASSIGN_OR_RETURN(std::string username, Text(entry, "username"));
+  ASSIGN_OR_RETURN(std::string password, Text(entry, "password"));
+  ASSIGN_OR_RETURN(std::string auth, Text(entry, "auth"));
+  RETURN_IF_ERROR(Text(entry, "email"));
+  Credential credential;
+  if (!auth.empty()) {
+    auto decoded = DecodeAuth(auth);
+    secret::Secret::Wipe(auth);
+    secret::Secret::Wipe(password);
+    if (!decoded) return std::move(decoded).error().Context(entry.path() + ".auth");
+    credential = *std::move(decoded);
+  } else {
+    credential.username = std::move(username);
+    credential.password = secret::Secret::Take(password);
+  }
+  if (profile == Profile::kDocumented) {
+    ASSIGN_OR_RETURN(std::string identity, Text(entry, "identitytoken"));
+    ASSIGN_OR_RETURN(std::string token, Text(entry, "registrytoken"));
+    credential.identity_token = secret::Secret::Take(identity);
+    credential.registry_token = secret::Secret::Take(token);
+  }
+  credential.source = source;
+  return credential;
+}
+
+}  // namespace
+
+Result<Credential> DecodeAuth(std::string_view auth) {
+  std::string compact;
+  for (const char c : auth)
+    if (c != '\r' && c != '\n') compact += c;
+  auto decoded = bytes::FromBase64(compact, bytes::Padding::kOptional);
+  secret::Secret::Wipe(compact);
+  if (!decoded) return Error(Reason::kInvalidCredentials, "not base64");
+  const auto colon = decoded->find(':');
+  Credential credential;
+  if (colon != decoded->npos) {
+    credential.username = decoded->substr(0, colon);
+    credential.password = secret::Secret(std::string_view(*decoded).substr(colon + 1));
+  }
+  secret::Secret::Wipe(*decoded);
+  if (colon == decoded->npos) return Error(Reason::kInvalidCredentials, "unable to parse auth field, must be formatted as base64(username:password)");
+  return credential;
+}
+
+secret::Secret EncodeEntry(std::string_view username, const secret::Secret& password, std::string_view email) {
+  std::string pair = std::string(username) + ":" + std::string(password.Reveal());
+  json::Writer w;
+  w.BeginObject();
+  if (!username.empty()) w.Key("username").String(username);
+  if (!password.empty()) w.Key("password").String(password.Reveal());
+  if (!email.empty()) w.Key("email").String(email);
+  w.Key("auth").String(bytes::ToBase64(bytes::AsView(pair)));
+  w.EndObject();
+  secret::Secret::Wipe(pair);
+  std::string text = std::move(w).Take();
+  return secret::Secret::Take(text);
+}
+
+Result<DockerConfig> ParseDockerConfig(std::string_view text, FileFormat format, Profile profile, std::string_view source) {
+  ASSIGN_OR_RETURN(const auto document, json::Document::Parse(text, Reason::kInvalidCredentials, {.bytes = kDockerConfigBytes, .depth = 32}));
+  const json::Value root = document.root();
+  if (!root.IsObject()) return Bad(root.path(), "must be an object");
+  DockerConfig config;
+  std::optional<json::Value> auths;
+  if (format == FileFormat::kDockerCfg) auths = root;
+  else
+    for (const auto& [key, value] : root.Members()) {
+      if (SameName(key, "auths")) auths = value;
+      if (SameName(key, "credsStore") && value.IsString()) config.credential_store = *value.AsString();
+      if (SameName(key, "credHelpers") && value.IsObject())
+        for (const auto& [host, helper] : value.Members())
+          if (helper.IsString()) config.credential_helpers.emplace_back(host, *helper.AsString());
+    }
+  if (!auths || auths->IsNull()) return config;
+  if (!auths->IsObject()) return Bad(auths->path(), "must be an object");
+  for (const auto& [key, value] : auths->Members()) {
+    ASSIGN_OR_RETURN(auto credential, ReadEntry(value, profile, source));
+    config.entries.push_back({std::string(key), std::move(credential)});
+  }
+  return config;
+}
+
+}  // namespace berth::credentials

@@ -1,0 +1,36 @@
+// credentials/match.h: does a key of a docker config file name this image's repository? Pure functions.
+//
+// Two readings (architecture 2):
+//   kDocumented  the concept page's grammar: globs (* ? [a-z] [^a] \c) over the whole host, none of them across '/'; ports
+//                equal as text; the path a prefix at '/' boundaries. `*my-registry.io/images` is for
+//                `a.sub.my-registry.io/images/x`; `my-registry.io/team` is not for `my-registry.io/teammate`.
+//   kKubelet     v1.36 to the letter (kubelet-images 6.3, 6.4): keys go through URL parsing, host labels are matched one
+//                by one and must be as many, paths are byte prefixes, `?` and `[` never work.
+// Linear in the text (globs: product of the lengths), no allocation worth mentioning, never fails: a key that makes no
+// sense matches nothing, and its entry is ignored.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace berth::credentials {
+
+enum class Profile : unsigned char { kDocumented, kKubelet };
+std::string_view Name(Profile profile);  // "Documented", "Kubelet"
+
+// What a key of "auths" stands for: scheme, user info, query, fragment and a leading /v1/ or /v2/ removed
+// (kubelet-images 6.3); kDocumented keeps what may be a glob (`?`, `[`, `\`). nullopt: the key is no host and path, its
+// entry is ignored.
+std::optional<std::string> IndexKey(Profile profile, std::string_view config_key);
+
+// `key`: an IndexKey. `repository`: "docker.io/library/busybox", "host:5000/a/b".
+bool Matches(Profile profile, std::string_view key, std::string_view repository);
+
+// kubelet-images 6.5: the registry whose credentials stand under "index.docker.io".
+bool IsDefaultRegistry(std::string_view repository);
+
+// Shell-style match of a whole text; '/' is matched only by itself. A malformed pattern matches nothing.
+bool Glob(std::string_view pattern, std::string_view text);
+
+}  // namespace berth::credentials

@@ -1,0 +1,52 @@
+#include "credentials/node_config.h"
+
+#include <array>
+
+#include "host/dir.h"
+#include "log/log.h"
+
+namespace berth::credentials {
+
+NodeConfigOptions NodeConfigOptions::ForNode(std::string root_dir, std::string home) {
+  return {.config_json = {root_dir, ".", home.empty() ? ".docker" : home + "/.docker", "/.docker"},
+          .dockercfg = {root_dir, ".", home.empty() ? "." : home, "/"}};
+}
+
+std::shared_ptr<const Keyring> NodeConfig::Get() {
+  std::lock_guard lock(mutex_);
+  const auto now = clock_.SteadyNow();
+  if (!keyring_ || now - read_ >= options_.keep) {
+    keyring_ = Read();
+    read_ = now;
+  }
+  return keyring_;
+}
+
+void NodeConfig::Reload() {
+  std::lock_guard lock(mutex_);
+  keyring_.reset();
+}
+
+std::shared_ptr<const Keyring> NodeConfig::Read() const {
+  auto keyring = std::make_shared<Keyring>(options_.profile);
+  const auto search = [&](const std::vector<std::string>& folders, const char* name, FileFormat format) {
+    for (const auto& folder : folders) {
+      const std::string path = folder + "/" + name;
+      const auto text = host::ReadSmallFile(path, kDockerConfigBytes);
+      if (!text && text.error().reason() == Reason::kNotFound) continue;
+      auto config = text ? ParseDockerConfig(*text, format, options_.profile, std::string(name) + " " + path) : Result<DockerConfig>(text.error());
+      if (!config) {
+        log::Warning("a credential file is passed over", {{"file", path}, {"error", config.error()}});
+        continue;
+      }
+      for (const auto& key : keyring->Add(*std::move(config)))
+        log::Warning("a key of a credential file names no registry", {{"file", path}, {"key", key}});
+      return true;
+    }
+    return false;
+  };
+  if (!search(options_.config_json, "config.json", FileFormat::kConfigJson)) search(options_.dockercfg, ".dockercfg", FileFormat::kDockerCfg);
+  return keyring;
+}
+
+}  // namespace berth::credentials

@@ -1,0 +1,44 @@
+// credentials/node_config.h: the node's own docker config file: where it is looked for, and when it is read again.
+//
+// The first valid config.json of the directories wins, else the first valid .dockercfg; nothing is merged; files that
+// are missing, unreadable or malformed are passed over with a warning (kubelet-images 6.1). The answer, also "none", is kept
+// for five minutes. Safe for concurrent use.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "credentials/keyring.h"
+#include "time/clock.h"
+
+namespace berth::credentials {
+
+struct NodeConfigOptions {
+  std::vector<std::string> config_json;  // directories for config.json, in order
+  std::vector<std::string> dockercfg;    // directories for .dockercfg
+  Profile profile = Profile::kDocumented;
+  time::Duration keep = std::chrono::minutes(5);
+  // The kubelet's: `root_dir`, the working directory, $HOME/.docker, /.docker (and their parents for .dockercfg).
+  static NodeConfigOptions ForNode(std::string root_dir, std::string home);
+};
+
+class NodeConfig {
+ public:
+  NodeConfig(NodeConfigOptions options, const time::Clock& clock) : options_(std::move(options)), clock_(clock) {}
+  std::shared_ptr<const Keyring> Get();
+  // Forgets the kept answer (SIGHUP).
+  void Reload();
+
+ private:
+  std::shared_ptr<const Keyring> Read() const;
+  const NodeConfigOptions options_;
+  const time::Clock& clock_;
+  std::mutex mutex_;
+  std::shared_ptr<const Keyring> keyring_;  // guarded by mutex_
+  time::SteadyTime read_{};                 // guarded by mutex_
+};
+
+}  // namespace berth::credentials

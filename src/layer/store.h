@@ -1,0 +1,120 @@
+// layer/store.h: the unpacked layers of this machine, keyed by the digest of their blob.
+//
+//   layers/<hex>.data, <hex>.meta      EROFS form: contents; metadata and descriptor (descriptor.h)
+//   layers/<hex>.tree/, <hex>.meta     tree form
+//   layers/<hex>@<16 hex>.meta         variant of a layer on one chain of lower blobs (fit.h)
+//   tmp/<random>.*                     unfinished; emptied by RecoverTmp() at start
+// <hex> is of a sha256; digests of other algorithms are "<algorithm>-<hex>".
+//
+// What has its name in layers/ is complete, verified and durable: both files are synced before they are renamed (data
+// first, .meta last: a layer exists when its .meta does), the directory after. A crash leaves files in tmp/ or a .data
+// without a .meta, which RecoverTmp() removes. The store keeps no state in memory: two objects on one folder agree.
+// Layers are immutable; Remove() of one that is mounted is fine (the kernel holds the files), the caller decides.
+// Errors as in host/fd.h and of the worker. Threads: all calls may be concurrent; a Staging belongs to one thread.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "bytes/bytes.h"
+#include "digest/digest.h"
+#include "host/dir.h"
+#include "layer/descriptor.h"
+#include "layer/report.h"
+#include "layer/worker.h"
+#include "result/result.h"
+#include "task/context.h"
+
+namespace berth::layer {
+
+// All that the descriptor says; `disk_bytes` is what the files take.
+struct LayerInfo {
+  UnpackReport report;
+  std::uint64_t disk_bytes = 0;
+  std::vector<std::string> variants;  // names, sorted; filled by List
+};
+
+// How a layer is mounted. Paths are absolute. kErofs: meta with data as its devices, in order. kTree: meta is a directory.
+struct MountSource {
+  Form form = Form::kErofs;
+  std::string meta;
+  std::vector<std::string> data;
+};
+
+enum class Depth : std::uint8_t {
+  kDescriptor,  // files there, lengths right, descriptor whole
+  kMetadata,    // and the EROFS metadata whole and well-formed
+  kData,        // and the CRC of every block of contents
+};
+
+struct StoreOptions {
+  std::string worker;  // absolute path of berth-unpack
+  UnpackOptions unpack;  // limits and device policy; blob, algorithm and form are set for each layer
+};
+
+class Staging;
+
+class LayerStore {
+ public:
+  // `path` is absolute, the folder exists; layers/ and tmp/ are made (0700).
+  static Result<std::unique_ptr<LayerStore>> Open(const std::string& path, StoreOptions options);
+
+  // Starts a worker that waits for the blob's bytes. `ctx` holds for the whole life of the Staging.
+  Result<std::unique_ptr<Staging>> Stage(const task::Context& ctx, const digest::Digest& blob, Form form,
+                                         digest::Algorithm diff_algorithm = digest::Algorithm::kSha256) const;
+
+  Result<std::optional<LayerInfo>> Find(const digest::Digest& blob) const;
+  // Every layer whose descriptor can be read; `damaged`, if given, gets the names of .meta files that cannot.
+  Result<std::vector<LayerInfo>> List(std::vector<std::string>* damaged = nullptr) const;
+  // The layer and all its variants; false when there was none. The .meta goes first.
+  Result<bool> Remove(const task::Context& ctx, const digest::Digest& blob) const;
+  Result<bool> RemoveVariant(const digest::Digest& blob, std::string_view variant) const;
+  // kNotFound, or kCorrupt saying which file and where.
+  Result<> Verify(const task::Context& ctx, const digest::Digest& blob, Depth depth) const;
+
+  // For the layers of one image, bottom first: the name of the variant that each is to be mounted by, "" for the layer
+  // itself. Makes the variants that are missing (durable on return). A name depends on the blobs up to the layer only.
+  // kInvalidLayer: a layer refers to files that no layer below it has.
+  // In tree form implied directories keep their defaults, and hard links to lower files are kUnsupported.
+  Result<std::vector<std::string>> FitToImage(const task::Context& ctx, std::span<const digest::Digest> blobs) const;
+  Result<MountSource> Sources(const digest::Digest& blob, std::string_view variant = {}) const;
+
+  // Removes what a crash left. Call before anything else, with the store's lock held. Returns how many.
+  Result<std::size_t> RecoverTmp() const;
+  const host::Dir& layers() const { return layers_; }
+  const std::string& path() const { return path_; }
+
+ private:
+  friend class Staging;
+  Result<> VerifyMeta(const digest::Digest& blob, std::string_view variant, Depth depth, Descriptor& descriptor) const;
+  LayerStore(std::string path, StoreOptions options) : path_(std::move(path)), options_(std::move(options)) {}
+  std::string path_;
+  StoreOptions options_;
+  host::Dir layers_, tmp_;
+};
+
+// A layer on its way. Dropped before Commit(): the worker is killed, the files are unlinked.
+class Staging final : public bytes::Sink {
+ public:
+  ~Staging() override;
+  // Compressed bytes in order. An error is the layer's verdict, it need not wait for Finish.
+  Result<> Write(bytes::View chunk) override;
+  // The blob is complete and its digest verified by the caller. Compares the diff ID (kDigestMismatch) if one is
+  // expected, syncs both files. Nothing is visible yet.
+  Result<LayerInfo> Finish(const std::optional<digest::Digest>& expected_diff_id);
+  // Makes it visible and durable. A layer that is there already stays and is returned instead.
+  Result<LayerInfo> Commit();
+  pid_t worker_pid() const;
+
+ private:
+  friend class LayerStore;
+  struct State;
+  explicit Staging(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace berth::layer

@@ -1,0 +1,241 @@
+#include "layer/unpacker.h"
+
+#include <malloc.h>
+
+#include <array>
+#include <condition_variable>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <new>
+#include <stdexcept>
+#include <thread>
+#include <utility>
+
+#include "codec/crc32c.h"
+#include "codec/decoder.h"
+#include "digest/digest.h"
+#include "erofs/writer.h"
+#include "host/fd.h"
+#include "layer/builder.h"
+#include "layer/data_writer.h"
+#include "layer/descriptor.h"
+#include "layer/tree_writer.h"
+#include "tar/reader.h"
+
+namespace berth::layer {
+namespace {
+
+constexpr std::size_t kBufferBytes = 512u << 10, kBuffers = 8;
+
+Error OutOfMemory(const UnpackOptions& options) {
+  return Error(Reason::kLimitExceeded, "unpacking the layer takes more memory than its limits allow (" +
+                                           std::to_string(options.MemoryLimit() >> 20) + " MiB)")
+      .Next("raise the limit of entries for a layer, if you trust this image");
+}
+
+// Calls `work`; running out of memory is an error like any other.
+template <class F>
+auto Guarded(const UnpackOptions& options, F&& work) -> decltype(work()) {
+  try {
+    return work();
+  } catch (const std::bad_alloc&) {
+    return OutOfMemory(options);
+  } catch (const std::length_error&) {
+    return OutOfMemory(options);
+  }
+}
+
+class Counting final : public bytes::Source {
+ public:
+  explicit Counting(bytes::Source& from) : from_(from) {}
+  Result<std::size_t> Read(bytes::MutableView room) override {
+    auto got = from_.Read(room);
+    if (got) count_ += *got;
+    return got;
+  }
+  std::uint64_t count() const { return count_; }
+
+ private:
+  bytes::Source& from_;
+  std::uint64_t count_ = 0;
+};
+
+// Buffers on their way from the decoder to the parser and back. An empty one is the end of the stream.
+class Pool {
+ public:
+  struct Buffer {
+    std::unique_ptr<std::byte[]> bytes = std::make_unique_for_overwrite<std::byte[]>(kBufferBytes);
+    std::size_t size = 0;
+  };
+
+  Pool() {
+    for (Buffer& buffer : buffers_) free_.push_back(&buffer);
+  }
+
+  // For the decoder. nullptr: the parser has given up.
+  Buffer* TakeFree() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return stopped_ || !free_.empty(); });
+    if (stopped_) return nullptr;
+    return Pop(free_);
+  }
+  void GiveFull(Buffer* buffer) { Push(full_, buffer); }
+  void Fail(Error error) {
+    const std::lock_guard lock(mutex_);
+    failed_ = std::move(error);
+    changed_.notify_all();
+  }
+  // For the parser.
+  Result<Buffer*> TakeFull() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return failed_ || !full_.empty(); });
+    if (full_.empty()) return *failed_;
+    return Pop(full_);
+  }
+  void GiveFree(Buffer* buffer) { Push(free_, buffer); }
+  void Stop() {
+    const std::lock_guard lock(mutex_);
+    stopped_ = true;
+    changed_.notify_all();
+  }
+
+ private:
+  static Buffer* Pop(std::deque<Buffer*>& queue) {
+    Buffer* buffer = queue.front();
+    queue.pop_front();
+    return buffer;
+  }
+  void Push(std::deque<Buffer*>& queue, Buffer* buffer) {
+    const std::lock_guard lock(mutex_);
+    queue.push_back(buffer);
+    changed_.notify_all();
+  }
+
+  std::array<Buffer, kBuffers> buffers_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<Buffer*> free_, full_;  // guarded by mutex_
+  std::optional<Error> failed_;      // guarded by mutex_
+  bool stopped_ = false;             // guarded by mutex_
+};
+
+Result<> Decode(codec::Decoder& decoder, Pool& pool) {
+  for (Pool::Buffer* buffer; (buffer = pool.TakeFree());) {
+    Result<std::size_t> got = 0;
+    for (buffer->size = 0; buffer->size < kBufferBytes; buffer->size += *got) {
+      got = decoder.Read({buffer->bytes.get() + buffer->size, kBufferBytes - buffer->size});
+      if (!got || *got == 0) break;
+    }
+    // What came before an error is parsed too: the verdict does not depend on how the input was cut.
+    const bool last = buffer->size == 0;
+    if (got || !last) pool.GiveFull(buffer);
+    if (!got) return std::move(got).error();
+    if (last) break;
+  }
+  return {};
+}
+
+struct Parsed {
+  Built built;
+  digest::Digest diff_id;
+};
+
+// The second half of the pipeline. `writer` is null in tree form.
+Result<Parsed> Parse(Pool& pool, ContentSink& sink, DataWriter* writer, const UnpackOptions& options) {
+  digest::Hasher hasher(options.diff_algorithm);
+  TreeBuilder builder(sink, options.build);
+  tar::Reader reader(builder, options.tar);
+  for (;;) {
+    ASSIGN_OR_RETURN(Pool::Buffer* const buffer, pool.TakeFull());
+    const bytes::View data(buffer->bytes.get(), buffer->size);
+    if (data.empty()) break;
+    hasher.Update(data);
+    RETURN_IF_ERROR(reader.Feed(data));
+    if (writer) RETURN_IF_ERROR(writer->Flush());
+    pool.GiveFree(buffer);
+  }
+  RETURN_IF_ERROR(reader.Finish());
+  if (writer) RETURN_IF_ERROR(writer->Finish());
+  ASSIGN_OR_RETURN(Built built, builder.Finish());
+  return Parsed{std::move(built), hasher.Finish()};
+}
+
+}  // namespace
+
+Result<UnpackReport> UnpackStream(bytes::Source& compressed, int data_fd, int meta_fd, const UnpackOptions& options,
+                                  const std::function<void(const Error&)>& on_failure, std::vector<std::string>* opaque) {
+  return Guarded(options, [&]() -> Result<UnpackReport> {
+    Counting source(compressed);
+    ASSIGN_OR_RETURN(const std::unique_ptr<codec::Decoder> decoder, codec::Decoder::Open(source, options.codec));
+    Pool pool;
+    DataWriter writer(data_fd);
+    TreeWriter files(data_fd);
+    const bool erofs = options.form == Form::kErofs;
+    Result<Parsed> parsed = Error(Reason::kInternal, "nothing was parsed");
+    {
+      std::jthread parser([&] {
+        parsed = Guarded(options, [&] { return Parse(pool, erofs ? static_cast<ContentSink&>(writer) : files, erofs ? &writer : nullptr, options); });
+        if (!parsed && on_failure) on_failure(parsed.error());
+        pool.Stop();
+      });
+      auto decoded = Guarded(options, [&] { return Decode(*decoder, pool); });
+      if (!decoded) pool.Fail(std::move(decoded).error());
+    }
+    if (!parsed) return std::move(parsed).error();
+    Built& built = parsed->built;
+    if (!erofs) {
+      RETURN_IF_ERROR(files.Finish(built.tree));
+      if (opaque) *opaque = OpaqueDirectories(built.tree);
+    }
+
+    UnpackReport report{.blob = options.blob,
+                        .diff_id = parsed->diff_id,
+                        .form = options.form,
+                        .format = decoder->format(),
+                        .compressed_bytes = source.count(),
+                        .uncompressed_bytes = decoder->produced(),
+                        .entries = built.entries,
+                        .nodes = built.nodes,
+                        .unpacked_bytes = built.unpacked_bytes,
+                        .data_bytes = erofs ? writer.bytes() : files.bytes(),
+                        .implied = built.fixups.implied.size() - (built.root.implied ? 1u : 0u),
+                        .outside_links = built.fixups.links.size(),
+                        .root = built.root,
+                        .ignored = built.ignored};
+    RETURN_IF_ERROR(WriteMeta(meta_fd, built, writer.crcs(), report));
+    return report;
+  });
+}
+
+Result<> WriteMeta(int meta_fd, Built& built, const std::vector<std::uint32_t>& crcs, UnpackReport& report) {
+  const std::string fixups = EncodeFixups(built.fixups, built.tree);
+  // A device without blocks is none. In tree form the image only records the tree: each file is a device of its own, so
+  // to speak.
+  const std::uint64_t device = report.form == Form::kErofs ? report.data_bytes : report.unpacked_bytes;
+  ASSIGN_OR_RETURN(const std::vector<std::byte> image,
+                   MakeImage(built.tree, report.blob, device > 0 ? std::vector{device} : std::vector<std::uint64_t>{}));
+  report.image_bytes = image.size();
+  report.image_crc32c = codec::Crc32c(image);
+  const std::string tail = EncodeDescriptor({report.ToJson(), fixups, crcs, image.size()});
+  return host::PwritevAll(meta_fd, std::array{bytes::View(image), bytes::AsView(tail)}, 0);
+}
+
+Result<std::vector<std::byte>> MakeImage(erofs::Tree& tree, const digest::Digest& blob, std::vector<std::uint64_t> device_bytes) {
+  erofs::WriteOptions options{.device_bytes = std::move(device_bytes), .image_bytes = 4ull << 30};
+  for (std::size_t i = 0; i < options.uuid.size(); ++i) options.uuid[i] = static_cast<std::uint8_t>(blob.raw()[i]);
+  return erofs::WriteImage(tree, options);
+}
+
+void Prewarm() {
+  // One heap for all threads: a second one would ask the system how many processors there are, by opening a file.
+  mallopt(M_ARENA_MAX, 1);
+  digest::Digest::Of({});
+  try {
+    std::jthread([] {}).join();
+    throw std::runtime_error("");  // loads what unwinding needs
+  } catch (const std::runtime_error&) {
+  }
+}
+
+}  // namespace berth::layer

@@ -1,0 +1,188 @@
+#include "layer/worker.h"
+
+#include <poll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <csignal>
+
+#include "bytes/encoding.h"
+#include "host/poll.h"
+#include "json/document.h"
+
+namespace berth::layer {
+namespace {
+
+constexpr std::size_t kPipeBytes = 1u << 20;
+constexpr std::size_t kAnswerBytes = 4u << 20;
+constexpr std::size_t kTextBytes = 900;  // of an error: with our own words at most 1 KiB
+constexpr json::Limits kJson{.bytes = kAnswerBytes, .depth = 8, .values = 200'000};
+
+Error Nonsense(std::string_view what) {
+  return Error(Reason::kInternal, "the unpack worker gave no proper answer: " + std::string(what));
+}
+
+// What a worker may blame. Anything else that it says is a defect of it.
+constexpr std::array kVerdicts{Reason::kInvalidLayer, Reason::kUnsupported, Reason::kLimitExceeded, Reason::kPolicy,
+                               Reason::kNoSpace,      Reason::kIo,          Reason::kCorrupt,       Reason::kInternal};
+
+Error ErrorOf(const json::Value& value) {
+  const auto member = [&](std::string_view key) -> Result<std::string_view> {
+    ASSIGN_OR_RETURN(const json::Value found, value.Get(key));
+    return found.AsString();
+  };
+  const auto code = member("code"), text = member("text");
+  if (!code || !text) return Nonsense("an error without a code or a text");
+  const result::ReasonInfo* info = result::FindByCode(*code);
+  if (!info || std::ranges::find(kVerdicts, info->reason) == kVerdicts.end()) return Nonsense("an error with an unknown code");
+  const bool plain = text->size() <= kTextBytes && std::ranges::all_of(*text, [](char c) { return c >= ' ' && c <= '~'; });
+  return Error(info->reason, plain ? std::string(*text) : Quoted(*text));
+}
+
+Error Died(const host::ExitStatus& status) {
+  if (!status.signalled) return Error(Reason::kInternal, "the unpack worker ended without an answer (" + status.Text() + ")");
+  if (status.code != SIGKILL) return Error(Reason::kInternal, "the unpack worker crashed (" + status.Text() + ")");
+  return Error(Reason::kInternal, "the unpack worker was killed: memory limit of its control group, or by hand")
+      .Retryable(true)
+      .Next("look for the out-of-memory killer in the kernel log");
+}
+
+Result<json::Document> ParseAnswer(std::string_view answer) {
+  auto document = json::Document::Parse(answer, Reason::kInternal, kJson);
+  if (!document || !document->root().IsObject()) return Nonsense("it is no JSON object");
+  return document;
+}
+
+}  // namespace
+
+Result<Worker> Worker::Start(const std::string& program, const std::string& options, std::vector<std::pair<int, int>> fds, bool input) {
+  ASSIGN_OR_RETURN(const host::Fd text, host::MemFd("unpack-options", bytes::AsView(options)));
+  ASSIGN_OR_RETURN(host::Pipe answer, host::MakePipe());
+  host::Pipe feed;
+  if (input) {
+    ASSIGN_OR_RETURN(feed, host::MakePipe());
+    RETURN_IF_ERROR(host::SetPipeSize(feed.write.get(), kPipeBytes));
+    RETURN_IF_ERROR(host::SetNonBlocking(feed.write.get(), true));
+    fds.emplace_back(3, feed.read.get());
+  }
+  fds.emplace_back(0, text.get());
+  fds.emplace_back(1, answer.write.get());
+  host::ProcessSpec spec{.program = program, .argv = {"berth-unpack"}, .env = {}, .fds = std::move(fds)};
+  spec.die_with_thread = false;  // a Staging may change threads; at our end the worker sees the end of its input
+  ASSIGN_OR_RETURN(host::Process process, host::Process::Spawn(spec));
+  return Worker(std::move(process), std::move(feed.write), std::move(answer.read));
+}
+
+Result<> Worker::Write(const task::Context& ctx, bytes::View chunk) {
+  RETURN_IF_ERROR(ctx.Check());
+  while (!chunk.empty()) {
+    const ssize_t count = ::write(input_.get(), chunk.data(), chunk.size());
+    if (count > 0) {
+      chunk = chunk.subspan(static_cast<std::size_t>(count));
+      continue;
+    }
+    const int error = errno;
+    if (error == EINTR) continue;
+    std::array<pollfd, 2> wait{pollfd{input_.get(), POLLOUT, 0}, pollfd{output_.get(), POLLIN, 0}};
+    if (error == EAGAIN) {
+      RETURN_IF_ERROR(host::Poll(ctx, wait));
+      if (wait[1].revents == 0) continue;
+    } else if (error != EPIPE) {
+      return host::OsError(error, "write to the unpack worker");
+    }
+    // It has spoken, or ended, before it had read everything: that can only be an error.
+    ASSIGN_OR_RETURN(const std::string answer, Finish(ctx));
+    return Nonsense("it ended before its input");
+  }
+  return {};
+}
+
+Result<std::string> Worker::Finish(const task::Context& ctx) {
+  input_.reset();
+  std::string answer;
+  std::array<std::byte, 16384> piece;
+  for (;;) {
+    RETURN_IF_ERROR(host::AwaitReadable(ctx, output_.get()));
+    ASSIGN_OR_RETURN(const std::size_t count, host::ReadSome(output_.get(), piece));
+    if (count == 0) break;
+    if (answer.size() + count > kAnswerBytes) return Nonsense("it is too long");
+    answer += bytes::AsText(bytes::View(piece).first(count));
+  }
+  ASSIGN_OR_RETURN(const host::ExitStatus status, process_.Wait(ctx));
+  if (status.signalled || answer.empty()) return Died(status);
+  ASSIGN_OR_RETURN(const json::Document document, ParseAnswer(answer));
+  if (const auto error = document.root().Find("error")) return ErrorOf(*error);
+  if (!status.success()) return Died(status);
+  return answer;
+}
+
+Result<std::unique_ptr<Unpack>> Unpack::Start(const task::Context& ctx, const std::string& program, int data_fd, int meta_fd,
+                                              const UnpackOptions& options) {
+  json::Writer w;
+  w.BeginObject().Key("mode").String("unpack").Key("options").Raw(options.ToJson()).EndObject();
+  ASSIGN_OR_RETURN(Worker worker, Worker::Start(program, w.text(), {{4, data_fd}, {5, meta_fd}}, /*input=*/true));
+  return std::unique_ptr<Unpack>(new Unpack(ctx, std::move(worker), options));
+}
+
+Result<> Unpack::Write(bytes::View chunk) {
+  if (failed_) return *failed_;
+  auto written = worker_.Write(ctx_, chunk);
+  if (!written) failed_ = written.error();
+  given_ += chunk.size();
+  return written;
+}
+
+Result<Unpack::Answer> Unpack::Finish() {
+  if (failed_) return *failed_;
+  failed_ = Error(Reason::kInternal, "an unpack is finished once");
+  ASSIGN_OR_RETURN(const std::string text, worker_.Finish(ctx_));
+  ASSIGN_OR_RETURN(const json::Document document, ParseAnswer(text));
+  const json::Value root = document.root();
+  const auto report = root.Find("report"), opaque = root.Find("opaque");
+  if (!report || !opaque || root.size() != 2) return Nonsense("it has other members than expected");
+  auto parsed = UnpackReport::FromJson(report->Dump());
+  if (!parsed) return Nonsense("its report cannot be read");
+  Answer answer{std::move(*parsed), {}};
+  for (std::size_t i = 0; i < opaque->size(); ++i) {
+    const auto path = opaque->at(i).AsString();
+    const auto decoded = path ? bytes::FromHex(*path) : std::nullopt;
+    if (!decoded) return Nonsense("it names a directory badly");
+    answer.opaque.push_back(*decoded);
+  }
+  const UnpackReport& r = answer.report;
+  if (r.blob != options_.blob || r.form != options_.form || r.compressed_bytes != given_ ||
+      r.diff_id.algorithm() != options_.diff_algorithm || r.uncompressed_bytes > options_.codec.output_bytes) {
+    return Nonsense("its report is about something else");
+  }
+  return answer;
+}
+
+Result<std::vector<bool>> RunFit(const task::Context& ctx, const std::string& program, std::span<const FitLayer> layers,
+                                 const UnpackOptions& options) {
+  json::Writer w;
+  w.BeginObject().Key("mode").String("fit").Key("options").Raw(options.ToJson()).Key("layers").BeginArray();
+  std::vector<std::pair<int, int>> fds;
+  int next = 4;
+  for (const FitLayer& layer : layers) {
+    w.BeginObject().Key("blob").String(layer.blob.ToString()).Key("variant").Bool(layer.variant_fd >= 0).EndObject();
+    fds.emplace_back(next++, layer.meta_fd);
+    if (layer.variant_fd >= 0) fds.emplace_back(next++, layer.variant_fd);
+  }
+  w.EndArray().EndObject();
+  ASSIGN_OR_RETURN(Worker worker, Worker::Start(program, w.text(), std::move(fds), /*input=*/false));
+  ASSIGN_OR_RETURN(const std::string text, worker.Finish(ctx));
+  ASSIGN_OR_RETURN(const json::Document document, ParseAnswer(text));
+  const auto variants = document.root().Find("variants");
+  if (!variants || variants->size() != layers.size()) return Nonsense("it is about other layers");
+  std::vector<bool> written;
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    const auto one = variants->at(i).AsBool();
+    if (!one || (*one && layers[i].variant_fd < 0)) return Nonsense("it is about other layers");
+    written.push_back(*one);
+  }
+  return written;
+}
+
+}  // namespace berth::layer

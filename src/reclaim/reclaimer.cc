@@ -1,0 +1,183 @@
+#include "reclaim/reclaimer.h"
+
+#include <algorithm>
+#include <set>
+
+#include "host/fault.h"
+#include "log/log.h"
+
+namespace berth::reclaim {
+namespace {
+
+using catalog::BlobKind;
+using digest::Digest;
+
+// Nobody can have begun to need an object in the future.
+constexpr auto kAnyAge = time::WallTime::max();
+
+}  // namespace
+
+Result<Removed> Reclaimer::RemoveName(const task::Context& ctx, std::string_view name) {
+  ASSIGN_OR_RETURN(const auto before, stores_.catalog.FindName(name));
+  ASSIGN_OR_RETURN(const auto layers, before ? LayersOf(before->images) : Result<std::set<Digest>>(std::set<Digest>()));
+  ASSIGN_OR_RETURN(const bool removed, before ? stores_.catalog.RemoveName(name) : Result<bool>(false));
+  if (!removed) return Error(Reason::kNotFound, "there is no image called " + Quoted(name)).Next("berth images lists the names");
+  BERTH_FAULT_IN(ctx, kRemoveNameDeleted);
+  Removed result{.names = {std::string(name)}, .manifests = {}, .freed = {}};
+  for (const auto& manifest : before->images) {
+    ASSIGN_OR_RETURN(const auto still, stores_.catalog.FindImage(manifest));
+    if (!still) result.manifests.push_back(manifest);
+  }
+  ASSIGN_OR_RETURN(result.freed, DeleteAfter(ctx, layers));
+  return result;
+}
+
+Result<Removed> Reclaimer::RemoveImage(const task::Context& ctx, const Digest& manifest) {
+  ASSIGN_OR_RETURN(const auto before, stores_.catalog.FindImage(manifest));
+  ASSIGN_OR_RETURN(const auto layers, LayersOf({manifest}));
+  ASSIGN_OR_RETURN(const bool removed, before ? stores_.catalog.RemoveImage(manifest) : Result<bool>(false));
+  if (!removed) return Error(Reason::kNotFound, "there is no image " + manifest.ToString()).Next("berth images lists the ids");
+  BERTH_FAULT_IN(ctx, kRemoveNameDeleted);
+  Removed result{.names = {}, .manifests = {manifest}, .freed = {}};
+  for (const auto& name : before->names) {
+    ASSIGN_OR_RETURN(const auto still, stores_.catalog.FindName(name));
+    if (!still) result.names.push_back(name);
+  }
+  ASSIGN_OR_RETURN(result.freed, DeleteAfter(ctx, layers));
+  return result;
+}
+
+Result<std::set<Digest>> Reclaimer::LayersOf(const std::vector<Digest>& manifests) {
+  std::set<Digest> layers;
+  for (const auto& manifest : manifests) {
+    ASSIGN_OR_RETURN(const auto image, stores_.catalog.FindImage(manifest));
+    if (!image) continue;
+    for (const auto& layer : image->layers) layers.insert(layer.blob);
+  }
+  return layers;
+}
+
+// Layers that a failed pull left are spared: its retry will want them, and age takes them otherwise. Documents are small
+// and those of running pulls are leased.
+Result<Freed> Reclaimer::DeleteAfter(const task::Context& ctx, const std::set<Digest>& layers) {
+  ASSIGN_OR_RETURN(auto free, stores_.catalog.FindUnreferenced(kAnyAge));
+  std::erase_if(free.layers, [&](const Digest& d) { return !layers.contains(d); });
+  std::erase_if(free.blobs, [&](const catalog::BlobRecord& b) { return b.kind == BlobKind::kLayer && !layers.contains(b.digest); });
+  return Delete(ctx, free);
+}
+
+Result<Freed> Reclaimer::Delete(const task::Context& ctx, const catalog::Unreferenced& candidates) {
+  std::set<Digest> wanted(candidates.layers.begin(), candidates.layers.end());
+  for (const auto& blob : candidates.blobs) wanted.insert(blob.digest);
+  const auto claim = stores_.leases.ClaimFree({wanted.begin(), wanted.end()});
+  const auto claimed = [&](const Digest& d) { return std::ranges::find(claim.objects(), d) != claim.objects().end(); };
+  catalog::Unreferenced mine;
+  std::ranges::copy_if(candidates.layers, std::back_inserter(mine.layers), claimed);
+  std::ranges::copy_if(candidates.blobs, std::back_inserter(mine.blobs), [&](const auto& b) { return claimed(b.digest); });
+  ASSIGN_OR_RETURN(const auto gone, stores_.catalog.Forget(mine));
+  BERTH_FAULT_IN(ctx, kRemoveMarked);
+  Freed freed;
+  for (const auto& layer : gone.layers) {
+    const auto info = stores_.layers.Find(layer);
+    ASSIGN_OR_RETURN(const bool removed, stores_.layers.Remove(ctx, layer));
+    BERTH_FAULT_IN(ctx, kRemoveTrashed);
+    if (removed) {
+      ++freed.objects;
+      if (info && *info) freed.bytes += (*info)->disk_bytes;
+    }
+  }
+  for (const auto& blob : gone.blobs) {
+    ASSIGN_OR_RETURN(const bool removed, stores_.content.Remove(blob.digest));
+    BERTH_FAULT_IN(ctx, kRemoveDeleted);
+    if (removed) {
+      ++freed.objects;
+      freed.bytes += blob.bytes;
+    }
+  }
+  RETURN_IF_ERROR(stores_.layers.layers().Sync());
+  BERTH_FAULT_IN(ctx, kRemoveSynced);
+  BERTH_FAULT_IN(ctx, kRemovePurged);
+  return freed;
+}
+
+Result<Freed> Reclaimer::Sweep(const task::Context& ctx, const Ages& ages) {
+  BERTH_FAULT_IN(ctx, kGcMark);
+  const time::WallTime now = clock_.WallNow();
+  const auto before = [&](time::Duration age) { return age == time::Duration::zero() ? kAnyAge : now - age; };
+  ASSIGN_OR_RETURN(const auto free, stores_.catalog.FindUnreferenced(before(ages.unneeded)));
+  BERTH_FAULT_IN(ctx, kGcCandidates);
+  ASSIGN_OR_RETURN(Freed freed, Delete(ctx, free));
+  BERTH_FAULT_IN(ctx, kGcDelete);
+  const auto seconds = [](time::WallTime t) { return std::chrono::duration_cast<std::chrono::seconds>(t.time_since_epoch()).count(); };
+  ASSIGN_OR_RETURN(const auto partials, stores_.content.Partials());
+  for (const auto& partial : partials) {
+    if (partial.mtime_seconds > seconds(before(ages.partials)) && partial.mtime_seconds <= seconds(now)) continue;
+    ASSIGN_OR_RETURN(const bool removed, stores_.content.RemovePartial(partial.digest));
+    if (!removed) continue;
+    freed.bytes += partial.bytes;
+    ++freed.objects;
+  }
+  BERTH_FAULT_IN(ctx, kGcDone);
+  if (freed.objects > 0) log::Info("space given back", {{"bytes", freed.bytes}, {"objects", freed.objects}});
+  return freed;
+}
+
+Result<Reclaimer::Recovery> Reclaimer::Recover(const task::Context& ctx) {
+  Recovery recovery;
+  std::vector<std::string> damaged;
+  ASSIGN_OR_RETURN(const auto layers, stores_.layers.List(&damaged));
+  for (const auto& name : damaged) {
+    log::Warning("a stored layer cannot be read and is removed", {{"file", name}});
+    ASSIGN_OR_RETURN([[maybe_unused]] const bool gone, stores_.layers.layers().Unlink(name));
+  }
+  // After that: contents without a descriptor are left-overs, too.
+  ASSIGN_OR_RETURN(const std::size_t unfinished, stores_.layers.RecoverTmp());
+  ASSIGN_OR_RETURN(const std::size_t temporary, stores_.content.Recover());
+  recovery.leftovers = damaged.size() + unfinished + temporary;
+
+  ASSIGN_OR_RETURN(const auto pulls, stores_.catalog.OpenPulls());
+  for (const auto& pull : pulls) {
+    RETURN_IF_ERROR(stores_.catalog.EndPull(pull.id, ""));
+    ++recovery.interrupted;
+  }
+
+  ASSIGN_OR_RETURN(const auto rows, stores_.catalog.ListLayers());
+  std::set<Digest> with_files, with_rows;
+  for (const auto& layer : layers) with_files.insert(layer.report.blob);
+  for (const auto& row : rows) with_rows.insert(row.blob);
+  for (const auto& layer : layers) {
+    if (with_rows.contains(layer.report.blob)) continue;
+    RETURN_IF_ERROR(stores_.catalog.AddLayer({.blob = layer.report.blob, .diff_id = layer.report.diff_id,
+                                              .compressed_bytes = layer.report.compressed_bytes,
+                                              .uncompressed_bytes = layer.report.uncompressed_bytes,
+                                              .stored_bytes = layer.disk_bytes, .entries = layer.report.entries}));
+    ++recovery.adopted;
+  }
+  const auto lose = [&](const Digest& object, const char* what) -> Result<> {
+    log::Warning("an object of the store is gone; its images are not here any more", {{"object", object.ToString()}, {"kind", what}});
+    ++recovery.lost;
+    return stores_.catalog.ForgetDamaged(object);
+  };
+  for (const auto& row : rows)
+    if (!with_files.contains(row.blob)) RETURN_IF_ERROR(lose(row.blob, "layer"));
+
+  ASSIGN_OR_RETURN(const auto blobs, stores_.content.List());
+  ASSIGN_OR_RETURN(const auto blob_rows, stores_.catalog.ListBlobs());
+  std::set<Digest> blob_files, known_blobs;
+  for (const auto& blob : blobs) blob_files.insert(blob.digest);
+  for (const auto& row : blob_rows) {
+    known_blobs.insert(row.digest);
+    if (blob_files.contains(row.digest)) continue;
+    RETURN_IF_ERROR(row.kind == BlobKind::kLayer ? stores_.catalog.ForgetBlob(row.digest) : lose(row.digest, "document"));
+  }
+  for (const auto& blob : blobs) {
+    if (known_blobs.contains(blob.digest)) continue;
+    const bool layer = with_files.contains(blob.digest) || with_rows.contains(blob.digest);
+    RETURN_IF_ERROR(stores_.catalog.AddBlob({blob.digest, blob.bytes, layer ? BlobKind::kLayer : BlobKind::kDocument}));
+    ++recovery.adopted;
+  }
+  RETURN_IF_ERROR(ctx.Check());
+  return recovery;
+}
+
+}  // namespace berth::reclaim

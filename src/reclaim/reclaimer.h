@@ -1,0 +1,79 @@
+// reclaim/reclaimer.h: gives disk space back: what was removed, what a crash left, what nobody resumed.
+//
+// Order of every removal: rows first, in one transaction that checks again that nobody needs the object; then the files,
+// while the objects are claimed so that no pull can begin to rely on them (catalog/leases.h). A crash in between leaves
+// files without rows, which Recover() gives rows again, so that age removes them. Nothing that an image, a name or a
+// running pull needs is ever deleted.
+// Errors: kInUse for mounted images, those of catalog and host. Safe for concurrent use.
+#pragma once
+
+#include <chrono>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "catalog/catalog.h"
+#include "catalog/leases.h"
+#include "content/store.h"
+#include "layer/store.h"
+#include "result/result.h"
+#include "task/context.h"
+#include "time/clock.h"
+
+namespace berth::reclaim {
+
+struct Freed {
+  std::uint64_t bytes = 0;
+  std::uint64_t objects = 0;
+};
+
+struct Removed {
+  std::vector<std::string> names;
+  std::vector<digest::Digest> manifests;  // of images that are gone
+  Freed freed;
+};
+
+struct Ages {
+  time::Duration unneeded = std::chrono::hours(1);   // of what crashes and failed pulls left
+  time::Duration partials = std::chrono::hours(72);  // of downloads nobody resumed
+};
+
+class Reclaimer {
+ public:
+  struct Stores {
+    content::Store& content;
+    const layer::LayerStore& layers;
+    catalog::Catalog& catalog;
+    catalog::Leases& leases;
+  };
+  Reclaimer(Stores stores, const time::Clock& clock) : stores_(stores), clock_(clock) {}
+
+  // Takes a name away and, with the last one, the image and all that only it needed. kNotFound when there is no such name.
+  Result<Removed> RemoveName(const task::Context& ctx, std::string_view name);
+  // Takes an image with all its names.
+  Result<Removed> RemoveImage(const task::Context& ctx, const digest::Digest& manifest);
+  // Objects that nobody needs and that are old enough, and partial downloads not touched for long enough. Those from the
+  // future (the clock was set back) count as old. Zero takes everything that nobody uses.
+  Result<Freed> Sweep(const task::Context& ctx, const Ages& ages);
+  Result<Freed> Sweep(const task::Context& ctx, time::Duration age) { return Sweep(ctx, Ages{age, age}); }
+
+  struct Recovery {
+    std::size_t leftovers = 0;    // temporary files and unreadable layers removed
+    std::size_t adopted = 0;      // complete files that had no row
+    std::size_t lost = 0;         // rows whose files are gone: their images are, too
+    std::size_t interrupted = 0;  // pulls that a crash ended
+  };
+  // At start, before anything else uses the stores.
+  Result<Recovery> Recover(const task::Context& ctx);
+
+ private:
+  Result<std::set<digest::Digest>> LayersOf(const std::vector<digest::Digest>& manifests);
+  Result<Freed> DeleteAfter(const task::Context& ctx, const std::set<digest::Digest>& layers);
+  Result<Freed> Delete(const task::Context& ctx, const catalog::Unreferenced& candidates);
+
+  Stores stores_;
+  const time::Clock& clock_;
+};
+
+}  // namespace berth::reclaim
