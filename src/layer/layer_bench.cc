@@ -57,6 +57,7 @@ const std::string& Blob() {
 void Inflate(benchmark::State& state) {
   std::vector<std::byte> room(512u << 10);
   std::uint64_t bytes = 0;
+  Blob();
   for (auto _ : state) {
     MemorySource source(Blob());
     auto decoder = codec::Decoder::Open(source);
@@ -71,6 +72,7 @@ void Inflate(benchmark::State& state) {
 void InflateAndHash(benchmark::State& state) {
   std::vector<std::byte> room(512u << 10);
   std::uint64_t bytes = 0;
+  Blob();
   for (auto _ : state) {
     MemorySource source(Blob());
     auto decoder = codec::Decoder::Open(source);
@@ -88,6 +90,7 @@ void Unpack(benchmark::State& state, Form form) {
   std::uint64_t bytes = 0;
   UnpackOptions options;
   options.form = form;
+  Blob();
   for (auto _ : state) {
     char folder[] = "berth_bench_XXXXXX";
     if (!mkdtemp(folder)) return state.SkipWithError("mkdtemp");
