@@ -111,7 +111,8 @@ Result<int> Serve(config::DaemonConfig config) {
   ASSIGN_OR_RETURN(auto mounter, rootfs::Mounter::Open(config.root, *layers));
 
   // The way to the registries.
-  http::Client http({.proxies = std::make_shared<http::ProxyRules>(http::ProxyRules::FromEnvironment(Environment())), .get_env = Environment()});
+  ASSIGN_OR_RETURN(auto proxies, http::ProxyRules::FromEnvironment(Environment()));
+  http::Client http({.proxies = std::make_shared<http::ProxyRules>(std::move(proxies)), .get_env = Environment()});
   std::mt19937_64 generator{std::random_device{}()};
   std::mutex generator_mutex;
   const auto random = [&] {
@@ -123,14 +124,18 @@ Result<int> Serve(config::DaemonConfig config) {
 
   // The stories.
   pull::Puller puller({registry, *content, *layers, *catalog, leases, root}, config.pull);
-  fsck::Checker checker({*content, *layers, *catalog, leases});
 
   // The face.
-  api::Service service({puller, reclaimer, checker, *mounter, *catalog, *content, *layers, root, clock},
-                       {.streams = config.streams, .version = BERTH_VERSION, .root = config.root, .form = std::string(layer::Name(machine.form)),
-                        .limits = config::ListLimits(config), .probes = [&] { return Describe(machine, root); },
-                        .node_credentials = [&](const std::string& repository) { return node.Get()->Find(repository); }});
-  ASSIGN_OR_RETURN(auto server, api::Server::Start(config.socket, service, config.streams));
+  api::Service service({puller, reclaimer, *mounter, *content, *layers, *catalog, leases, root},
+                       {.root = config.root, .form = machine.form, .host = config.pull.host, .probes = Describe(machine, root),
+                        .limits = config::ListLimits(config),
+                        .node_credentials = [&](const task::Context&, const reference::Reference& name) -> Result<std::vector<credentials::Credential>> {
+                          return node.Get()->Find(name.Repository());
+                        }},
+                       clock);
+  RETURN_IF_ERROR(service.Recover());
+  ASSIGN_OR_RETURN(host::Fd inherited, api::TakeInheritedSocket());
+  ASSIGN_OR_RETURN(auto server, api::Server::Start(service, {.socket = config.socket, .inherited = std::move(inherited), .streams = config.streams}));
 
   std::jthread sweeper([&](std::stop_token stop) {
     const task::Context ctx(stop, clock);
@@ -146,7 +151,7 @@ Result<int> Serve(config::DaemonConfig config) {
   for (;;) {
     const int signal = NextSignal(signals);
     if (signal == SIGUSR1) {
-      service.DumpState();
+      log::Info("state", {{"running_pulls", puller.running()}, {"waiting_pulls", puller.waiting()}, {"streams", service.streams()}});
       continue;
     }
     if (signal == SIGHUP) {
@@ -165,7 +170,7 @@ Result<int> Serve(config::DaemonConfig config) {
     while (!stop.stop_requested())
       if (::poll(&wait, 1, 200) > 0 && (NextSignal(signals) & ~SIGHUP) != 0) ::_exit(143);
   });
-  service.Stop();
+  service.Drain();
   server->Stop(kGrace);
   return 0;
 }
