@@ -179,7 +179,8 @@ def unmount_below(folder):
 
 class Volume:
     """A store's place: fresh() empties it. loop: an ext4 of its own, so that a run neither re-uses nor waits for the inodes
-    that the run before it has deleted (ext4 avoids recently deleted ones at up to 1 ms each). Its mounts are in a mount name
+    that the run before it has deleted (ext4 avoids recently deleted ones: containerd's `base` takes 2.2 s on a fresh file
+    system and 6.5 s in a folder where other runs were just deleted). Its mounts are in a mount name
     space of this process, so that no other process that makes one of its own keeps them busy."""
     def __init__(self, kind):
         self.kind = kind
@@ -335,6 +336,7 @@ def main():
     parser.add_argument("--json", help="where to write every run")
     parser.add_argument("--no-priority", action="store_true")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds: daemons, mounts, loop device, folders
     if not options.no_priority:
         take_priority()
     known = list(SYSTEMS)

@@ -82,7 +82,7 @@ class GzipDecoder final : public Base {
     RETURN_IF_ERROR(Require(8));
     const bytes::View trailer = input_.data().first(8);
     if (LittleEndian(trailer.first(4)) != inflate_.crc()) return Broken("the CRC-32 of a gzip member does not match");
-    if (LittleEndian(trailer.last(4)) != static_cast<std::uint32_t>(inflate_.size())) return Broken("the length of a gzip member does not match");
+    if (LittleEndian(trailer.last(4)) != (inflate_.size() & 0xffffffff)) return Broken("the length of a gzip member does not match");
     input_.Use(8);
     in_member_ = false;
     return {};
@@ -94,7 +94,7 @@ class GzipDecoder final : public Base {
       if (std::ranges::any_of(rest, [](std::byte b) { return b != std::byte{0}; })) {
         return Broken("bytes other than zero padding follow the last gzip member");
       }
-      input_.Use(static_cast<std::ptrdiff_t>(rest.size()));
+      input_.Use(rest.size());
       ASSIGN_OR_RETURN(const bool more, input_.Fill());
       if (!more) return {};
     }
@@ -108,7 +108,7 @@ class GzipDecoder final : public Base {
   }
   void UseHeader(std::size_t count) {
     header_crc_ = crc32_gzip_refl(header_crc_, reinterpret_cast<const unsigned char*>(input_.data().data()), count);
-    input_.Use(static_cast<std::ptrdiff_t>(count));
+    input_.Use(count);
   }
   Result<> SkipExtra(std::size_t length) {
     while (length > 0) {

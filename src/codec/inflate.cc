@@ -186,7 +186,6 @@ inline void Inflate::Bits::Align() {
   count = 0;
 }
 
-template <typename>
 [[gnu::always_inline]] inline Inflate::Stop Inflate::DecodeSymbols(const Tables& tables, Bits& held, const std::uint8_t* in_limit,
                                                                    Target& to) {
   constexpr std::uint32_t kSymbolMask = (1u << kSymbolBits) - 1, kDistanceMask = (1u << kDistanceBits) - 1;
@@ -283,13 +282,15 @@ Inflate::Stop Inflate::DecodeSymbolsPlain(const Tables& tables, Bits& held, cons
                                                                      Target& to) {
   return DecodeSymbols(tables, held, in_limit, to);
 }
-Inflate::Inflate()
-    : loop_(__builtin_cpu_supports("bmi2") ? DecodeSymbolsBmi2 : DecodeSymbolsPlain),
-      window_(std::make_unique_for_overwrite<std::uint8_t[]>(kWindow + kSlack)) {}
-#else
-Inflate::Inflate()
-    : loop_(DecodeSymbolsPlain), window_(std::make_unique_for_overwrite<std::uint8_t[]>(kWindow + kSlack)) {}
 #endif
+
+Inflate::Inflate(bool plain) : loop_(DecodeSymbolsPlain), window_(std::make_unique_for_overwrite<std::uint8_t[]>(kWindow + kSlack)) {
+#if defined(__x86_64__)
+  if (!plain && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2")) loop_ = DecodeSymbolsBmi2;
+#else
+  static_cast<void>(plain);
+#endif
+}
 
 void Inflate::Start() {
   state_ = State::kHeader;
@@ -364,7 +365,7 @@ Result<> Inflate::Decode(InputBuffer& input, std::size_t wanted, Target& to) {
     // The last six bytes are less than a symbol can take: what is wrong there may be the zeros.
     if (tail && (bits_.in > end || (!good && end - bits_.in < 6))) return Truncated();
     if (!good) return Broken();
-    input.Use(bits_.in - in);
+    input.Use(static_cast<std::size_t>(bits_.in - in));
     const auto made = static_cast<std::size_t>(part.at - piece);
     crc_ = crc32_gzip_refl(crc_, piece, made);
     size_ += made;
@@ -448,7 +449,7 @@ bool Inflate::DynamicTables() {
   tables_fixed_ = false;
   const std::size_t symbols = b.Take(5) + 257, distances = b.Take(5) + 1, code_lengths = b.Take(4) + 4;
   if (symbols > 286 || distances > 30) return false;
-  std::uint8_t lengths[286 + 30 + 137];
+  std::uint8_t lengths[286 + 30];
   std::uint8_t code[19] = {};
   for (std::size_t i = 0; i < code_lengths; ++i) {
     if ((b.count & 0xff) < 3) b.Refill();

@@ -23,7 +23,8 @@ namespace berth::codec {
 
 class Inflate {
  public:
-  Inflate();
+  // `plain`: without this processor's extensions, as the tests want it.
+  explicit Inflate(bool plain = false);
   // A stream starts at the next byte of the input; nothing of an earlier one is left.
   void Start();
   // Fills `room`, less of it only at the end of the stream: then ended(), and the input stands behind the stream's last
@@ -73,7 +74,6 @@ class Inflate {
   };
   enum class Stop : std::uint8_t { kLimit, kEndOfBlock, kBroken };
   using Loop = Stop (*)(const Tables&, Bits&, const std::uint8_t* in_limit, Target&);
-  template <typename = void>
   static Stop DecodeSymbols(const Tables& tables, Bits& held, const std::uint8_t* in_limit, Target& to);
   static Stop DecodeSymbolsPlain(const Tables&, Bits&, const std::uint8_t*, Target&);
 #if defined(__x86_64__)
@@ -88,7 +88,7 @@ class Inflate {
   bool FixedTables();
   std::size_t Give(bytes::MutableView room);
 
-  const Loop loop_;
+  Loop loop_;
   State state_ = State::kDone;
   bool last_block_ = false;
   bool tables_fixed_ = false;

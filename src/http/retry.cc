@@ -92,7 +92,8 @@ std::optional<time::WallTime> ParseHttpDate(std::string_view value, time::WallTi
         !(t = TimeOfDay(s)) || !Take(s, " ") || !(y = Number(s, 4)) || !s.empty())
       return {};
   }
-  const year_month_day date{std::chrono::year(*y), std::chrono::month(static_cast<unsigned>(*mon)), std::chrono::day(static_cast<unsigned>(*d))};
+  const year_month_day date{std::chrono::year(*y), std::chrono::month(static_cast<unsigned>(*mon)),
+                            std::chrono::day(static_cast<unsigned>(*d))};
   // Nanoseconds since 1970 end in 2262.
   if (!date.ok() || *y < 1970 || *y > 2200) return {};
   return time::WallTime(sys_days(date)) + hours(t->h) + minutes(t->m) + seconds(t->s);

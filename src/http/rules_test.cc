@@ -17,6 +17,8 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
+using std::chrono_literals::operator""h;
+using std::chrono_literals::operator""min;
 using std::chrono_literals::operator""ms;
 using std::chrono_literals::operator""s;
 
@@ -157,7 +159,7 @@ void PrintTo(const After& a, std::ostream* out) { *out << a.value; }
 class RetryAfter : public ::testing::TestWithParam<After> {};
 
 TEST_P(RetryAfter, IsReadOrIgnored) {
-  const time::WallTime now = std::chrono::sys_days(std::chrono::year(1994) / 11 / 6) + std::chrono::hours(8) + std::chrono::minutes(49) + 7s;
+  const time::WallTime now = std::chrono::sys_days(std::chrono::year(1994) / 11 / 6) + 8h + 49min + 7s;
   EXPECT_EQ(ParseRetryAfter(GetParam().value, now), GetParam().wait);
 }
 

@@ -37,11 +37,12 @@ struct Inflated {
 };
 
 // An Error also for more than `most` bytes. Aborts where inflate.h breaks its word, a byte written behind the room included.
-inline Result<Inflated> Ours(std::string_view stream, std::size_t piece, std::size_t room, std::size_t most = 64u << 20) {
+inline Result<Inflated> Ours(std::string_view stream, std::size_t piece, std::size_t room, std::size_t most = 64u << 20,
+                             bool plain = false) {
   constexpr char kCanary = '\x5a';
   Pieces source(stream, piece);
   InputBuffer input(source);
-  Inflate inflate;
+  Inflate inflate(plain);
   inflate.Start();
   Inflated inflated;
   std::string buffer(room + 64, kCanary);

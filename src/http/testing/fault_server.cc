@@ -204,6 +204,8 @@ class Threads {
 };
 
 // Takes one request off the front of `pending`; reads more as needed. False at the end of the connection.
+constexpr std::string_view kBadRequest = "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+
 bool NextRequest(Wire& wire, std::string& pending, const std::function<void(std::string_view)>& note, ServerRequest& request) {
   const auto more = [&] {
     const std::size_t before = pending.size();
@@ -214,6 +216,7 @@ bool NextRequest(Wire& wire, std::string& pending, const std::function<void(std:
   std::size_t end = 0;
   while ((end = pending.find("\r\n\r\n")) == std::string::npos)
     if (!more()) return false;
+    else if (pending[0] == '\x16') return wire.Write(kBadRequest), false;  // a TLS handshake on a plain port, as Go's server meets it
   const std::string head = pending.substr(0, end + 2);
   std::size_t line_end = head.find("\r\n");
   const std::string first = head.substr(0, line_end);
@@ -311,7 +314,7 @@ struct FaultServer::Impl {
     if (speaks_plain) {
       std::string hello;
       wire.Read(hello);
-      wire.Write("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+      wire.Write(kBadRequest);
       return wire.Bye();
     }
     if (wire.h2()) return ServeH2(number, wire);

@@ -108,6 +108,22 @@ inline Listing List(const std::string& root) {
   return listing;
 }
 
+// "path: here / there" for each path whose line is not the same.
+inline std::vector<std::string> Differences(const Listing& a, const Listing& b) {
+  std::vector<std::string> out;
+  const auto line = [](const Listing& of, const std::string& path) {
+    const auto at = of.find(path);
+    return at == of.end() ? std::string("nothing") : at->second;
+  };
+  for (const auto& [path, text] : a) {
+    if (line(b, path) != text) out.push_back("/" + path + ": " + text + " / " + line(b, path));
+  }
+  for (const auto& [path, text] : b) {
+    if (!a.contains(path)) out.push_back("/" + path + ": nothing / " + text);
+  }
+  return out;
+}
+
 class Lab {
  public:
   // `worker`: path of berth-unpack.
