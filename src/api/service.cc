@@ -137,9 +137,9 @@ class Service::Impl final : public v1::Berth::CallbackService {
     Render(done, last.mutable_pulled());
     ASSIGN_OR_RETURN(const LayerUse use, Use());
     for (const auto& image : done.images) Render(image, use.Unique(image), last.mutable_pulled()->add_images());
-    auto sent = stream.Send(std::move(last));
+    auto told = stream.Send(std::move(last));
     BERTH_FAULT_IN(stream.ctx(), kPullAnswered);
-    return sent;
+    return told;
   }
 
   static bool Moved(const pull::Snapshot& a, const pull::Snapshot& b) {
