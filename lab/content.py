@@ -96,7 +96,8 @@ def minbase(arch="amd64"):
                 _run("debootstrap", "--variant=minbase", f"--arch={arch}", SUITE, root, mirror()[0])
                 shutil.rmtree(os.path.join(root, "var/cache/apt/archives"))
                 with open(path.with_suffix(".new"), "wb") as out:
-                    images.tree({root: ""}, lambda name: not name.startswith(("dev/", "proc/", "sys/", "var/lib/apt/lists/", "var/cache/apt/"))
+                    images.tree({root: ""}, lambda name: not name.startswith(("dev/", "proc/", "sys/", "var/lib/apt/lists/",
+                            "var/cache/apt/"))
                                 and not name.startswith("var/log/"))(out)
             os.replace(path.with_suffix(".new"), path)
     return path

@@ -169,6 +169,8 @@ class LayoutRegistry:
                 self.send_response(status)
                 self.send_header("Docker-Distribution-API-Version", "registry/2.0")
                 self.send_header("Content-Type", media_type or "application/json")
+                if "/manifests/" in path and status == 200:
+                    self.send_header("Docker-Content-Digest", f"{blob.parent.name}:{blob.name}")
                 self.send_header("Content-Length", str(size))
                 self.end_headers()
                 if self.command == "GET":

@@ -13,8 +13,8 @@ extended attributes `security.capability` and `user.*`, and which names are one 
 The rules of applying a layer (runtime-registry.md 6, reliability-security.md 3.a), where they leave a choice:
 - Markers act on the lower layers before any entry of their own layer does, so the order inside a layer cannot matter.
 - Parents are resolved inside the root, through links of this and of lower layers, at most 40; missing ones are made
-  root:root 0755, their mtime is free. A parent that is no directory, a name that climbs out, a link that leads nowhere:
-  the layer is refused.
+  root:root 0755, their mtime is free; a parent that is no directory gives way to one. A name that climbs out and a hard
+  link to nothing refuse the layer.
 - A hard link may carry attributes of its own; the file has either these or its first ones.
 - The root has the attributes of the last entry for it, or 0755 root:root: both are accepted.
 - Not compared: modes of symbolic links, sizes of directories. Never expected: xattrs outside the list, `user.*` on
@@ -38,7 +38,7 @@ import zlib
 import images
 
 MAX_MTIME = 9223372036  # seconds; containerd's bound, the year 2262
-MAX_LINKS, MAX_NAME, MAX_DEPTH = 40, 255, 1024
+MAX_LINKS, MAX_NAME, MAX_DEPTH, MAX_SIZE, MAX_EXTENSION = 40, 255, 1024, 256 << 30, 1 << 20
 
 
 class Rejected(Exception):
@@ -167,11 +167,24 @@ class _Info(tarfile.TarInfo):
             info.name = name.rstrip("/") if info.isdir() else name
         return info
 
+    def _proc_member(self, tar):
+        if self.type in (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME,
+                tarfile.GNUTYPE_LONGLINK) and self.size > MAX_EXTENSION:
+            raise Rejected("limit-exceeded", f"an extension header of {self.size} bytes")
+        return super()._proc_member(tar)
+
     def _proc_pax(self, tar):
-        if self.type != tarfile.XGLTYPE:
-            return super()._proc_pax(tar)
-        tar.fileobj.read(self._block(self.size))
-        return self.fromtarfile(tar)
+        at, data = tar.fileobj.tell(), tar.fileobj.read(self._block(self.size))[:self.size]
+        if self.type == tarfile.XGLTYPE:
+            return self.fromtarfile(tar)
+        while data:  # tarfile itself skips what it cannot read
+            length = re.match(rb"(\d{1,7}) [^=]+=", data)
+            size = int(length[1]) if length else 0
+            if not length or not length.end() < size <= len(data) or data[size - 1:size] != b"\n":
+                raise Rejected("invalid-layer", f"PAX record {data[:20]!r}")
+            data = data[size:]
+        tar.fileobj.seek(at)
+        return super()._proc_pax(tar)
 
 
 _TYPES = {tarfile.REGTYPE: "f", tarfile.AREGTYPE: "f", tarfile.CONTTYPE: "f", tarfile.GNUTYPE_SPARSE: "f", tarfile.DIRTYPE: "d",
@@ -241,7 +254,8 @@ class Overlay:
             elif child.object.kind == "d":
                 stack.append(child)
             elif make:
-                raise Rejected("invalid-layer", f"{part!r} in {b'/'.join(parts)!r} is no directory")
+                stack[-1].children[part] = replaced = Node("d")  # the later wins
+                stack.append(replaced)
             else:
                 return None
         return stack[-1]
@@ -277,7 +291,7 @@ class Overlay:
                 kept, folders = self._markers(members)
                 for info in kept:
                     self._entry(tar, info)
-        except tarfile.ReadError as error:
+        except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
             file.seek(0)
             if file.read(512).strip(b"\0"):
                 raise Rejected("invalid-layer", str(error)) from error
@@ -324,6 +338,8 @@ class Overlay:
         return node
 
     def _made(self, tar, info, kind, own):
+        if info.size > MAX_SIZE:
+            raise Rejected("limit-exceeded", f"{info.name!r} has {info.size} bytes")
         if kind == "l":
             target = _bytes(info.linkname)
             if not target or len(target) > 4095 or b"\0" in target:
@@ -363,11 +379,13 @@ def unpacked(path, out):
         magic = file.read(4)
         file.seek(0)
         try:
+            if magic[:2] == b"\x1f\x8b" and magic[3] & 0xe0:
+                raise Rejected("invalid-layer", "reserved gzip flags")
             if magic[:2] == b"\x1f\x8b":
                 with gzip.open(file) as plain:
                     shutil.copyfileobj(plain, out, 1 << 20)
             elif magic == b"\x28\xb5\x2f\xfd" or (len(magic) == 4 and magic[0] & 0xf0 == 0x50 and magic[1:] == b"\x2a\x4d\x18"):
-                out.flush()
+                os.lseek(file.fileno(), 0, os.SEEK_SET)  # a child reads from there, not from our buffer
                 done = subprocess.run(["zstd", "-dqc", "--long=27"], stdin=file, stdout=out, stderr=subprocess.PIPE)
                 if done.returncode:
                     raise Rejected("invalid-layer", done.stderr.decode(errors="replace").strip())
@@ -451,7 +469,8 @@ def main(command="", *args):
         sys.exit(f"must be refused: {error}")
     print("\n".join(lines[:100]) + ("\n" if lines else "") + (f"… and {len(lines) - 100} more\n" if len(lines) > 100 else ""), end="")
     free = sum(found.attributes.mtime is None for name, found in objects.items() if name)
-    print(f"{digest(objects)} {len(objects)} objects" + (f", {free} directories with a free mtime: compare, not the digest, decides" if free else "")
+    note = f", {free} directories with a free mtime: compare, not the digest, decides" if free else ""
+    print(f"{digest(objects)} {len(objects)} objects{note}"
           + (f", {len(lines)} differences" if command.startswith("compare") else ""))
     sys.exit(bool(lines))
 

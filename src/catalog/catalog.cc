@@ -442,14 +442,15 @@ Result<bool> Catalog::RemoveImage(const Digest& manifest) {
 Result<Unreferenced> Catalog::FindUnreferenced(time::WallTime before) {
   std::lock_guard lock(reader_mutex_);
   Unreferenced free;
-  RETURN_IF_ERROR(reader_->Query(Sql({"SELECT blob FROM layers WHERE added < ? AND ", kLayerIsFree}), [&](const Row& row) -> Result<> {
+  const std::int64_t now = Nanos(clock_.WallNow());
+  RETURN_IF_ERROR(reader_->Query(Sql({"SELECT blob FROM layers WHERE (added < ?1 OR added > ?2) AND ", kLayerIsFree}), [&](const Row& row) -> Result<> {
     ASSIGN_OR_RETURN(free.layers.emplace_back(), DigestAt(row, 0));
     return {};
-  }, Nanos(before)));
-  RETURN_IF_ERROR(reader_->Query(Sql({"SELECT digest, bytes, kind FROM blobs WHERE added < ? AND ", kBlobIsFree}), [&](const Row& row) -> Result<> {
+  }, Nanos(before), now));
+  RETURN_IF_ERROR(reader_->Query(Sql({"SELECT digest, bytes, kind FROM blobs WHERE (added < ?1 OR added > ?2) AND ", kBlobIsFree}), [&](const Row& row) -> Result<> {
     ASSIGN_OR_RETURN(free.blobs.emplace_back(), BlobAt(row));
     return {};
-  }, Nanos(before)));
+  }, Nanos(before), now));
   return free;
 }
 

@@ -156,7 +156,8 @@ class Catalog {
   Result<bool> RemoveName(std::string_view name);
   // Takes an image and every name that has no other image. kInUse when mounted.
   Result<bool> RemoveImage(const Digest& manifest);
-  // Objects no image or name needs and that were added before `before` (a crash or a failed pull left them).
+  // Objects no image or name needs and that were added before `before` (a crash or a failed pull left them), or in what
+  // is the future by now (the clock was set back).
   Result<Unreferenced> FindUnreferenced(time::WallTime before);
   // Forgets them, unless something came to need them since; returns those that were forgotten.
   Result<Unreferenced> Forget(const Unreferenced& objects);

@@ -18,7 +18,7 @@ class PlainDecoder final : public Base {
   Result<std::size_t> Decode(bytes::MutableView room) override {
     if (const std::size_t count = std::min(room.size(), input_.size()); count > 0) {
       std::memcpy(room.data(), input_.data().data(), count);
-      input_.Use(static_cast<std::ptrdiff_t>(count));
+      input_.Use(count);
       return count;
     }
     if (input_.ended()) return std::size_t{0};

@@ -20,28 +20,21 @@ inline constexpr std::size_t kInputBytes = 256u << 10;
 
 class InputBuffer {
  public:
-  // The last bytes that were used stay readable in front of data(): an inflater that reads ahead may step back over
-  // them after a refill.
-  static constexpr std::size_t kHistory = 16;
-
   explicit InputBuffer(bytes::Source& source)
-      : source_(&source), store_(std::make_unique_for_overwrite<std::byte[]>(kHistory + kInputBytes)) {
-    std::memset(store_.get(), 0, kHistory);
-  }
+      : source_(&source), store_(std::make_unique_for_overwrite<std::byte[]>(kInputBytes)) {}
 
   bytes::View data() const { return {store_.get() + begin_, end_ - begin_}; }
   std::size_t size() const { return end_ - begin_; }
-  // Drops the first `count` bytes of data(); a negative count takes back at most kHistory used ones.
-  void Use(std::ptrdiff_t count) { begin_ = static_cast<std::size_t>(static_cast<std::ptrdiff_t>(begin_) + count); }
+  // Drops the first `count` bytes of data().
+  void Use(std::size_t count) { begin_ += count; }
   // Appends what one Read gives; false at the end of the input. Moves data().
   Result<bool> Fill() {
     if (ended_) return false;
-    const std::size_t keep = kHistory + size();
-    std::memmove(store_.get(), store_.get() + begin_ - kHistory, keep);
-    begin_ = kHistory;
-    end_ = keep;
-    if (end_ == kHistory + kInputBytes) return true;
-    ASSIGN_OR_RETURN(const std::size_t got, source_->Read({store_.get() + end_, kHistory + kInputBytes - end_}));
+    std::memmove(store_.get(), store_.get() + begin_, size());
+    end_ -= begin_;
+    begin_ = 0;
+    if (end_ == kInputBytes) return true;
+    ASSIGN_OR_RETURN(const std::size_t got, source_->Read({store_.get() + end_, kInputBytes - end_}));
     end_ += got;
     ended_ = got == 0;
     return !ended_;
@@ -60,8 +53,8 @@ class InputBuffer {
  private:
   bytes::Source* source_;
   std::unique_ptr<std::byte[]> store_;
-  std::size_t begin_ = kHistory;
-  std::size_t end_ = kHistory;
+  std::size_t begin_ = 0;
+  std::size_t end_ = 0;
   bool ended_ = false;
 };
 

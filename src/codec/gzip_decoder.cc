@@ -1,13 +1,11 @@
 // The gzip wrapper (RFC 1952) is ours: header fields of any length pass in a stream, the trailer is checked here.
-// ISA-L does the deflate stream and its CRC.
+// inflate.h does the deflate stream, ISA-L the CRC.
 #include <isa-l/crc.h>
-#include <isa-l/igzip_lib.h>
 
 #include <algorithm>
-#include <limits>
-#include <span>
 
 #include "codec/decoder_impl.h"
+#include "codec/inflate.h"
 
 namespace berth::codec {
 namespace {
@@ -23,7 +21,7 @@ std::uint32_t LittleEndian(bytes::View b) {
 class GzipDecoder final : public Base {
  public:
   GzipDecoder(InputBuffer input, const Limits& limits)
-      : Base(Format::kGzip, std::move(input), limits), inflate_(std::make_unique_for_overwrite<inflate_state>()) {}
+      : Base(Format::kGzip, std::move(input), limits) {}
 
  private:
   static constexpr std::uint8_t kHeaderCrc = 2, kExtra = 4, kName = 8, kComment = 16, kReserved = 0xe0;
@@ -34,7 +32,8 @@ class GzipDecoder final : public Base {
         ASSIGN_OR_RETURN(const bool another, NextMember());
         if (!another) return std::size_t{0};
       }
-      ASSIGN_OR_RETURN(const std::size_t got, Inflate(room));
+      ASSIGN_OR_RETURN(const std::size_t got, inflate_.Read(input_, room));
+      if (inflate_.ended()) RETURN_IF_ERROR(CheckTrailer());
       if (got > 0) return got;
     }
   }
@@ -73,52 +72,17 @@ class GzipDecoder final : public Base {
       }
       input_.Use(2);
     }
-    isal_inflate_init(inflate_.get());
-    inflate_->crc_flag = ISAL_GZIP_NO_HDR;
-    size_ = 0;
+    inflate_.Start();
     in_member_ = true;
     ++members_;
     return true;
   }
 
-  // Inflates into `room`. 0: the member ended without another byte.
-  Result<std::size_t> Inflate(bytes::MutableView room) {
-    const std::size_t want = std::min<std::size_t>(room.size(), std::numeric_limits<std::uint32_t>::max() / 2);
-    inflate_state& s = *inflate_;
-    s.next_out = reinterpret_cast<std::uint8_t*>(room.data());
-    s.avail_out = static_cast<std::uint32_t>(want);
-    for (;;) {
-      const bytes::View in = input_.data();
-      // ISA-L takes its input through a pointer to non-const, and only reads it.
-      s.next_in = reinterpret_cast<std::uint8_t*>(const_cast<std::byte*>(in.data()));
-      s.avail_in = static_cast<std::uint32_t>(in.size());
-      const std::uint8_t* const begin = s.next_in;
-      const int status = isal_inflate(&s);
-      input_.Use(s.next_in - begin);
-      if (status < 0) return Broken("a gzip member is not a valid deflate stream");
-      const std::size_t got = want - s.avail_out;
-      size_ += static_cast<std::uint32_t>(got);
-      if (s.block_state == ISAL_BLOCK_FINISH) {
-        // Whole bytes in its bit buffer belong to the trailer; some may have been read a refill ago.
-        input_.Use(-static_cast<std::ptrdiff_t>(s.read_in_length / 8));
-        RETURN_IF_ERROR(CheckTrailer());
-        return got;
-      }
-      if (got > 0) return got;
-      if (input_.size() == 0) {
-        ASSIGN_OR_RETURN(const bool more, input_.Fill());
-        if (!more) return Truncated();
-      } else if (s.avail_in == in.size()) {
-        return Broken("a gzip member does not make progress");
-      }
-    }
-  }
-
   Result<> CheckTrailer() {
     RETURN_IF_ERROR(Require(8));
     const bytes::View trailer = input_.data().first(8);
-    if (LittleEndian(trailer.first(4)) != inflate_->crc) return Broken("the CRC-32 of a gzip member does not match");
-    if (LittleEndian(trailer.last(4)) != size_) return Broken("the length of a gzip member does not match");
+    if (LittleEndian(trailer.first(4)) != inflate_.crc()) return Broken("the CRC-32 of a gzip member does not match");
+    if (LittleEndian(trailer.last(4)) != (inflate_.size() & 0xffffffff)) return Broken("the length of a gzip member does not match");
     input_.Use(8);
     in_member_ = false;
     return {};
@@ -130,7 +94,7 @@ class GzipDecoder final : public Base {
       if (std::ranges::any_of(rest, [](std::byte b) { return b != std::byte{0}; })) {
         return Broken("bytes other than zero padding follow the last gzip member");
       }
-      input_.Use(static_cast<std::ptrdiff_t>(rest.size()));
+      input_.Use(rest.size());
       ASSIGN_OR_RETURN(const bool more, input_.Fill());
       if (!more) return {};
     }
@@ -144,7 +108,7 @@ class GzipDecoder final : public Base {
   }
   void UseHeader(std::size_t count) {
     header_crc_ = crc32_gzip_refl(header_crc_, reinterpret_cast<const unsigned char*>(input_.data().data()), count);
-    input_.Use(static_cast<std::ptrdiff_t>(count));
+    input_.Use(count);
   }
   Result<> SkipExtra(std::size_t length) {
     while (length > 0) {
@@ -168,9 +132,8 @@ class GzipDecoder final : public Base {
     }
   }
 
-  std::unique_ptr<inflate_state> inflate_;
+  Inflate inflate_;
   std::uint64_t members_ = 0;
-  std::uint32_t size_ = 0;  // of the member, modulo 2^32 as in its trailer
   std::uint32_t header_crc_ = 0;
   bool in_member_ = false;
 };

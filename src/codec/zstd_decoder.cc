@@ -38,7 +38,7 @@ class ZstdDecoder final : public Base {
       const bytes::View in = input_.data();
       ZSTD_inBuffer from{in.data(), in.size(), 0};
       const std::size_t status = ZSTD_decompressStream(stream_.get(), &out, &from);
-      input_.Use(static_cast<std::ptrdiff_t>(from.pos));
+      input_.Use(from.pos);
       if (ZSTD_isError(status)) return Translate(ZSTD_getErrorCode(status));
       in_frame_ = status != 0;
       if (out.pos > 0) return out.pos;
@@ -76,7 +76,7 @@ class ZstdDecoder final : public Base {
         RETURN_IF_ERROR(input_.Want(1));
         if (input_.size() == 0) return Broken("the input ends inside a zstd frame");
         const std::uint64_t count = std::min<std::uint64_t>(left, input_.size());
-        input_.Use(static_cast<std::ptrdiff_t>(count));
+        input_.Use(count);
         left -= count;
       }
     }

@@ -91,8 +91,10 @@ Result<Finding> Checker::RepairLayer(const task::Context& ctx, const catalog::La
     return finding;
   }
   // Variants were made from the damaged metadata, and their images are made again with them: they go in both cases.
-  ASSIGN_OR_RETURN(const auto info, stores_.layers.Find(layer.blob));
-  const bool variants = info && !info->variants.empty();
+  ASSIGN_OR_RETURN(const auto images, stores_.catalog.ListImages());
+  const bool variants = std::ranges::any_of(images, [&](const auto& image) {
+    return std::ranges::any_of(image.layers, [&](const auto& l) { return l.blob == layer.blob && !l.variant.empty(); });
+  });
   if (!variants && stores_.content.Verify(layer.blob)) {
     if (auto again = Reunpack(ctx, layer); again) {
       finding.action = "unpacked again from its kept blob";

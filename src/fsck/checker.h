@@ -1,11 +1,11 @@
-// fsck/checker.h: is what the catalog promises on the disk, byte for byte? And back.
+// fsck/checker.h: is what the catalog promises on the disk, byte for byte?
 //
 // Looks at the catalog itself, at every document (hashed), every layer (descriptor, metadata, CRC of all contents, its
-// variants), every kept blob (hashed at Depth::kData), and at files that no row explains. With repair:
+// variants) and every kept blob (hashed at Depth::kData). Files that no row explains are what a crash leaves: reclaim's
+// Recover() gives them rows. With repair:
 //   a layer      unpacked again from its kept blob if that is whole, else forgotten with its images: the next pull fetches
 //   a document   forgotten with its images
 //   a kept blob  removed: it was a cache
-//   a stray file given a row, so that age removes it (what a crash leaves is no damage and not reported)
 // Runs beside pulls and mounts: objects are looked at one by one, repaired ones are claimed (catalog/leases.h), in-use ones
 // are reported and left. Findings are passed on as they are found. kCanceled between two objects.
 #pragma once

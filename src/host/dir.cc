@@ -59,7 +59,9 @@ Result<Fd> OpenFile(int dir, std::string_view name, int flags, std::uint32_t mod
 Result<std::string> ReadUpTo(int fd, std::string_view name, std::size_t limit) {
   ASSIGN_OR_RETURN(const FileInfo info, Stat(fd));
   if (info.kind != FileKind::kFile) return Error(Reason::kIo, Quoted(name) + " is not a regular file");
-  const auto too_large = [&] { return Error(Reason::kLimitExceeded, Quoted(name) + " is larger than " + std::to_string(limit) + " bytes"); };
+  const auto too_large = [&] {
+    return Error(Reason::kLimitExceeded, Quoted(name) + " is larger than " + std::to_string(limit) + " bytes");
+  };
   if (info.size > limit) return too_large();
   // Files of /proc say 0: the size is a hint, the limit is the rule.
   std::string text;

@@ -127,7 +127,8 @@ TEST_P(Links, AreNeverFollowed) {
 }
 INSTANTIATE_TEST_SUITE_P(Dir, Links,
                          ::testing::Values(LinkRow{"filelink", O_RDONLY}, LinkRow{"dirlink", O_PATH | O_DIRECTORY},
-                                           LinkRow{"dirlink/f", O_RDONLY}, LinkRow{"absolute", O_RDONLY}, LinkRow{"dangling", O_RDWR | O_CREAT},
+                                           LinkRow{"dirlink/f", O_RDONLY}, LinkRow{"absolute", O_RDONLY},
+                                           LinkRow{"dangling", O_RDWR | O_CREAT},
                                            LinkRow{"dangling", O_RDWR | O_CREAT | O_EXCL}, LinkRow{"up/x", O_RDWR | O_CREAT},
                                            LinkRow{"filelink", O_RDWR | O_CREAT}));
 
@@ -250,7 +251,8 @@ TEST_F(DirTest, RemoveTreeStops) {
 TEST_F(DirTest, RemoveTreeCrossesNoMount) {
   ASSERT_TRUE(dir().MakeDir("t", 0700));
   ASSERT_TRUE(dir().MakeDir("t/m", 0700));
-  if (!testing::PrivateMounts() || ::mount("tmpfs", path("t/m").c_str(), "tmpfs", 0, nullptr) != 0) GTEST_SKIP() << "no right to mount here";
+  if (!testing::PrivateMounts() || ::mount("tmpfs", path("t/m").c_str(), "tmpfs", 0, nullptr) != 0)
+    GTEST_SKIP() << "no right to mount here";
   ASSERT_TRUE(dir().WriteDurably("t/m/canary", AsView("alive"), 0600));
   EXPECT_EQ(dir().RemoveTree("t").error().reason(), Reason::kInUse);
   EXPECT_EQ(Get("t/m/canary"), "alive");

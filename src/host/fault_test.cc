@@ -78,7 +78,8 @@ INSTANTIATE_TEST_SUITE_P(Fault, BadSpecs,
                          ::testing::Values(BadSpec{"blob.renamed", "not name=action"}, BadSpec{"no.such=kill", "unknown point"},
                                            BadSpec{"gc.mark=explode", "unknown action"}, BadSpec{"gc.mark=error(EWHAT)", "unknown action"},
                                            BadSpec{"gc.mark=error(EIO)*x", "take a number"}, BadSpec{"gc.mark=kill@", "take a number"},
-                                           BadSpec{"gc.mark=delay(-1)", "unknown action"}, BadSpec{"gc.mark=pause(relative)", "unknown action"},
+                                           BadSpec{"gc.mark=delay(-1)", "unknown action"},
+                                           BadSpec{"gc.mark=pause(relative)", "unknown action"},
                                            BadSpec{"gc.mark=kill;x", "not name=action"}));
 
 TEST_F(Fault, KillAndExitEndTheProcess) {
@@ -120,7 +121,8 @@ TEST_F(Fault, PauseTellsAndWaits) {
   testing::Scratch scratch;
   ASSERT_EQ(::mkfifo(scratch.path("p").c_str(), 0600), 0);
   ASSERT_EQ(::mkfifo(scratch.path("p.reached").c_str(), 0600), 0);
-  const Fd reached(::open(scratch.path("p.reached").c_str(), O_RDWR | O_CLOEXEC)), release(::open(scratch.path("p").c_str(), O_RDWR | O_CLOEXEC));
+  const Fd reached(::open(scratch.path("p.reached").c_str(), O_RDWR | O_CLOEXEC));
+  const Fd release(::open(scratch.path("p").c_str(), O_RDWR | O_CLOEXEC));
   ASSERT_TRUE(ConfigureFaults("blob.renamed=pause(" + scratch.path("p") + ")*1"));
   Result<> result = Error(Reason::kInternal, "not run");
   std::jthread worker([&] { result = Work(); });

@@ -92,7 +92,7 @@ TEST(Fd, VectorsOfAnyLengthLandInOrder) {
   const Fd file = *scratch.dir().CreateNew("f", 0600);
   std::string expected = "....";
   std::vector<std::string> texts;
-  for (int i = 0; i < 300; ++i) texts.push_back(i % 7 == 0 ? "" : std::string(static_cast<std::size_t>(i), static_cast<char>('a' + i % 26)));
+  for (std::size_t i = 0; i < 300; ++i) texts.emplace_back(i % 7 == 0 ? 0 : i, static_cast<char>('a' + i % 26));
   std::vector<bytes::View> pieces;
   for (const auto& t : texts) pieces.push_back(AsView(t)), expected += t;
   ASSERT_TRUE(PwriteAll(file.get(), AsView("...."), 0));

@@ -27,7 +27,8 @@ Result<LoopDevice> AttachLoop(int file) {
     config.info.lo_flags = LO_FLAGS_READ_ONLY | LO_FLAGS_AUTOCLEAR;
     std::memcpy(config.info.lo_file_name, "berth", 6);
     if (::ioctl(device.fd.get(), LOOP_CONFIGURE, &config) == 0) return device;
-    if (errno == EINVAL || errno == ENOTTY) return Error(Reason::kUnsupported, "the kernel cannot configure loop devices in one step (5.8)");
+    if (errno == EINVAL || errno == ENOTTY)
+      return Error(Reason::kUnsupported, "the kernel cannot configure loop devices in one step (5.8)");
     if (errno != EBUSY) return OsError(errno, "attach a file to " + device.path);
   }
   return Error(Reason::kUnavailable, "no loop device could be had in 64 attempts");

@@ -35,25 +35,41 @@ std::optional<std::string> SmallText(const std::string& path) {
   return std::string(Trimmed(*text));
 }
 
-// The files of our own cgroup, versions 1 and 2; the root of a container shows its own limits at the top.
+// A file of our own cgroup, of either version; else of the top, which in a container is the container's.
+std::optional<std::string> CgroupText(std::string_view controller, const std::string& v2, const std::string& v1) {
+  const std::string top = "/sys/fs/cgroup/", v1_top = top + std::string(controller);
+  const std::string table = SmallText("/proc/self/cgroup").value_or("");
+  for (std::string_view rest = table; !rest.empty();) {
+    const auto line = rest.substr(0, rest.find('\n'));
+    rest.remove_prefix(std::min(line.size() + 1, rest.size()));
+    const auto first = line.find(':'), second = line.find(':', first + 1);
+    if (second == std::string_view::npos) continue;
+    const auto controllers = line.substr(first + 1, second - first - 1);
+    const std::string path(line.substr(second + 1));
+    if (controllers.empty()) {
+      if (auto text = SmallText(top + path + "/" + v2)) return text;
+    } else if (("," + std::string(controllers) + ",").find("," + std::string(controller) + ",") != std::string::npos) {
+      if (auto text = SmallText(v1_top + path + "/" + v1)) return text;
+    }
+  }
+  auto text = SmallText(top + v2);
+  return text ? text : SmallText(v1_top + "/" + v1);
+}
+
 std::optional<std::uint64_t> CgroupMemory() {
-  for (const char* path : {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"})
-    if (const auto text = SmallText(path))
-      if (const auto n = Number(*text)) return n;  // "max" is no number
-  return std::nullopt;
+  const auto text = CgroupText("memory", "memory.max", "memory.limit_in_bytes");
+  return text ? Number(*text) : std::nullopt;  // "max" is no number
 }
 
 // Processors that the quota pays for.
 std::optional<unsigned> CgroupCpus() {
-  std::optional<std::uint64_t> quota, period;
-  if (const auto text = SmallText("/sys/fs/cgroup/cpu.max")) {
-    const auto space = text->find(' ');
-    quota = Number(text->substr(0, space));
-    if (space != std::string::npos) period = Number(text->substr(space + 1));
-  } else if (const auto q = SmallText("/sys/fs/cgroup/cpu/cpu.cfs_quota_us")) {
-    quota = Number(*q);  // "-1": none
-    if (const auto p = SmallText("/sys/fs/cgroup/cpu/cpu.cfs_period_us")) period = Number(*p);
-  }
+  const auto text = CgroupText("cpu", "cpu.max", "cpu.cfs_quota_us");
+  if (!text) return std::nullopt;
+  const auto space = text->find(' ');  // "QUOTA PERIOD"; version 1 has the period in a file of its own
+  const auto quota = Number(text->substr(0, space));
+  std::optional<std::uint64_t> period;
+  if (space != std::string::npos) period = Number(text->substr(space + 1));
+  else if (const auto other = CgroupText("cpu", "cpu.cfs_period_us", "cpu.cfs_period_us")) period = Number(*other);
   if (!quota || !period || *quota == 0 || *period == 0) return std::nullopt;
   return static_cast<unsigned>(std::min<std::uint64_t>((*quota + *period - 1) / *period, 1u << 16));
 }

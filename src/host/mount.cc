@@ -143,7 +143,7 @@ constexpr std::pair<const char*, const char*> kOverlayOptions[] = {
 
 Result<> AppendOverlay(const OverlaySpec& spec, const Place& target) {
   Builder fs("overlay");
-  fs.Set("source", "overlay");
+  fs.Set("source", spec.source);
   std::vector<PlainName> held;
   const auto set = [&](const char* key, const Place& place) -> Result<> {
     ASSIGN_OR_RETURN(PlainName name, PlainName::Of(place));
@@ -189,7 +189,7 @@ Result<> DescriptorOverlay(const OverlaySpec& spec, const Place& target) {
   int error = 0;
   std::jthread([&] {
     const bool done = ::unshare(CLONE_FS) == 0 && ::chdir("/proc/self/fd") == 0 &&
-                      ::mount("overlay", target.Name().c_str(), "overlay", OldFlags(spec.flags), options.c_str()) == 0;
+                      ::mount(spec.source.c_str(), target.Name().c_str(), "overlay", OldFlags(spec.flags), options.c_str()) == 0;
     if (!done) error = errno;
   }).join();
   if (error != 0) return MountError(error, "mount an overlay");

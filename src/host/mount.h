@@ -60,6 +60,7 @@ Result<> MountErofs(const ErofsImage& image, const Place& target, const MountFla
 struct OverlaySpec {
   std::vector<Place> lowers;
   std::string upper, work;  // both or none; same file system
+  std::string source = "overlay";  // shown by mountinfo, means nothing; at most 250 bytes
   MountFlags flags{.read_only = false, .nodev = true, .nosuid = false};
   // kAuto: "lowerdir+" (kernel 6.8), else mount(2) with descriptor numbers as names, which also takes 500 lowers.
   enum class Method : std::uint8_t { kAuto, kAppend, kDescriptors } method = Method::kAuto;

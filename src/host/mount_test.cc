@@ -100,7 +100,8 @@ class MountTest : public ::testing::Test {
     ProcessSpec spec;
     spec.program = "mkfs.erofs";
     spec.search_path = true;
-    spec.argv = {"mkfs.erofs", "--quiet", "-Eforce-inode-extended", "--chunksize=4096", "--blobdev=" + path("data"), path("meta"), path("tree")};
+    spec.argv = {"mkfs.erofs", "--quiet", "-Eforce-inode-extended", "--chunksize=4096",
+                 "--blobdev=" + path("data"), path("meta"), path("tree")};
     Put("data", "");
     const auto made = RunCaptured(task::Context(), spec, {});
     return made && made->status.success();
@@ -170,7 +171,8 @@ TEST_F(MountTest, LoopDevicesClearThemselves) {
     device = loop->path;
     loop_info64 info{};
     ASSERT_EQ(::ioctl(loop->fd.get(), LOOP_GET_STATUS64, &info), 0);
-    EXPECT_EQ(info.lo_flags & (LO_FLAGS_READ_ONLY | LO_FLAGS_AUTOCLEAR | LO_FLAGS_DIRECT_IO), std::uint32_t{LO_FLAGS_READ_ONLY | LO_FLAGS_AUTOCLEAR});
+    constexpr std::uint32_t kWanted = LO_FLAGS_READ_ONLY | LO_FLAGS_AUTOCLEAR;
+    EXPECT_EQ(info.lo_flags & (kWanted | LO_FLAGS_DIRECT_IO), kWanted);
     EXPECT_EQ(info.lo_inode, dir().Stat("meta")->inode);
   }
   const Fd again(::open(device.c_str(), O_RDONLY | O_CLOEXEC));

@@ -240,7 +240,8 @@ Result<ExitStatus> Process::Wait(const task::Context& ctx) {
 
 Result<> Process::Kill(int signal, Group group) {
   if (pid_ < 0 || status_) return {};
-  const long r = group == Group::kYes && leader_ ? ::kill(-pid_, signal) : ::syscall(SYS_pidfd_send_signal, pidfd_.get(), signal, nullptr, 0);
+  const long r = group == Group::kYes && leader_ ? ::kill(-pid_, signal)
+                                                 : ::syscall(SYS_pidfd_send_signal, pidfd_.get(), signal, nullptr, 0);
   if (r != 0 && errno != ESRCH) return OsError(errno, "signal a process");
   return {};
 }

@@ -265,7 +265,7 @@ Result<> RootTree::DressLeaf(const Leaf& leaf, FileKind kind, const Metadata& me
     if ((st.st_mode & 07777) != (meta.mode & 07777) &&
         ::syscall(kFchmodat2, leaf.parent, name, meta.mode & 07777, AT_SYMLINK_NOFOLLOW) != 0) {
       if (errno == ENOSYS)
-        return Error(Reason::kUnsupported, "this kernel (before 6.6) has no safe way to change the mode of the special file " + Quoted(name));
+        return Error(Reason::kUnsupported, "kernels before 6.6 have no safe way to change the mode of special file " + Quoted(name));
       return Failed(errno, "set the mode of", name);
     }
   }

@@ -6,9 +6,9 @@
 // parent stays open: neighbours in an archive cost no second resolution. Needs openat2; kUnsupported without it.
 //
 // A leaf that exists is removed first (a tree as a whole), except that a directory over a directory merges. Missing
-// parents are made 0755, owner 0:0, time 0 (the same tree on every day). Owner, xattrs, mode and times are set by descriptor in that order (chown clears
-// set-id bits and capabilities). Directory modes and times are deferred to FinishDirectories(), where each is opened
-// again and skipped if it is another object by then.
+// parents are made 0755, owner 0:0, time 0 (the same tree on every day). Owner, xattrs, mode and times are set by
+// descriptor in that order (chown clears set-id bits and capabilities). Directory modes and times are deferred to
+// FinishDirectories(), where each is opened again and skipped if it is another object by then.
 //
 // Errors: kInvalidLayer for names and shapes that the image is to blame for (climbing, a parent that is a file, a hard
 // link to nothing or to a directory), else as host/fd.h. The umask of the process must be 0 (the worker sets it).

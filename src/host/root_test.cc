@@ -69,7 +69,9 @@ class RootTest : public ::testing::Test {
   const Dir& root() { return root_; }
   std::string path(const std::string& name) { return scratch_.path("root/" + name); }
   std::string outside() { return scratch_.path("outside"); }
-  Metadata Meta(std::uint32_t mode) { Metadata m = me_; m.mode = mode; m.mtime_seconds = 1'000'000'000; m.mtime_nanos = 123'456'789; return m; }
+  Metadata Meta(std::uint32_t mode) {
+    return {.mode = mode, .uid = me_.uid, .gid = me_.gid, .mtime_seconds = 1'000'000'000, .mtime_nanos = 123'456'789, .xattrs = {}};
+  }
 
   Result<> Put(std::string_view name, std::string_view text) {
     ASSIGN_OR_RETURN(const Fd fd, tree().CreateFile(name));
@@ -93,7 +95,7 @@ class RootTest : public ::testing::Test {
 
 TEST_F(RootTest, LinksCannotLeadOut) {
   const std::string up = "../../../../../../../../../..";
-  for (const std::string& target : {outside(), up + outside(), std::string(".."), std::string("../outside"), up, std::string("/proc/self/root") + outside()}) {
+  for (const std::string& target : std::vector<std::string>{outside(), up + outside(), "..", "../outside", up, "/proc/self/root" + outside()}) {
     SCOPED_TRACE(target);
     ASSERT_TRUE(Link("door", target));
     (void)!Put("door/canary", "dead");

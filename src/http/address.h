@@ -24,10 +24,11 @@ class AddressPolicy {
   // Takes away the ranges that hold `address`: who already talks to loopback may be sent to loopback.
   void Except(std::string_view address);
 
+  void Add(const AddressPolicy& other) { denied_.insert(denied_.end(), other.denied_.begin(), other.denied_.end()); }
+
   bool empty() const { return denied_.empty(); }
   // `address` as text without brackets; text that is no address is refused unless the policy is empty.
   bool Allows(std::string_view address) const;
-  std::string identity() const;
 
  private:
   struct Range { std::string bytes; unsigned bits; };

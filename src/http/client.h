@@ -6,9 +6,8 @@
 //
 // There is no engine thread. Each exchange runs on a "lane" (a libcurl multi handle with its connections) that belongs
 // to the calling thread until the Response goes; idle lanes wait in the Client, and a request prefers the one that
-// holds a connection to its origin. A lane serves one set of CA, client certificate, verification, proxy and address
-// settings only, so a connection never crosses them. HTTP/1.1, and HTTP/2 by ALPN over TLS (one stream per connection: parallel
-// blobs are to have separate congestion windows).
+// holds a connection to its origin. A lane serves one set of CA, client certificate, verification, proxy and override
+// settings only, so a connection never crosses them. HTTP/1.1; HTTP/2 on request (ClientOptions::http2).
 //
 // Trust in the other side: none. Redirects are not followed (http/redirect.h), cookies, netrc, .curlrc, environment proxies
 // and HSTS are off, bodies are never decoded, framing is checked, header blocks are limited, curl's messages never reach an Error.
@@ -95,6 +94,7 @@ struct Request {
 // Durations since the start of the exchange; zero for a step that did not happen (a kept connection).
 struct Timing { time::Duration dns{}, connect{}, tls{}, first_byte{}; };
 
+// A Response that goes before the end of its body costs the connection, unless the rest is small and has arrived.
 class Response : public bytes::Source {
  public:
   virtual int status() const = 0;                  // 200..599
@@ -103,17 +103,23 @@ class Response : public bytes::Source {
   virtual std::optional<std::uint64_t> content_length() const = 0;  // none for HEAD without one, chunked, until-close
   virtual int http_version() const = 0;            // 10, 11, 20
   virtual const std::string& remote_address() const = 0;  // IP of the server, or of the proxy
+  virtual bool proxied() const = 0;
   virtual bool reused_connection() const = 0;
   virtual const Timing& timing() const = 0;
   // Redirects that led here (http/redirect.h); foreign: this origin is not the one that was asked. A 401 of a foreign
   // answer must never be met with credentials (C-40).
-  virtual int hops() const = 0;
-  virtual bool foreign() const = 0;
+  int hops() const { return hops_; }
+  bool foreign() const { return foreign_; }
 
   // Body bytes as sent (no decoding). 0 only at a proven end: kUnexpectedEof when the connection closed before
   // Content-Length, kProtocolError for bad chunks, kStalled below the minimum rate. Time the caller spends elsewhere is not
   // counted as waiting. After an error every Read gives the same error.
   Result<std::size_t> Read(bytes::MutableView room) override = 0;
+
+ private:
+  friend class Follower;
+  int hops_ = 0;
+  bool foreign_ = false;
 };
 
 // The whole body, at most `limit` bytes: kLimitExceeded naming `what` and the limit.
@@ -122,7 +128,9 @@ Result<std::string> ReadAll(Response& response, std::size_t limit, std::string_v
 struct ClientOptions {
   std::string user_agent = "berth/" BERTH_VERSION;
   std::shared_ptr<const ProxyRules> proxies;  // null = none
-  bool http2 = true;
+  // Offer HTTP/2 by ALPN. Off: with one exchange per connection (parallel blobs are to have separate congestion windows)
+  // it wins nothing, and curl 7.88 waits in silence after some protocol errors until the stall detector ends it (C-63).
+  bool http2 = false;
   std::size_t idle_lanes = 32;                // kept with their connections; the longest idle goes first
   ProxyRules::GetEnv get_env;                 // for SSL_CERT_FILE, SSL_CERT_DIR; null = neither is set
 };
@@ -135,8 +143,9 @@ class Client {
   Client& operator=(const Client&) = delete;
 
   // Returns when the headers of the final answer are complete, whatever its status. `ctx` also governs the Response.
-  //   kPlainHttp, kDns, kRefused, kUnavailable (no route, proxy refuses), kTimeout, kTls*, kHttpOnHttps, kConnectionReset,
-  //   kUnexpectedEof, kProtocolError, kLimitExceeded, kUnexpectedStatus (206 or 304 nobody asked for), kPolicy (address refused), kCanceled.
+  //   kPlainHttp, kDns, kRefused, kUnavailable (no route, the proxy refuses), kTimeout, kTls*, kHttpOnHttps,
+  //   kConnectionReset, kUnexpectedEof, kProtocolError, kUnexpectedStatus (206 nobody asked for), kPolicy (address
+  //   refused), kConfig (certificate files), kCanceled.
   // Each names the redacted URL. transient() says whether the same request may work later.
   Result<std::unique_ptr<Response>> Send(const task::Context& ctx, const Request& request);
 
@@ -146,9 +155,7 @@ class Client {
   void Nudge();
 
  private:
-  class Pool;
-  friend class Exchange;
-  std::shared_ptr<Pool> pool_;
+  std::shared_ptr<class Pool> pool_;
 };
 
 }  // namespace berth::http

@@ -45,7 +45,6 @@ class ProxyRules {
 
   // nullptr = straight. Points into *this.
   const Proxy* For(const Url& url) const;
-  std::string identity() const;  // equal rules have equal ones; holds no password
 
  private:
   struct Exception {

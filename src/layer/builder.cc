@@ -480,7 +480,7 @@ struct TreeBuilder::State {
         continue;
       }
       Node inode = std::move(at(dead));
-      at(dead).removed = true;
+      at(dead).name = std::move(inode.name);
       inode.name = std::move(n.name);
       inode.parent = n.parent;
       inode.removed = false;

@@ -2,7 +2,7 @@
 //
 //   layers/<hex>.data, <hex>.meta      EROFS form: contents; metadata and descriptor (descriptor.h)
 //   layers/<hex>.tree/, <hex>.meta     tree form
-//   layers/<hex>@<16 hex>.meta         variant of a layer for one chain of lower layers (fit.h)
+//   layers/<hex>@<16 hex>.meta         variant of a layer on one chain of lower blobs (fit.h)
 //   tmp/<random>.*                     unfinished; emptied by RecoverTmp() at start
 // <hex> is of a sha256; digests of other algorithms are "<algorithm>-<hex>".
 //
@@ -23,6 +23,7 @@
 #include "bytes/bytes.h"
 #include "digest/digest.h"
 #include "host/dir.h"
+#include "layer/descriptor.h"
 #include "layer/report.h"
 #include "layer/worker.h"
 #include "result/result.h"
@@ -34,7 +35,7 @@ namespace berth::layer {
 struct LayerInfo {
   UnpackReport report;
   std::uint64_t disk_bytes = 0;
-  std::vector<std::string> variants;  // names, sorted; filled by Find and List
+  std::vector<std::string> variants;  // names, sorted; filled by List
 };
 
 // How a layer is mounted. Paths are absolute. kErofs: meta with data as its devices, in order. kTree: meta is a directory.
@@ -75,11 +76,11 @@ class LayerStore {
   // kNotFound, or kCorrupt saying which file and where.
   Result<> Verify(const task::Context& ctx, const digest::Digest& blob, Depth depth) const;
 
-  // For the layers of one image, bottom first, with the chain ID of each: the name of the variant that it is to be
-  // mounted by, "" for the layer itself. Makes the variants that are missing (durable on return).
+  // For the layers of one image, bottom first: the name of the variant that each is to be mounted by, "" for the layer
+  // itself. Makes the variants that are missing (durable on return). A name depends on the blobs up to the layer only.
   // kInvalidLayer: a layer refers to files that no layer below it has.
-  Result<std::vector<std::string>> FitToImage(const task::Context& ctx, std::span<const digest::Digest> blobs,
-                                              std::span<const digest::Digest> chain_ids) const;
+  // In tree form implied directories keep their defaults, and hard links to lower files are kUnsupported.
+  Result<std::vector<std::string>> FitToImage(const task::Context& ctx, std::span<const digest::Digest> blobs) const;
   Result<MountSource> Sources(const digest::Digest& blob, std::string_view variant = {}) const;
 
   // Removes what a crash left. Call before anything else, with the store's lock held. Returns how many.
@@ -89,6 +90,7 @@ class LayerStore {
 
  private:
   friend class Staging;
+  Result<> VerifyMeta(const digest::Digest& blob, std::string_view variant, Depth depth, Descriptor& descriptor) const;
   LayerStore(std::string path, StoreOptions options) : path_(std::move(path)), options_(std::move(options)) {}
   std::string path_;
   StoreOptions options_;
@@ -106,6 +108,7 @@ class Staging final : public bytes::Sink {
   Result<LayerInfo> Finish(const std::optional<digest::Digest>& expected_diff_id);
   // Makes it visible and durable. A layer that is there already stays and is returned instead.
   Result<LayerInfo> Commit();
+  pid_t worker_pid() const;
 
  private:
   friend class LayerStore;

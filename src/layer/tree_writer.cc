@@ -206,7 +206,13 @@ Result<> TreeWriter::Finish(const Tree& tree) {
   for (auto i = order.rbegin(); i != order.rend(); ++i) {
     if (!is_dir(*i)) continue;
     ASSIGN_OR_RETURN(const int fd, s.Parent(tree, *i));
-    RETURN_IF_ERROR(SetAttributes(fd, tree.nodes[*i]));
+    if (*i != 0) {
+      RETURN_IF_ERROR(SetAttributes(fd, tree.nodes[*i]));
+      continue;
+    }
+    const Fd self(openat(fd, ".", kOpenDir));  // what we were given may be good for names only
+    if (!self.valid()) return OsError(errno, "open a layer's directory");
+    RETURN_IF_ERROR(SetAttributes(self.get(), tree.nodes[0]));
   }
   return {};
 }

@@ -29,8 +29,11 @@ constexpr std::array kVerdicts{Reason::kInvalidLayer, Reason::kUnsupported, Reas
                                Reason::kNoSpace,      Reason::kIo,          Reason::kCorrupt,       Reason::kInternal};
 
 Error ErrorOf(const json::Value& value) {
-  const auto code = value.Get("code").and_then([](const json::Value& v) { return v.AsString(); });
-  const auto text = value.Get("text").and_then([](const json::Value& v) { return v.AsString(); });
+  const auto member = [&](std::string_view key) -> Result<std::string_view> {
+    ASSIGN_OR_RETURN(const json::Value found, value.Get(key));
+    return found.AsString();
+  };
+  const auto code = member("code"), text = member("text");
   if (!code || !text) return Nonsense("an error without a code or a text");
   const result::ReasonInfo* info = result::FindByCode(*code);
   if (!info || std::ranges::find(kVerdicts, info->reason) == kVerdicts.end()) return Nonsense("an error with an unknown code");

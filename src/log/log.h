@@ -14,7 +14,6 @@
 
 #include <cstdint>
 #include <initializer_list>
-#include <source_location>
 #include <string>
 #include <string_view>
 
@@ -54,7 +53,18 @@ class Field {
 };
 
 using Fields = std::initializer_list<Field>;
-using Where = std::source_location;
+// What std::source_location would be if clang 14, which builds the fuzz targets, had it.
+class Where {
+ public:
+  static constexpr Where current(const char* file = __builtin_FILE(), std::uint32_t line = __builtin_LINE()) { return {file, line}; }
+  constexpr const char* file_name() const { return file_; }
+  constexpr std::uint32_t line() const { return line_; }
+
+ private:
+  constexpr Where(const char* file, std::uint32_t line) : file_(file), line_(line) {}
+  const char* file_;
+  std::uint32_t line_;
+};
 
 void Init(const Options& options);
 bool Enabled(Level level);

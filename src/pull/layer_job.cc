@@ -129,22 +129,32 @@ Result<LayerJobs::Done> LayerJobs::Run(const task::Context& ctx, const Job& job)
     ASSIGN_OR_RETURN([[maybe_unused]] const bool removed, stores_.content.Remove(job.layer.digest));
     job.board->ResetBytes();
   }
-  auto done = FromNetwork(ctx, job);
-  if (!done && IsDamage(done.error()) && !ctx.stopped()) done = FromNetwork(ctx, job);
-  return done;
+  // Wrong bytes are fetched once more from zero. Where an older partial was part of them nobody knows whose they were, and
+  // that does not count.
+  for (int wrong = 0;;) {
+    bool resumed = false;
+    auto done = FromNetwork(ctx, job, &resumed);
+    if (done || !IsDamage(done.error()) || ctx.stopped() || (!resumed && ++wrong == 2)) return done;
+  }
 }
 
 // A layer counts as here when its files are. Files without a row are what a crash between the two left: complete, since
 // they have their names, and durable once their folder is.
 Result<std::optional<layer::LayerInfo>> LayerJobs::FindReady(const Digest& blob) {
-  ASSIGN_OR_RETURN(auto info, stores_.layers.Find(blob));
-  if (!info) return info;
+  auto info = stores_.layers.Find(blob);
+  // What cannot be read makes room for what is unpacked now (Staging::Commit).
+  if (!info && info.error().reason() == Reason::kCorrupt) {
+    log::Warning("a stored layer is damaged and is unpacked again", {{"blob", blob.ToString()}, {"error", info.error()}});
+    return std::optional<layer::LayerInfo>();
+  }
+  if (!info || !*info) return info;
   ASSIGN_OR_RETURN(const auto row, stores_.catalog.FindLayer(blob));
   if (!row) {
     RETURN_IF_ERROR(stores_.layers.layers().Sync());
-    RETURN_IF_ERROR(stores_.catalog.AddLayer({.blob = blob, .diff_id = info->report.diff_id, .compressed_bytes = info->report.compressed_bytes,
-                                              .uncompressed_bytes = info->report.uncompressed_bytes, .stored_bytes = info->disk_bytes,
-                                              .entries = info->report.entries}));
+    RETURN_IF_ERROR(stores_.catalog.AddLayer({.blob = blob, .diff_id = (*info)->report.diff_id,
+                                              .compressed_bytes = (*info)->report.compressed_bytes,
+                                              .uncompressed_bytes = (*info)->report.uncompressed_bytes,
+                                              .stored_bytes = (*info)->disk_bytes, .entries = (*info)->report.entries}));
   }
   return info;
 }
@@ -166,7 +176,7 @@ Result<LayerJobs::Done> LayerJobs::FromKeptBlob(const task::Context& ctx, const 
   return Settle(ctx, job, stream.staging());
 }
 
-Result<LayerJobs::Done> LayerJobs::FromNetwork(const task::Context& ctx, const Job& job) {
+Result<LayerJobs::Done> LayerJobs::FromNetwork(const task::Context& ctx, const Job& job, bool* was_resumed) {
   ASSIGN_OR_RETURN(auto ingest, stores_.content.Resume(job.layer.digest, job.layer.size));
   std::uint64_t resumed = ingest->length();
   std::unique_ptr<registry::BlobStream> network;
@@ -177,9 +187,9 @@ Result<LayerJobs::Done> LayerJobs::FromNetwork(const task::Context& ctx, const J
       resumed = 0;
     }
   }
+  *was_resumed = resumed > 0;
   job.board->Resume(resumed, network ? network->host() : "");
   ASSIGN_OR_RETURN(auto staging, stores_.layers.Stage(ctx, job.layer.digest, options_.form, job.diff_id.algorithm()));
-  BERTH_FAULT_IN(ctx, kUnpackStarted);
   Stream stream(job.layer, std::move(staging));
   const auto room = std::make_unique<std::byte[]>(kChunkBytes);
 
@@ -215,7 +225,7 @@ Result<LayerJobs::Done> LayerJobs::FromNetwork(const task::Context& ctx, const J
   job.board->SetPhase(LayerPhase::kUnpacking);
   BERTH_FAULT_IN(ctx, kBlobComplete);
   if (const Digest digest = stream.Finish(); digest != job.layer.digest) {
-    if (network) job.repository->ReportMismatch(job.layer.digest, network->host());
+    if (network && resumed == 0) job.repository->ReportMismatch(job.layer.digest, network->host());
     RETURN_IF_ERROR(ingest->Restart());
     RETURN_IF_ERROR(ingest->Discard());
     job.board->ResetBytes();
@@ -231,13 +241,15 @@ Result<LayerJobs::Done> LayerJobs::FromNetwork(const task::Context& ctx, const J
   }
   done->resumed = resumed;
   done->fetched = job.layer.size - resumed;
-  if (ShouldKeep()) {
+  // The layer is there; what becomes of its compressed bytes can no longer fail it.
+  const auto put_away = [&]() -> Result<> {
+    if (!ShouldKeep()) return ingest->Discard();
     RETURN_IF_ERROR(ingest->Keep());
     RETURN_IF_ERROR(stores_.catalog.AddBlob({job.layer.digest, job.layer.size, catalog::BlobKind::kLayer}));
     BERTH_FAULT_IN(ctx, kBlobRecorded);
-  } else {
-    RETURN_IF_ERROR(ingest->Discard());
-  }
+    return {};
+  };
+  if (const auto put = put_away(); !put) log::Warning("a layer blob could not be kept", {{"blob", job.layer.digest.ToString()}, {"error", put.error()}});
   return done;
 }
 

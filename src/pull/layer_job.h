@@ -84,7 +84,7 @@ class LayerJobs {
   Result<Done> Run(const task::Context& ctx, const Job& job);
   Result<std::optional<layer::LayerInfo>> FindReady(const digest::Digest& blob);
   Result<Done> FromKeptBlob(const task::Context& ctx, const Job& job);
-  Result<Done> FromNetwork(const task::Context& ctx, const Job& job);
+  Result<Done> FromNetwork(const task::Context& ctx, const Job& job, bool* was_resumed);
   Result<Done> Settle(const task::Context& ctx, const Job& job, layer::Staging& staging);
   bool ShouldKeep() const;
 

@@ -85,6 +85,11 @@ void Progress::ResetBytes(std::size_t i) {
   state_.layers[i].current = state_.layers[i].resumed_from = 0;
 }
 
+void Progress::Tick() {
+  std::lock_guard lock(mutex_);
+  Changed();
+}
+
 Snapshot Progress::Take() const {
   std::lock_guard lock(mutex_);
   return state_;

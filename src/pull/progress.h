@@ -1,7 +1,8 @@
 // pull/progress.h: what a pull is doing right now, for whoever watches.
 //
 // The pull writes, any number of watchers read: Take() copies the state, AwaitChange() sleeps until something is new.
-// Byte counters change without waking anybody (a watcher redraws on its own beat); phases and results wake all.
+// Byte counters change without waking anybody; phases and results wake all, and so does Tick(): the beat at which the
+// watchers of counters want to look.
 // Safe for concurrent use; a Progress may outlive its pull.
 #pragma once
 
@@ -47,7 +48,7 @@ struct Snapshot {
   std::string credential;  // "secret shop/regcred (alice)", "anonymous"
   std::string host;
   std::vector<LayerProgress> layers;
-  std::uint64_t version = 0;  // grows with every change of a phase
+  std::uint64_t version = 0;  // grows with every change of a phase and every Tick
 
   std::uint64_t total_bytes() const;
   std::uint64_t current_bytes() const;
@@ -69,6 +70,7 @@ class Progress {
 
   // --- for watchers
   Snapshot Take() const;
+  void Tick();
   // Returns when the version is no longer `seen`, or when the context says so.
   Result<> AwaitChange(const task::Context& ctx, std::uint64_t seen) const;
 

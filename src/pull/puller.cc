@@ -146,8 +146,11 @@ class Puller::Flight {
       const auto image = std::ranges::find_if(images, fits);
       if (image == images.end()) return false;
       for (const auto& layer : image->layers) {
-        ASSIGN_OR_RETURN(const auto files, stores_.layers.Find(layer.blob));
-        if (!files) return false;
+        // Damage is absence: the pull then makes it whole (E-11).
+        const auto files = stores_.layers.Find(layer.blob);
+        if (!files && files.error().reason() != Reason::kCorrupt) return files.error();
+        if (!files || !*files) return false;
+        if (!layer.variant.empty() && std::ranges::find((*files)->variants, layer.variant) == (*files)->variants.end()) return false;
       }
       result_.images.push_back(*image);
     }
@@ -335,26 +338,27 @@ class Puller::Flight {
       BERTH_FAULT_IN(ctx_, kManifestStored);
     }
 
-    std::vector<LayerJobs::Done> done(wanted.size());
-    // The first failure decides and ends the others (their tickets go); waiting in the order of the starts is enough,
-    // because every job ends by itself.
-    for (const std::size_t i : order) {
+    // In the order in which they end: the first failure decides, and ends the others (their tickets go).
+    std::set<std::size_t> open(order.begin(), order.end());
+    while (!open.empty()) {
+      ASSIGN_OR_RETURN(const std::size_t i, LayerJobs::Flights::WaitAny(ctx_, tickets, open));
       auto layer = tickets[i].Wait(ctx_);
-      // Somebody else's credentials or cancellation are no verdict on ours: do it ourselves.
-      while (!layer && !tickets[i].started() && !ctx_.stopped()) {
+      if (!layer && !tickets[i].started() && !ctx_.stopped()) {
+        // Somebody else's credentials or cancellation are no verdict on ours: do it ourselves.
         tickets[i] = state_.jobs.Join(ctx_, repository_, wanted[i].descriptor, wanted[i].diff_id, {progress_, i});
-        layer = tickets[i].Wait(ctx_);
+        continue;
       }
       if (!layer)
         return std::move(layer).error().Context("layer " + wanted[i].descriptor.digest.Short() + " (" + std::to_string(i + 1) + " of " +
                                                 std::to_string(wanted.size()) + ")");
       if (layer->info.report.diff_id != wanted[i].diff_id)
         return Error(Reason::kDigestMismatch, "the layer unpacks to " + layer->info.report.diff_id.ToString() + ", the config says " +
-                                                  wanted[i].diff_id.ToString());
+                                                  wanted[i].diff_id.ToString()).Retryable(false);
       result_.fetched_bytes += layer->fetched;
       result_.resumed_bytes += layer->resumed;
       if (layer->was_present) result_.reused_bytes += wanted[i].descriptor.size;
-      done[i] = *std::move(layer);
+      progress_->SetLayer(i, layer->was_present ? LayerPhase::kPresent : LayerPhase::kDone);
+      open.erase(i);
     }
     return Publish();
   }
@@ -390,7 +394,7 @@ class Puller::Flight {
                                .size = image.manifest.TotalSize()};
       std::vector<Digest> blobs;
       for (const auto& layer : image.manifest.layers()) blobs.push_back(layer.digest);
-      ASSIGN_OR_RETURN(const auto variants, stores_.layers.FitToImage(ctx_, blobs, oci::ChainIds(image.config.diff_ids)));
+      ASSIGN_OR_RETURN(const auto variants, stores_.layers.FitToImage(ctx_, blobs));
       for (std::size_t i = 0; i < blobs.size(); ++i) row.layers.push_back({blobs[i], image.config.diff_ids[i], variants[i]});
       publication.images.push_back(std::move(row));
     }
@@ -398,6 +402,8 @@ class Puller::Flight {
     result_.total_seconds = Seconds(ctx_.clock().SteadyNow() - started_);
     publication.journal = record_->ToJson(request_.policy, result_, nullptr);
     RETURN_IF_ERROR(stores_.catalog.PublishImage(publication));
+    // One transaction makes both durable.
+    BERTH_FAULT_IN(ctx_, kImageRecorded);
     BERTH_FAULT_IN(ctx_, kPullRecorded);
     intent_.reset();
     result_.images = std::move(publication.images);
@@ -454,6 +460,8 @@ Puller::Pull Puller::Start(const task::Context& ctx, Request request) {
     state_->progress[key] = progress;
   } else if (auto shared = state_->progress[key].lock()) {
     progress = std::move(shared);
+  } else {
+    progress->SetPhase(Phase::kEnded);  // joined in the moment between its end and its answer
   }
   pull.progress_ = std::move(progress);
   return pull;

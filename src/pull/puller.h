@@ -98,7 +98,7 @@ class Puller {
    public:
     Result<Pulled> Wait(const task::Context& ctx) { return ticket_.Wait(ctx); }
     const Progress& progress() const { return *progress_; }
-    std::shared_ptr<const Progress> shared_progress() const { return progress_; }
+    std::shared_ptr<Progress> shared_progress() const { return progress_; }
 
    private:
     friend class Puller;

@@ -100,17 +100,18 @@ Result<Freed> Reclaimer::Delete(const task::Context& ctx, const catalog::Unrefer
   return freed;
 }
 
-Result<Freed> Reclaimer::Sweep(const task::Context& ctx, time::Duration age) {
+Result<Freed> Reclaimer::Sweep(const task::Context& ctx, const Ages& ages) {
   BERTH_FAULT_IN(ctx, kGcMark);
-  const time::WallTime before = clock_.WallNow() - age;
-  ASSIGN_OR_RETURN(const auto free, stores_.catalog.FindUnreferenced(age == time::Duration::zero() ? kAnyAge : before));
+  const time::WallTime now = clock_.WallNow();
+  const auto before = [&](time::Duration age) { return age == time::Duration::zero() ? kAnyAge : now - age; };
+  ASSIGN_OR_RETURN(const auto free, stores_.catalog.FindUnreferenced(before(ages.unneeded)));
   BERTH_FAULT_IN(ctx, kGcCandidates);
   ASSIGN_OR_RETURN(Freed freed, Delete(ctx, free));
   BERTH_FAULT_IN(ctx, kGcDelete);
-  const auto limit = std::chrono::duration_cast<std::chrono::seconds>(before.time_since_epoch()).count();
+  const auto seconds = [](time::WallTime t) { return std::chrono::duration_cast<std::chrono::seconds>(t.time_since_epoch()).count(); };
   ASSIGN_OR_RETURN(const auto partials, stores_.content.Partials());
   for (const auto& partial : partials) {
-    if (age != time::Duration::zero() && partial.mtime_seconds > limit) continue;
+    if (partial.mtime_seconds > seconds(before(ages.partials)) && partial.mtime_seconds <= seconds(now)) continue;
     ASSIGN_OR_RETURN(const bool removed, stores_.content.RemovePartial(partial.digest));
     if (!removed) continue;
     freed.bytes += partial.bytes;
@@ -123,9 +124,16 @@ Result<Freed> Reclaimer::Sweep(const task::Context& ctx, time::Duration age) {
 
 Result<Reclaimer::Recovery> Reclaimer::Recover(const task::Context& ctx) {
   Recovery recovery;
+  std::vector<std::string> damaged;
+  ASSIGN_OR_RETURN(const auto layers, stores_.layers.List(&damaged));
+  for (const auto& name : damaged) {
+    log::Warning("a stored layer cannot be read and is removed", {{"file", name}});
+    ASSIGN_OR_RETURN([[maybe_unused]] const bool gone, stores_.layers.layers().Unlink(name));
+  }
+  // After that: contents without a descriptor are left-overs, too.
   ASSIGN_OR_RETURN(const std::size_t unfinished, stores_.layers.RecoverTmp());
   ASSIGN_OR_RETURN(const std::size_t temporary, stores_.content.Recover());
-  recovery.leftovers = unfinished + temporary;
+  recovery.leftovers = damaged.size() + unfinished + temporary;
 
   ASSIGN_OR_RETURN(const auto pulls, stores_.catalog.OpenPulls());
   for (const auto& pull : pulls) {
@@ -133,7 +141,6 @@ Result<Reclaimer::Recovery> Reclaimer::Recover(const task::Context& ctx) {
     ++recovery.interrupted;
   }
 
-  ASSIGN_OR_RETURN(const auto layers, stores_.layers.List());
   ASSIGN_OR_RETURN(const auto rows, stores_.catalog.ListLayers());
   std::set<Digest> with_files, with_rows;
   for (const auto& layer : layers) with_files.insert(layer.report.blob);

@@ -7,6 +7,7 @@
 // Errors: kInUse for mounted images, those of catalog and host. Safe for concurrent use.
 #pragma once
 
+#include <chrono>
 #include <set>
 #include <string>
 #include <string_view>
@@ -33,6 +34,11 @@ struct Removed {
   Freed freed;
 };
 
+struct Ages {
+  time::Duration unneeded = std::chrono::hours(1);   // of what crashes and failed pulls left
+  time::Duration partials = std::chrono::hours(72);  // of downloads nobody resumed
+};
+
 class Reclaimer {
  public:
   struct Stores {
@@ -47,11 +53,13 @@ class Reclaimer {
   Result<Removed> RemoveName(const task::Context& ctx, std::string_view name);
   // Takes an image with all its names.
   Result<Removed> RemoveImage(const task::Context& ctx, const digest::Digest& manifest);
-  // Objects that nobody needs and that are older than `age`, and partial downloads not touched for that long.
-  Result<Freed> Sweep(const task::Context& ctx, time::Duration age);
+  // Objects that nobody needs and that are old enough, and partial downloads not touched for long enough. Those from the
+  // future (the clock was set back) count as old. Zero takes everything that nobody uses.
+  Result<Freed> Sweep(const task::Context& ctx, const Ages& ages);
+  Result<Freed> Sweep(const task::Context& ctx, time::Duration age) { return Sweep(ctx, Ages{age, age}); }
 
   struct Recovery {
-    std::size_t leftovers = 0;    // temporary files removed
+    std::size_t leftovers = 0;    // temporary files and unreadable layers removed
     std::size_t adopted = 0;      // complete files that had no row
     std::size_t lost = 0;         // rows whose files are gone: their images are, too
     std::size_t interrupted = 0;  // pulls that a crash ended

@@ -10,6 +10,10 @@
 namespace berth::registry {
 namespace {
 
+bool FitsHeader(std::string_view token) {
+  return std::all_of(token.begin(), token.end(), [](char c) { return c > 0x20 && c < 0x7f; });
+}
+
 secret::Secret BearerHeader(std::string_view token) {
   std::string text = "Bearer ";
   text += token;
@@ -106,8 +110,10 @@ class TokenRequest {
     if (answer) return answer;
     Error error = std::move(answer).error();
     if (error.reason() == Reason::kPolicy)
-      error = Error(Reason::kUntrustedRealm, "the token service " + place_ + " leads to an address of this machine or its metadata service")
-                  .Next("if that is right, add \"" + host_.endpoint.base.Authority() + "=" + realm_.url.Authority() + "\" to trustedRealms");
+      error = Error(Reason::kUntrustedRealm,
+                    "the token service " + place_ + " leads to an address of this machine or its metadata service")
+                  .Next("if that is right, add \"" + host_.endpoint.base.Authority() + "=" + realm_.url.Authority() +
+                        "\" to trustedRealms");
     record.attempt().reason = error.reason();
     return std::move(error).Context("token for " + session_.name);
   }
@@ -159,14 +165,14 @@ class TokenRequest {
 
   Error StatusError(const Answer& answer) const {
     const std::string status = " (" + std::to_string(answer.status) + ")";
-    if (answer.status == 429) {
-      Error error(Reason::kRateLimited, "the token service " + place_ + " limits the rate of requests (429)");
-      return answer.retry_after ? std::move(error).RetryAfter(std::chrono::ceil<std::chrono::milliseconds>(*answer.retry_after)) : std::move(error);
-    }
-    if (answer.status >= 500 || answer.status == 408) {
-      Error error = Error(Reason::kTokenError, "the token service " + place_ + " failed" + status).Retryable(true);
-      return answer.retry_after ? std::move(error).RetryAfter(std::chrono::ceil<std::chrono::milliseconds>(*answer.retry_after)) : std::move(error);
-    }
+    const auto after = [&](Error error) {
+      if (answer.retry_after) (void)std::move(error).RetryAfter(std::chrono::ceil<std::chrono::milliseconds>(*answer.retry_after));
+      return error;
+    };
+    if (answer.status == 429)
+      return after(Error(Reason::kRateLimited, "the token service " + place_ + " limits the rate of requests (429)"));
+    if (answer.status >= 500 || answer.status == 408)
+      return after(Error(Reason::kTokenError, "the token service " + place_ + " failed" + status).Retryable(true));
     if (answer.status == 401 || answer.status == 403)
       return Error(Reason::kTokenError, credential_ ? "the token service " + place_ + " refuses " + Describe(credential_) + status
                                                     : "the token service " + place_ + " gives no token without credentials" + status)
@@ -188,8 +194,7 @@ class TokenRequest {
       const auto text = value ? value->AsString() : Result<std::string_view>(bad("no token"));
       if (!text || text->empty()) continue;
       if (text->size() > session_.engine.options.token_bytes) return bad("a token that is too long (token_bytes)");
-      if (std::any_of(text->begin(), text->end(), [](char c) { return c < 0x21 || c > 0x7e; }))
-        return bad("a token that does not fit into a header");
+      if (!FitsHeader(*text)) return bad("a token that does not fit into a header");
       token.value = secret::Secret(*text);
       break;
     }
@@ -242,8 +247,9 @@ Error Authenticator::Exhausted(int status) {
   if (all[0] == nullptr) {
     exhausted_ = Error(status == 403 ? Reason::kDenied : Reason::kUnauthorized,
                        place + " refuses anonymous access to " + Quoted(session_.reference.path()) + answer)
-                     .Next(host_.endpoint.mirror ? "give credentials for the mirror, or let it serve anonymous users"
-                                                 : "give credentials for " + session_.reference.domain() + ", for example an imagePullSecret");
+                     .Next(host_.endpoint.mirror
+                               ? "give credentials for the mirror, or let it serve anonymous users"
+                               : "give credentials for " + session_.reference.domain() + ", for example an imagePullSecret");
   } else {
     const std::string last = Describe(all.back());
     exhausted_ = Error(status == 403 ? Reason::kDenied : Reason::kUnauthorized,
@@ -284,8 +290,13 @@ Result<Authenticator::Authorization> Authenticator::Prepare(const task::Context&
         return Exhausted(401);
       }
       if (made.credential && !made.credential->registry_token.empty()) {
-        made.header = BearerHeader(made.credential->registry_token.Reveal());
-        return made;
+        if (FitsHeader(made.credential->registry_token.Reveal())) {
+          made.header = BearerHeader(made.credential->registry_token.Reveal());
+          return made;
+        }
+        if (Advance()) continue;
+        exhausted_ = Error(Reason::kInvalidCredentials, "the registry token of " + made.description + " does not fit into a header");
+        return *exhausted_;
       }
       challenge = *challenge_;
       stale = stale_;

@@ -37,7 +37,7 @@ ResumingBlob::ResumingBlob(std::shared_ptr<Session> session, const task::Context
 
 ResumingBlob::~ResumingBlob() {
   if (!response_) return;
-  record_.attempt().bytes = progress_;
+  record_.attempt().bytes = taken_;
   record_.Finish(position_ == size_ ? "" : "given up by us");
 }
 
@@ -64,7 +64,7 @@ Result<> ResumingBlob::Open() {
         response_ = *std::move(tried.result);
         record_ = std::move(tried.record);
         skip_ = ask.from && response_->status() == 206 ? 0 : position_;
-        progress_ = 0;
+        progress_ = taken_ = 0;
         resumed_from_ = position_;
         return {};
       }
@@ -99,7 +99,7 @@ Result<> ResumingBlob::Accept(const http::Response& response, const Ask& ask) {
 
 void ResumingBlob::Broke(Error error) {
   response_.reset();
-  record_.attempt().bytes = progress_;
+  record_.attempt().bytes = taken_;
   record_.attempt().reason = error.reason();
   record_.Finish(route_.Failed(*host_, std::move(error), progress_));
 }
@@ -108,7 +108,7 @@ Result<std::size_t> ResumingBlob::AtEnd() {
   if (!response_) return 0;
   std::byte extra;
   const auto n = response_->Read(bytes::MutableView(&extra, 1));
-  record_.attempt().bytes = progress_;
+  record_.attempt().bytes = taken_;
   if (n && *n == 0) {
     response_.reset();
     record_.Finish("");
@@ -139,6 +139,7 @@ Result<std::size_t> ResumingBlob::Read(bytes::MutableView room) {
       continue;
     }
     received_ += *n;
+    taken_ += *n;
     if (skip_ > 0) {
       skip_ -= *n;
       continue;

@@ -60,6 +60,7 @@ class ResumingBlob final : public BlobStream {
   Record record_;
   std::uint64_t skip_ = 0;           // bytes of it that the caller has already
   std::uint64_t progress_ = 0;       // bytes of it that were new
+  std::uint64_t taken_ = 0;          // bytes of it in all
 };
 
 }  // namespace berth::registry

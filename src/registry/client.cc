@@ -210,8 +210,9 @@ class RepositoryImpl final : public Repository {
       const auto digest = object.digest ? Result<digest::Digest>(*object.digest)
                                         : digest::Digest::Parse(response.headers().Get("Docker-Content-Digest"));
       if (length && *length > session_->engine.options.document_bytes)
-        return {Error(Reason::kLimitExceeded, host.Name() + " has " + std::to_string(*length) + " bytes for " + ask.what + "; the limit is " +
-                                                  std::to_string(session_->engine.options.document_bytes) + " (document_bytes)"),
+        return {Error(Reason::kLimitExceeded, host.Name() + " has " + std::to_string(*length) + " bytes for " + ask.what +
+                                                  "; the limit is " + std::to_string(session_->engine.options.document_bytes) +
+                                                  " (document_bytes)"),
                 std::move(tried.record)};
       if (digest && length && *length > 0 && IsImageDocument(type))
         return {Resolved{*digest, type, *length, host.Name()}, std::move(tried.record)};

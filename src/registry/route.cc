@@ -108,7 +108,8 @@ std::string Route::Failed(Host& host, Error error, std::uint64_t progress) {
     next_.reset();
     return "";
   }
-  state.out = kind == Kind::kFinal || state.tries >= (kind == Kind::kOnce ? std::min(2, policy.rounds) : policy.rounds);
+  state.odd += kind == Kind::kOnce;
+  state.out = kind == Kind::kFinal || state.odd >= 2 || state.tries >= policy.rounds;
   state.last = std::move(error);
   if (kind == Kind::kRate && !state.out) {
     // Going elsewhere at once would only move the load, often to the registry that the mirror is there to protect.
@@ -153,17 +154,13 @@ Error Route::Final() const {
   for (const State& s : states_)
     if (s.last && (!best || Actionability(s.last->reason()) < Actionability(best->last->reason()))) best = &s;
   if (!best) return Error(Reason::kTimeout, "no time was left to ask").Context(what_ + " of " + session_.name);
-  Error told = *best->last;
   std::string others;
   for (const State& s : states_)
-    if (s.last && &s != best) others += (others.empty() ? "" : ", ") + s.host->Name() + ": " + std::string(s.last->info().klass);
-  if (!others.empty()) {
-    Error full(told.reason(), told.Text() + "; also tried " + others);
-    full = std::move(full).Next(told.next_step()).Retryable(told.transient());
-    if (told.retry_after()) full = std::move(full).RetryAfter(*told.retry_after());
-    told = std::move(full);
-  }
-  if (best->tries > 1) told = std::move(told).Context("tried " + std::to_string(best->tries) + " times");
+    if (s.last && &s != best) others += (others.empty() ? "; also tried " : ", ") + s.host->Name() + ": " + std::string(s.last->info().klass);
+  Error told(best->last->reason(), best->last->Text() + others);
+  if (best->tries > 1) (void)std::move(told).Context("tried " + std::to_string(best->tries) + " times");
+  (void)std::move(told).Next(best->last->next_step()).Retryable(best->last->transient());
+  if (best->last->retry_after()) (void)std::move(told).RetryAfter(*best->last->retry_after());
   return std::move(told).Context(what_ + " of " + session_.name);
 }
 

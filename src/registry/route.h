@@ -37,6 +37,7 @@ class Route {
   struct State {
     Host* host;
     int tries = 0;
+    int odd = 0;  // of them those that are worth one repetition only
     bool out = false;
     std::optional<Error> last;
     time::SteadyTime not_before{};

@@ -234,12 +234,15 @@ Error Session::StatusError(const task::Context& ctx, const Host& host, const Ask
       return asked_to_wait(Error(Reason::kRateLimited, place + " limits the rate of requests" + answer)
                                .Next("wait, use credentials with a higher limit, or set up a mirror"));
     case 400:
-      if (response.foreign()) return Error(Reason::kUnexpectedStatus, place + " refuses the address it was given" + answer).Retryable(true);
+      if (response.foreign())
+        return Error(Reason::kUnexpectedStatus, place + " refuses the address it was given" + answer).Retryable(true);
       break;
     default: break;
   }
   if (status == 501 || status == 505) return Error(Reason::kServerError, place + " does not implement this" + answer).Retryable(false);
-  if (status >= 500) return asked_to_wait(Error(Reason::kServerError, place + " failed" + answer).Next("try again later; ask the registry's operator"));
+  if (status >= 500)
+    return asked_to_wait(
+        Error(Reason::kServerError, place + " failed" + answer).Next("try again later; ask the registry's operator"));
   if (status < 300) return Error(Reason::kProtocolError, place + " answered without content" + answer);
   return Error(Reason::kUnexpectedStatus, place + " gave an answer that no registry gives" + answer);
 }

@@ -47,7 +47,7 @@ TEST_P(Lifetime, C57ClampedAndTenSecondsShort) {
 INSTANTIATE_TEST_SUITE_P(Rows, Lifetime,
                          ::testing::Values(LifeRow{"zero", seconds(0), seconds(50)}, LifeRow{"negative", seconds(-5), seconds(50)},
                                            LifeRow{"usual", seconds(300), seconds(290)}, LifeRow{"very_long", seconds(1000000), seconds(3590)}),
-                         [](const auto& info) { return info.param.name; });
+                         [](const auto& row) { return row.param.name; });
 
 TEST_F(TokenCacheTest, EveryPartOfTheKeyCounts) {
   const TokenKey keys[] = {{"o", "r", "s", {"a"}, ""}, {"o2", "r", "s", {"a"}, ""}, {"o", "r2", "s", {"a"}, ""},

@@ -2,13 +2,15 @@
 //
 // Each EROFS layer is mounted once (detached: no path shows it) and shared by all images that are mounted while it is,
 // so its pages are cached once; an overlay of the layers, topmost first, is attached to the target. Whiteouts and
-// opaque directories are in the layers already. Read-only, nodev and nosuid unless asked otherwise; a writable mount
-// has its upper directory below the store (writable/<number>/) and loses it at Unmount. An image without layers is an
-// empty directory. Unmounting a target also lets go of the layers nobody else uses; after a restart of the daemon the
-// kernel does that bookkeeping, and Forget()ten targets can still be unmounted.
+// opaque directories are in the layers already; what lies below a layer whose root is opaque is left out. Read-only, nodev
+// and nosuid unless asked otherwise; a writable mount has its upper directory below the store (writable/<number>/) and
+// loses it at Unmount. An image without layers is an empty directory. The root has the attributes that the image gives it.
+// Unmounting a target also lets go of the layers nobody else uses; after a restart of the daemon the kernel does that
+// bookkeeping: our mounts are known by their source ("berth-<16 hex of the store's path>[/<number>]").
 //
-// Errors as in host/mount.h; kUsage for a target that is no existing directory or no absolute path.
-// Safe for concurrent use.
+// Targets may be spelled in any way: they are compared by where they lead.
+// Errors as in host/mount.h; kUsage for a target that is no existing directory or no absolute path; kConflict when an
+// image is mounted there. Safe for concurrent use.
 #pragma once
 
 #include <map>
@@ -47,26 +49,26 @@ class Mounter {
   static Result<std::unique_ptr<Mounter>> Open(const std::string& root, const layer::LayerStore& layers);
 
   Result<> Mount(const task::Context& ctx, const MountSpec& spec);
-  // False when nothing of ours is mounted there. kInUse when a process uses it.
+  // False when nothing of ours is on top there. kInUse when a process uses it.
   Result<bool> Unmount(const std::string& target);
-  // Whether an overlay of ours is at `target` (told by its source name, also after a restart).
   Result<bool> IsMounted(const std::string& target) const;
+  // Where a target leads, without links, dots and double slashes: what it is to be recorded as. kUsage.
+  static Result<std::string> Canonical(const std::string& target);
 
  private:
-  struct Attached {
-    std::vector<std::shared_ptr<host::Fd>> layers;
-    std::string upper;  // folder below writable/, "" for none
-  };
-  Mounter(std::string root, const layer::LayerStore& layers) : root_(std::move(root)), layers_(layers) {}
-  Result<std::shared_ptr<host::Fd>> OpenLayer(const LayerRef& layer);
+  using LayerMount = std::shared_ptr<host::Fd>;
+  Mounter(std::string root, const layer::LayerStore& layers);
+  Result<LayerMount> OpenLayer(const LayerRef& layer);
+  Result<std::string> MakeUpper(const host::Fd* topmost);
   Result<> RemoveStale();
 
   const std::string root_;
+  const std::string tag_;  // how our mounts' sources begin
   const layer::LayerStore& layers_;
   host::Dir writable_;
   std::mutex mutex_;
-  std::map<std::string, std::weak_ptr<host::Fd>> open_;  // guarded by mutex_: layer mounts by name
-  std::map<std::string, Attached> attached_;             // guarded by mutex_: by target
+  std::map<std::string, std::weak_ptr<host::Fd>> open_;       // guarded by mutex_: layer mounts by name
+  std::map<std::string, std::vector<LayerMount>> attached_;   // guarded by mutex_: by target
 };
 
 }  // namespace berth::rootfs

@@ -6,18 +6,23 @@
 //
 // The work runs on a thread of its own under a stop token of its own: it ends early only when the last Ticket is gone,
 // so one caller's cancellation never fails another's. Waiting honours the waiter's Context. A key is free again as soon
-// as its work has ended: who joins later starts anew. Errors are handed to every waiter alike; `started()` tells a
-// waiter whether the work was begun on its behalf (its credentials) or on somebody else's.
+// as its work has ended: who joins later starts anew. Nobody joins work that is being stopped: who comes meanwhile starts
+// anew too, and that work begins when the old one has ended, so two never run under one key. Errors are handed to every
+// waiter alike; `started()` tells a waiter whether the work was begun on its behalf (its credentials) or on somebody else's.
 //
-// Safe for concurrent use. The destructor stops all work and waits for it: no flight outlives the SingleFlight.
+// Safe for concurrent use; one Ticket by one thread. The destructor stops all work and waits for it: no flight outlives
+// the SingleFlight.
 #pragma once
 
 #include <condition_variable>
+#include <cstddef>
 #include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
+#include <span>
 #include <thread>
 #include <utility>
 
@@ -28,17 +33,18 @@ namespace berth::task {
 
 template <class Key, class T>
 class SingleFlight {
+  // All of it guarded by Shared::mutex, but `answer` does not change once it is there.
   struct Flight {
-    std::mutex mutex;
-    std::condition_variable_any done;
-    std::optional<Result<T>> answer;  // guarded by mutex
+    std::optional<Result<T>> answer;
     std::stop_source stop;
-    int tickets = 0;                  // guarded by the SingleFlight's mutex
+    int tickets = 0;
+    bool ended = false;             // its thread will touch nothing of the key any more
+    std::shared_ptr<Flight> after;  // that held the key before and is being stopped
   };
   struct Shared {
     std::mutex mutex;
-    std::condition_variable idle;
-    std::map<Key, std::shared_ptr<Flight>> flights;  // guarded by mutex: those that can be joined
+    std::condition_variable_any changed;             // an answer, an end
+    std::map<Key, std::shared_ptr<Flight>> flights;  // guarded by mutex: the last one of each key, until it ended
     int running = 0;                                 // guarded by mutex: threads
   };
 
@@ -59,14 +65,8 @@ class SingleFlight {
     ~Ticket() { Leave(); }
 
     Result<T> Wait(const Context& ctx) {
-      std::unique_lock lock(flight_->mutex);
-      const auto ready = [&] { return flight_->answer.has_value(); };
-      const bool there = ctx.deadline() ? flight_->done.wait_until(lock, ctx.stop(), *ctx.deadline(), ready)
-                                        : flight_->done.wait(lock, ctx.stop(), ready);
-      if (there) return *flight_->answer;
-      lock.unlock();
-      RETURN_IF_ERROR(ctx.Check());
-      return Error(Reason::kTimeout, "the deadline passed");
+      RETURN_IF_ERROR(Await(ctx, *shared_, [&] { return flight_->answer.has_value(); }));
+      return *flight_->answer;
     }
     bool started() const { return started_; }
 
@@ -77,11 +77,7 @@ class SingleFlight {
     void Leave() {
       if (!flight_) return;
       std::lock_guard lock(shared_->mutex);
-      if (--flight_->tickets == 0) {
-        flight_->stop.request_stop();
-        // Nobody may join work that is being stopped.
-        std::erase_if(shared_->flights, [&](const auto& entry) { return entry.second == flight_; });
-      }
+      if (--flight_->tickets == 0) flight_->stop.request_stop();
       flight_.reset();
     }
     std::shared_ptr<Shared> shared_;
@@ -94,17 +90,20 @@ class SingleFlight {
   SingleFlight& operator=(const SingleFlight&) = delete;
   ~SingleFlight() {
     std::unique_lock lock(shared_->mutex);
-    for (auto& [key, flight] : shared_->flights) flight->stop.request_stop();
-    shared_->idle.wait(lock, [&] { return shared_->running == 0; });
+    for (auto& [key, flight] : shared_->flights)
+      for (auto f = flight; f; f = f->after) f->stop.request_stop();
+    shared_->changed.wait(lock, [&] { return shared_->running == 0; });
   }
 
   // `work` gets a Context with the flight's stop token and `base`'s clock, no deadline.
   Ticket Join(const Key& key, const Context& base, std::function<Result<T>(const Context&)> work) {
     std::lock_guard lock(shared_->mutex);
     auto& flight = shared_->flights[key];
-    const bool start = !flight;
+    const bool start = !flight || flight->tickets == 0;
     if (start) {
-      flight = std::make_shared<Flight>();
+      auto fresh = std::make_shared<Flight>();
+      fresh->after = std::move(flight);
+      flight = std::move(fresh);
       ++shared_->running;
       std::thread([shared = shared_, flight, key, ctx = Context(flight->stop.get_token(), base.clock()), work = std::move(work)]() mutable {
         Run(*shared, std::move(flight), key, ctx, std::move(work));
@@ -113,29 +112,55 @@ class SingleFlight {
     ++flight->tickets;
     return Ticket(shared_, flight, start);
   }
-  std::size_t size() const {
+
+  // The place of a ticket in `open` (places into `tickets`, at least one) whose work has ended; its Wait() returns at once.
+  static Result<std::size_t> WaitAny(const Context& ctx, std::span<const Ticket> tickets, const std::set<std::size_t>& open) {
+    auto ready = open.end();
+    RETURN_IF_ERROR(Await(ctx, *tickets[*open.begin()].shared_, [&] {
+      for (ready = open.begin(); ready != open.end(); ++ready)
+        if (tickets[*ready].flight_->answer) return true;
+      return false;
+    }));
+    return *ready;
+  }
+
+  std::size_t size() const {  // keys at work
     std::lock_guard lock(shared_->mutex);
     return shared_->flights.size();
   }
 
  private:
+  static Result<> Await(const Context& ctx, Shared& shared, const std::function<bool()>& ready) {
+    std::unique_lock lock(shared.mutex);
+    const bool there = ctx.deadline() ? shared.changed.wait_until(lock, ctx.stop(), *ctx.deadline(), ready)
+                                      : shared.changed.wait(lock, ctx.stop(), ready);
+    if (there) return {};
+    lock.unlock();
+    RETURN_IF_ERROR(ctx.Check());
+    return Error(Reason::kTimeout, "the deadline passed");
+  }
+
   static void Run(Shared& shared, std::shared_ptr<Flight> flight, const Key& key, const Context& ctx,
                   std::function<Result<T>(const Context&)> work) {
+    {
+      // Even when stopped itself: the next one waits for this one only.
+      std::unique_lock lock(shared.mutex);
+      shared.changed.wait(lock, [&] { return !flight->after || flight->after->ended; });
+      flight->after.reset();
+    }
     Result<T> answer = work(ctx);
     work = nullptr;  // what it captured goes before anybody is told
     {
       std::lock_guard lock(shared.mutex);
+      flight->answer.emplace(std::move(answer));
+      flight->ended = true;
       const auto it = shared.flights.find(key);
       if (it != shared.flights.end() && it->second == flight) shared.flights.erase(it);
     }
-    {
-      std::lock_guard lock(flight->mutex);
-      flight->answer.emplace(std::move(answer));
-    }
-    flight->done.notify_all();
+    shared.changed.notify_all();
     flight.reset();
     std::lock_guard lock(shared.mutex);
-    if (--shared.running == 0) shared.idle.notify_all();
+    if (--shared.running == 0) shared.changed.notify_all();
   }
 
   std::shared_ptr<Shared> shared_;

@@ -75,9 +75,44 @@ TEST(SingleFlight, TheLastWhoLeavesStopsTheWork) {
       });
       running.wait();
     }
-    EXPECT_EQ(flights.size(), 0u) << "nobody can join work that is being stopped";
   }
   EXPECT_TRUE(stopped) << "the destructor waits for it";
+}
+
+TEST(SingleFlight, WhoComesWhileTheWorkIsBeingStoppedStartsAnewAfterItsEnd) {
+  Flights flights;
+  std::latch running(1), may_end(1);
+  std::atomic<bool> ended{false};
+  auto leaves = std::make_unique<Flights::Ticket>(flights.Join("k", {}, [&](const Context& ctx) -> Result<int> {
+    running.count_down();
+    may_end.wait();
+    ended = true;
+    return ctx.Check().error();
+  }));
+  running.wait();
+  leaves.reset();
+  auto next = flights.Join("k", {}, [&](const Context& ctx) -> Result<int> {
+    RETURN_IF_ERROR(ctx.Check());
+    return ended ? 2 : -1;
+  });
+  EXPECT_TRUE(next.started());
+  may_end.count_down();
+  EXPECT_EQ(*next.Wait({}), 2);
+}
+
+TEST(SingleFlight, WaitAnyReturnsTheFirstThatEnded) {
+  Flights flights;
+  std::latch gate(1);
+  std::vector<Flights::Ticket> tickets;
+  tickets.push_back(flights.Join("slow", {}, [&](const Context&) -> Result<int> { gate.wait(); return 1; }));
+  tickets.push_back(flights.Join("fast", {}, [&](const Context&) -> Result<int> { return 2; }));
+  EXPECT_EQ(*Flights::WaitAny({}, tickets, {0, 1}), 1u);
+  EXPECT_EQ(*tickets[1].Wait({}), 2);
+  std::stop_source stop;
+  stop.request_stop();
+  EXPECT_TRUE(Flights::WaitAny(Context(stop.get_token()), tickets, {0}).error().cancelled());
+  gate.count_down();
+  EXPECT_EQ(*Flights::WaitAny({}, tickets, {0}), 0u);
 }
 
 TEST(SingleFlight, ErrorsReachEveryWaiter) {

@@ -14,7 +14,17 @@ namespace {
 
 std::string ErrorBody(std::string_view code) {
   json::Writer w;
-  w.BeginObject().Key("errors").BeginArray().BeginObject().Key("code").String(code).Key("message").String("no").EndObject().EndArray().EndObject();
+  w.BeginObject()
+      .Key("errors")
+      .BeginArray()
+      .BeginObject()
+      .Key("code")
+      .String(code)
+      .Key("message")
+      .String("no")
+      .EndObject()
+      .EndArray()
+      .EndObject();
   return std::move(w).Take();
 }
 
@@ -70,7 +80,8 @@ oci::Descriptor FakeRegistry::PutBlob(const std::string& repository, std::string
   return d;
 }
 
-oci::Descriptor FakeRegistry::PutManifest(const std::string& repository, std::string bytes, std::string media_type, const std::string& tag) {
+oci::Descriptor FakeRegistry::PutManifest(const std::string& repository, std::string bytes, std::string media_type,
+                                          const std::string& tag) {
   oci::Descriptor d;
   d.media_type = std::move(media_type);
   d.digest = digest::Digest::Of(bytes::AsView(bytes));
@@ -240,8 +251,8 @@ std::optional<Reply> FakeRegistry::Deny(const ServerRequest& r, const std::strin
   } else if (auth_ == Auth::kBasic) {
     fields.emplace_back("WWW-Authenticate", "Basic realm=\"fake\"");
   } else {
-    fields.emplace_back("WWW-Authenticate", "Bearer realm=\"" + (realm_.empty() ? url("/token") : realm_) + "\",service=\"fake\",scope=\"" +
-                                                scope + "\"");
+    fields.emplace_back("WWW-Authenticate", "Bearer realm=\"" + (realm_.empty() ? url("/token") : realm_) +
+                                                "\",service=\"fake\",scope=\"" + scope + "\"");
   }
   return Reply::Json(401, ErrorBody("UNAUTHORIZED"), std::move(fields));
 }

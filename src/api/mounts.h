@@ -1,0 +1,33 @@
+// api/mounts.h: images mounted at paths, on record: what is mounted cannot be removed.
+//
+// The record is written before the mount and goes after it, so that no image can vanish in between; what a crash or a
+// reboot leaves on record only is forgotten at the next start (Recover) or when its target is used again.
+// Errors: those of rootfs/mounter.h and the catalog; kNotFound from Unmount. Safe for concurrent use.
+#pragma once
+
+#include <mutex>
+#include <string>
+
+#include "catalog/catalog.h"
+#include "result/result.h"
+#include "rootfs/mounter.h"
+#include "task/context.h"
+
+namespace berth::api {
+
+class Mounts {
+ public:
+  Mounts(catalog::Catalog& catalog, rootfs::Mounter& mounter) : catalog_(catalog), mounter_(mounter) {}
+  // Forgets records whose mount is gone; how many.
+  Result<std::size_t> Recover();
+  // The target in the spelling under which it is on record.
+  Result<std::string> Mount(const task::Context& ctx, const catalog::ImageRecord& image, const std::string& target, rootfs::Writable writable);
+  Result<> Unmount(const std::string& target);
+
+ private:
+  catalog::Catalog& catalog_;
+  rootfs::Mounter& mounter_;
+  std::mutex mutex_;  // record and mount change together
+};
+
+}  // namespace berth::api

@@ -1,0 +1,89 @@
+#include "api/render.h"
+
+#include <ctime>
+#include <set>
+
+namespace berth::api {
+
+std::string Rfc3339(time::WallTime time) {
+  const std::time_t seconds = std::chrono::duration_cast<std::chrono::seconds>(time.time_since_epoch()).count();
+  std::tm utc{};
+  if (::gmtime_r(&seconds, &utc) == nullptr) return "";
+  char text[40];
+  return {text, std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &utc)};
+}
+
+LayerUse::LayerUse(const std::vector<catalog::ImageRecord>& images, const std::vector<catalog::LayerRecord>& layers) {
+  for (const auto& layer : layers) uses_[layer.blob].bytes = layer.stored_bytes;
+  for (const auto& image : images) {
+    std::set<catalog::Digest> own;
+    for (const auto& layer : image.layers)
+      if (own.insert(layer.blob).second) ++uses_[layer.blob].images;
+  }
+}
+
+std::uint64_t LayerUse::Unique(const catalog::ImageRecord& image) const {
+  std::set<catalog::Digest> own;
+  for (const auto& layer : image.layers) own.insert(layer.blob);
+  std::uint64_t sum = 0;
+  for (const auto& digest : own)
+    if (const auto use = uses_.find(digest); use != uses_.end() && use->second.images <= 1) sum += use->second.bytes;
+  return sum;
+}
+
+void Render(const catalog::ImageRecord& image, std::uint64_t unique, v1::Image* out) {
+  out->set_id(image.config.ToString());
+  out->set_manifest(image.manifest.ToString());
+  out->set_platform(image.platform);
+  out->set_size(image.size);
+  out->set_unpacked_size(image.unpacked_bytes);
+  out->set_unique_size(unique);
+  out->set_pulled_at(Rfc3339(image.pulled));
+  for (const auto& name : image.names) out->add_names(name);
+  for (const auto& layer : image.layers) {
+    auto* to = out->add_layers();
+    to->set_digest(layer.blob.ToString());
+    to->set_diff_id(layer.diff_id.ToString());
+  }
+}
+
+void Render(const pull::Snapshot& snapshot, v1::PullEvent* out) {
+  out->set_phase(std::string(Name(snapshot.phase)));
+  out->set_digest(snapshot.digest);
+  out->set_platforms(snapshot.platforms);
+  out->set_credential(snapshot.credential);
+  out->set_host(snapshot.host);
+  for (const auto& layer : snapshot.layers) {
+    auto* to = out->add_layers();
+    to->set_digest(layer.blob.ToString());
+    to->set_phase(std::string(Name(layer.phase)));
+    to->set_current(layer.current);
+    to->set_total(layer.total);
+    to->set_resumed_from(layer.resumed_from);
+    to->set_host(layer.host);
+  }
+}
+
+void Render(const pull::Pulled& pulled, v1::Pulled* out) {
+  out->set_name(pulled.name);
+  out->set_digest(pulled.target.ToString());
+  out->set_was_present(pulled.was_present);
+  out->set_bytes_fetched(pulled.fetched_bytes);
+  out->set_bytes_reused(pulled.reused_bytes);
+  out->set_bytes_resumed(pulled.resumed_bytes);
+  out->set_credential(pulled.credential);
+  out->set_host(pulled.host);
+  out->set_resolve_seconds(pulled.resolve_seconds);
+  out->set_total_seconds(pulled.total_seconds);
+}
+
+void Render(const fsck::Finding& finding, v1::Finding* out) {
+  out->set_kind(finding.kind);
+  out->set_object(finding.object);
+  out->set_problem(finding.problem);
+  out->set_action(finding.action);
+  out->set_repaired(finding.repaired);
+  for (const auto& image : finding.images) out->add_images(image);
+}
+
+}  // namespace berth::api

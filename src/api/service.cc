@@ -1,0 +1,411 @@
+#include "api/service.h"
+
+#include <algorithm>
+#include <atomic>
+
+#include "api/images.h"
+#include "api/mounts.h"
+#include "api/pool.h"
+#include "api/render.h"
+#include "berth/v1/berth.grpc.pb.h"
+#include "host/fault.h"
+#include "log/log.h"
+
+namespace berth::api {
+namespace {
+
+constexpr std::size_t kDocumentBytes = 64u << 20;  // far above any limit under which one was stored
+constexpr std::size_t kCredentialBytes = 64u << 10;
+constexpr int kCredentials = 64;
+
+Error Usage(std::string text) { return Error(Reason::kUsage, std::move(text)); }
+
+// Of a message that gRPC owns: the values move out, the bytes go.
+Result<std::vector<credentials::Credential>> TakeCredentials(const v1::PullRequest& request) {
+  auto& message = const_cast<v1::PullRequest&>(request);
+  std::vector<credentials::Credential> taken;
+  std::optional<Error> wrong;
+  for (auto& from : *message.mutable_credentials()) {
+    credentials::Credential c;
+    c.username = from.username();
+    c.password = secret::Secret::Take(*from.mutable_password());
+    c.identity_token = secret::Secret::Take(*from.mutable_identity_token());
+    c.registry_token = secret::Secret::Take(*from.mutable_registry_token());
+    c.source = from.source().empty() ? "request" : from.source();
+    c.pattern = from.pattern();
+    const auto control = [](std::string_view text) { return std::ranges::any_of(text, [](unsigned char ch) { return ch < ' ' || ch == 0x7f; }); };
+    const std::size_t size = c.username.size() + c.password.size() + c.identity_token.size() + c.registry_token.size() +
+                             c.source.size() + c.pattern.size();
+    if (size > kCredentialBytes) wrong = Usage("a credential is longer than " + std::to_string(kCredentialBytes) + " bytes");
+    else if (control(c.username) || control(c.password.Reveal()) || control(c.identity_token.Reveal()) || control(c.registry_token.Reveal()) ||
+             control(c.source) || control(c.pattern)) wrong = Usage("a credential holds control characters");
+    else if (c.empty()) wrong = Usage("a credential has neither password nor token");
+    taken.push_back(std::move(c));
+  }
+  if (taken.size() > kCredentials) wrong = Usage("more than " + std::to_string(kCredentials) + " credentials");
+  if (wrong) return *wrong;
+  return taken;
+}
+
+Result<pull::Request> Translate(const v1::PullRequest& request) {
+  auto credentials = TakeCredentials(request);  // first: wiped whatever else is wrong
+  if (!credentials) return credentials.error();
+  ASSIGN_OR_RETURN(auto reference, reference::Reference::Parse(request.image()));
+  pull::Request translated{.reference = std::move(reference)};
+  translated.credentials = *std::move(credentials);
+  if (!request.policy().empty()) {
+    const auto policy = pull::ParsePolicy(request.policy());
+    if (!policy) return Usage("there is no policy " + Quoted(request.policy())).Next("use IfNotPresent, Always or Never");
+    translated.policy = *policy;
+  }
+  for (const auto& text : request.platforms()) {
+    ASSIGN_OR_RETURN(auto platform, oci::Platform::Parse(text));
+    translated.platforms.push_back(std::move(platform));
+  }
+  translated.all_platforms = request.all_platforms();
+  if (translated.all_platforms && !translated.platforms.empty()) return Usage("all platforms, or some of them, not both");
+  return translated;
+}
+
+Result<layer::Depth> DepthOf(const std::string& text) {
+  if (text.empty() || text == "data") return layer::Depth::kData;
+  if (text == "metadata") return layer::Depth::kMetadata;
+  if (text == "descriptor") return layer::Depth::kDescriptor;
+  return Usage("there is no depth " + Quoted(text)).Next("use descriptor, metadata or data");
+}
+
+}  // namespace
+
+class Service::Impl final : public v1::Berth::CallbackService {
+ public:
+  Impl(Parts parts, ServiceOptions options, const time::Clock& clock)
+      : parts_(parts), options_(std::move(options)), clock_(clock), started_(clock.SteadyNow()),
+        mounts_(parts.catalog, parts.mounter), streams_(options_.streams, clock), pool_(options_.workers, options_.queue) {}
+
+  Result<> Recover() {
+    ASSIGN_OR_RETURN(const std::size_t gone, mounts_.Recover());
+    if (gone > 0) log::Info("mounts on record are gone", {{"count", gone}});
+    return {};
+  }
+  void Drain() {
+    stop_.request_stop();
+    streams_.Drain();
+  }
+  std::size_t streams() const { return streams_.size(); }
+
+ private:
+  using Context = grpc::CallbackServerContext;
+
+  // --- streams
+
+  grpc::ServerWriteReactor<v1::PullEvent>* Pull(Context* call, const v1::PullRequest* message) override {
+    auto translated = Translate(*message);
+    // std::function wants something it could copy; the request holds secrets and cannot be.
+    auto request = std::make_shared<Result<pull::Request>>(std::move(translated));
+    return streams_.Start<v1::PullEvent>(call, [this, request, node = message->node_credentials()](auto& stream) -> Result<> {
+      if (!*request) return request->error();
+      pull::Request& asked = **request;
+      if (node && options_.node_credentials) {
+        ASSIGN_OR_RETURN(auto own, options_.node_credentials(stream.ctx(), asked.reference));
+        for (auto& credential : own) asked.credentials.push_back(std::move(credential));
+      }
+      auto pull = parts_.puller.Start(stream.ctx(), std::move(asked));
+      return Watch(stream, pull);
+    });
+  }
+
+  Result<> Watch(Stream<v1::PullEvent>& stream, pull::Puller::Pull& pull) {
+    const auto progress = pull.shared_progress();
+    stream.OnBeat([progress] { progress->Tick(); });
+    pull::Snapshot sent = progress->Take();
+    std::uint64_t seen = sent.version;
+    time::SteadyTime sent_at = clock_.SteadyNow();
+    RETURN_IF_ERROR(stream.Send(EventOf(sent)));
+    while (sent.phase != pull::Phase::kEnded) {
+      RETURN_IF_ERROR(progress->AwaitChange(stream.ctx(), seen));
+      pull::Snapshot now = progress->Take();
+      seen = now.version;
+      const bool turned = now.phase != sent.phase || now.digest != sent.digest || now.layers.size() != sent.layers.size();
+      if (!turned && (clock_.SteadyNow() - sent_at < options_.streams.interval || !Moved(sent, now))) continue;
+      sent = std::move(now);
+      sent_at = clock_.SteadyNow();
+      if (sent.phase != pull::Phase::kEnded) RETURN_IF_ERROR(stream.Send(EventOf(sent)));
+    }
+    ASSIGN_OR_RETURN(const pull::Pulled done, pull.Wait(stream.ctx()));
+    v1::PullEvent last = EventOf(progress->Take());
+    last.set_phase(std::string(Name(pull::Phase::kEnded)));
+    Render(done, last.mutable_pulled());
+    ASSIGN_OR_RETURN(const LayerUse use, Use());
+    for (const auto& image : done.images) Render(image, use.Unique(image), last.mutable_pulled()->add_images());
+    auto told = stream.Send(std::move(last));
+    BERTH_FAULT_IN(stream.ctx(), kPullAnswered);
+    return told;
+  }
+
+  static bool Moved(const pull::Snapshot& a, const pull::Snapshot& b) {
+    return !std::ranges::equal(a.layers, b.layers, [](const auto& x, const auto& y) {
+      return x.current == y.current && x.phase == y.phase && x.resumed_from == y.resumed_from;
+    });
+  }
+
+  v1::PullEvent EventOf(const pull::Snapshot& snapshot) {
+    v1::PullEvent event;
+    Render(snapshot, &event);
+    event.set_waiting_pulls(static_cast<std::uint32_t>(parts_.puller.waiting()));
+    return event;
+  }
+
+  grpc::ServerWriteReactor<v1::CheckStoreEvent>* CheckStore(Context* call, const v1::CheckStoreRequest* message) override {
+    return streams_.Start<v1::CheckStoreEvent>(call, [this, repair = message->repair(), depth = message->depth()](auto& stream) -> Result<> {
+      fsck::Options options{.repair = repair ? fsck::Repair::kYes : fsck::Repair::kNo};
+      ASSIGN_OR_RETURN(options.depth, DepthOf(depth));
+      if (checking_.exchange(true)) return Error(Reason::kConflict, "the store is being checked already").Next("wait for that to end");
+      const auto checked = Check(stream, options);
+      checking_ = false;
+      return checked;
+    });
+  }
+
+  Result<> Check(Stream<v1::CheckStoreEvent>& stream, const fsck::Options& options) {
+    const time::SteadyTime start = clock_.SteadyNow();
+    time::SteadyTime sent_at = start - options_.streams.interval;
+    fsck::Checker::Observer observer;
+    // A caller that is gone stops the Context, which ends the check between two objects.
+    observer.finding = [&](const fsck::Finding& finding) {
+      v1::CheckStoreEvent event;
+      Render(finding, event.mutable_finding());
+      (void)stream.Send(std::move(event));
+    };
+    observer.progress = [&](std::uint64_t checked, std::uint64_t total) {
+      if (clock_.SteadyNow() - sent_at < options_.streams.interval) return;
+      sent_at = clock_.SteadyNow();
+      v1::CheckStoreEvent event;
+      event.mutable_progress()->set_checked(checked);
+      event.mutable_progress()->set_total(total);
+      (void)stream.Send(std::move(event));
+    };
+    fsck::Checker checker({parts_.content, parts_.layers, parts_.catalog, parts_.leases});
+    ASSIGN_OR_RETURN(const auto summary, checker.Run(stream.ctx(), options, observer));
+    v1::CheckStoreEvent last;
+    auto* to = last.mutable_summary();
+    to->set_objects(summary.objects);
+    to->set_bytes(summary.bytes);
+    to->set_findings(summary.findings);
+    to->set_repaired(summary.repaired);
+    to->set_seconds(std::chrono::duration<double>(clock_.SteadyNow() - start).count());
+    return stream.Send(std::move(last));
+  }
+
+  // --- short calls
+
+  // Runs `work` on the pool; the message and the answer live until the call is finished.
+  template <class Work>
+  grpc::ServerUnaryReactor* Do(Context* call, Work work) {
+    auto* reactor = call->DefaultReactor();
+    const bool taken = pool_.Post([this, call, reactor, work = std::move(work)] {
+      const task::Context ctx(stop_.get_token(), clock_);
+      Result<> done = ctx.stopped() ? Result<>(Stopping()) : work(ctx);
+      if (!done && done.error().cancelled() && ctx.stopped()) done = Stopping();
+      reactor->Finish(done ? grpc::Status::OK : ToStatus(*call, done.error()));
+    });
+    if (!taken) reactor->Finish(ToStatus(*call, Error(Reason::kUnavailable, "berthd has too much to do").Next("try again in a moment")));
+    return reactor;
+  }
+
+  Result<LayerUse> Use() {
+    ASSIGN_OR_RETURN(const auto images, parts_.catalog.ListImages());
+    ASSIGN_OR_RETURN(const auto layers, parts_.catalog.ListLayers());
+    return LayerUse(images, layers);
+  }
+
+  grpc::ServerUnaryReactor* ListImages(Context* call, const v1::ListImagesRequest* message, v1::ListImagesResponse* answer) override {
+    return Do(call, [this, message, answer](const task::Context&) -> Result<> {
+      ASSIGN_OR_RETURN(auto images, parts_.catalog.ListImages());
+      ASSIGN_OR_RETURN(const auto layers, parts_.catalog.ListLayers());
+      const LayerUse use(images, layers);
+      if (!message->filter().empty()) RETURN_IF_ERROR(Filter(message->filter(), images));
+      for (const auto& image : images) Render(image, use.Unique(image), answer->add_images());
+      return {};
+    });
+  }
+
+  // A name without tag and digest means every image of the repository.
+  Result<> Filter(const std::string& filter, std::vector<catalog::ImageRecord>& images) {
+    const auto raw = reference::Reference::ParseRaw(filter);
+    const auto reference = reference::Reference::Parse(filter);
+    const bool repository = raw && reference && !raw->tag() && !raw->digest();
+    const auto by_name = [&](const catalog::ImageRecord& image) {
+      return reference && std::ranges::any_of(image.names, [&](const std::string& name) {
+        if (!repository) return name == reference->Canonical();
+        const std::string prefix = reference->Repository();
+        return name.starts_with(prefix) && name.size() > prefix.size() && (name[prefix.size()] == ':' || name[prefix.size()] == '@');
+      });
+    };
+    ASSIGN_OR_RETURN(const auto by_id, parts_.catalog.FindImagesById(filter));
+    const auto wanted = [&](const catalog::ImageRecord& image) {
+      return by_name(image) || std::ranges::any_of(by_id, [&](const auto& other) { return other.manifest == image.manifest; });
+    };
+    if (!reference && by_id.empty()) return reference.error();
+    std::erase_if(images, [&](const auto& image) { return !wanted(image); });
+    return {};
+  }
+
+  grpc::ServerUnaryReactor* InspectImage(Context* call, const v1::InspectImageRequest* message, v1::InspectImageResponse* answer) override {
+    return Do(call, [this, message, answer](const task::Context&) -> Result<> {
+      ASSIGN_OR_RETURN(const auto match, FindImages(parts_.catalog, message->image()));
+      ASSIGN_OR_RETURN(const auto image, Choose(match, message->platform(), options_.host));
+      ASSIGN_OR_RETURN(const LayerUse use, Use());
+      Render(image, use.Unique(image), answer->mutable_image());
+      ASSIGN_OR_RETURN(*answer->mutable_manifest_json(), parts_.content.ReadDocument(image.manifest, kDocumentBytes));
+      ASSIGN_OR_RETURN(*answer->mutable_config_json(), parts_.content.ReadDocument(image.config, kDocumentBytes));
+      // By id, the image's first name tells where it came from.
+      auto name = match.name;
+      if (!name && !image.names.empty()) {
+        ASSIGN_OR_RETURN(name, parts_.catalog.FindName(image.names.front()));
+      }
+      if (!name) return {};
+      answer->set_target(name->target.ToString());
+      answer->set_target_media_type(name->media_type);
+      ASSIGN_OR_RETURN(*answer->mutable_target_json(), parts_.content.ReadDocument(name->target, kDocumentBytes));
+      ASSIGN_OR_RETURN(const auto last, parts_.catalog.LastOf(name->name));
+      if (last && last->kind != "removed") answer->set_last_pull_json(last->record);
+      return {};
+    });
+  }
+
+  grpc::ServerUnaryReactor* RemoveImage(Context* call, const v1::RemoveImageRequest* message, v1::RemoveImageResponse* answer) override {
+    return Do(call, [this, message, answer](const task::Context& ctx) -> Result<> {
+      ASSIGN_OR_RETURN(const auto match, FindImages(parts_.catalog, message->image()));
+      const auto note = [&](const reclaim::Removed& removed) {
+        for (const auto& name : removed.names) answer->add_names(name);
+        for (const auto& manifest : removed.manifests) answer->add_manifests(manifest.ToString());
+        answer->set_freed_bytes(answer->freed_bytes() + removed.freed.bytes);
+      };
+      if (match.name && !message->all_names()) {
+        ASSIGN_OR_RETURN(const auto removed, parts_.reclaimer.RemoveName(ctx, match.name->name));
+        note(removed);
+        return {};
+      }
+      for (const auto& image : match.images) {
+        const auto tags = std::ranges::count_if(image.names, [](const std::string& name) { return name.find('@') == name.npos; });
+        if (!message->all_names() && tags > 1)
+          return Error(Reason::kInUse, "the image has " + std::to_string(tags) + " names, " + image.names.front() + " among them")
+              .Next("remove it by name, or with all its names");
+      }
+      for (const auto& image : match.images) {
+        ASSIGN_OR_RETURN(const auto removed, parts_.reclaimer.RemoveImage(ctx, image.manifest));
+        note(removed);
+      }
+      return {};
+    });
+  }
+
+  grpc::ServerUnaryReactor* Mount(Context* call, const v1::MountRequest* message, v1::MountResponse* answer) override {
+    return Do(call, [this, message, answer](const task::Context& ctx) -> Result<> {
+      ASSIGN_OR_RETURN(const auto match, FindImages(parts_.catalog, message->image()));
+      ASSIGN_OR_RETURN(const auto image, Choose(match, message->platform(), options_.host));
+      ASSIGN_OR_RETURN(const std::string target, mounts_.Mount(ctx, image, message->target(),
+                                                               message->writable() ? rootfs::Writable::kYes : rootfs::Writable::kNo));
+      return Describe(target, image, answer);
+    });
+  }
+
+  Result<> Describe(const std::string& target, const catalog::ImageRecord& image, v1::MountResponse* out) {
+    layer::Form form = options_.form;
+    if (!image.layers.empty()) {
+      if (const auto info = parts_.layers.Find(image.layers.front().blob); info && *info) form = (*info)->report.form;
+    }
+    out->set_target(target);
+    out->set_manifest(image.manifest.ToString());
+    out->set_form(std::string(Name(form)));
+    return {};
+  }
+
+  grpc::ServerUnaryReactor* Unmount(Context* call, const v1::UnmountRequest* message, v1::UnmountResponse*) override {
+    return Do(call, [this, message](const task::Context&) { return mounts_.Unmount(message->target()); });
+  }
+
+  grpc::ServerUnaryReactor* ListMounts(Context* call, const v1::ListMountsRequest*, v1::ListMountsResponse* answer) override {
+    return Do(call, [this, answer](const task::Context&) -> Result<> {
+      ASSIGN_OR_RETURN(const auto mounts, parts_.catalog.ListMounts());
+      for (const auto& mount : mounts) {
+        ASSIGN_OR_RETURN(const auto image, parts_.catalog.FindImage(mount.manifest));
+        if (image) RETURN_IF_ERROR(Describe(mount.target, *image, answer->add_mounts()));
+      }
+      return {};
+    });
+  }
+
+  grpc::ServerUnaryReactor* DiskUsage(Context* call, const v1::DiskUsageRequest*, v1::DiskUsageResponse* answer) override {
+    return Do(call, [this, answer](const task::Context&) -> Result<> {
+      ASSIGN_OR_RETURN(const auto usage, parts_.catalog.Measure());
+      ASSIGN_OR_RETURN(const auto partials, parts_.content.Partials());
+      ASSIGN_OR_RETURN(const auto space, parts_.root.FreeSpace());
+      answer->set_images(usage.images);
+      answer->set_names(usage.names);
+      answer->set_layers(usage.layers);
+      answer->set_layer_bytes(usage.layer_bytes);
+      answer->set_shared_bytes(usage.shared_bytes);
+      answer->set_compressed_bytes(usage.compressed_bytes);
+      answer->set_document_bytes(usage.document_bytes);
+      std::uint64_t partial = 0;
+      for (const auto& item : partials) partial += item.bytes;
+      answer->set_partial_bytes(partial);
+      answer->set_unreferenced_bytes(usage.unreferenced_bytes);
+      answer->set_disk_total(space.total_bytes);
+      answer->set_disk_available(space.available_bytes);
+      answer->set_path(options_.root);
+      return {};
+    });
+  }
+
+  grpc::ServerUnaryReactor* Reclaim(Context* call, const v1::ReclaimRequest* message, v1::ReclaimResponse* answer) override {
+    return Do(call, [this, message, answer](const task::Context& ctx) -> Result<> {
+      constexpr std::uint64_t kCentury = 100ull * 365 * 24 * 3600;
+      const auto age = std::chrono::seconds(std::min(message->min_age_seconds(), kCentury));
+      ASSIGN_OR_RETURN(const auto freed, parts_.reclaimer.Sweep(ctx, age));
+      answer->set_freed_bytes(freed.bytes);
+      answer->set_objects(freed.objects);
+      return {};
+    });
+  }
+
+  grpc::ServerUnaryReactor* Status(Context* call, const v1::StatusRequest*, v1::StatusResponse* answer) override {
+    return Do(call, [this, answer](const task::Context&) -> Result<> {
+      answer->set_version(BERTH_VERSION);
+      answer->set_root(options_.root);
+      answer->set_form(std::string(Name(options_.form)));
+      for (const auto& probe : options_.probes) {
+        auto* to = answer->add_probes();
+        to->set_name(probe.name);
+        to->set_verdict(probe.verdict);
+        to->set_detail(probe.detail);
+      }
+      for (const auto& limit : options_.limits) answer->add_limits(limit);
+      answer->set_running_pulls(static_cast<std::uint32_t>(parts_.puller.running()));
+      answer->set_waiting_pulls(static_cast<std::uint32_t>(parts_.puller.waiting()));
+      answer->set_uptime_seconds(std::chrono::duration<double>(clock_.SteadyNow() - started_).count());
+      return {};
+    });
+  }
+
+  Parts parts_;
+  const ServiceOptions options_;
+  const time::Clock& clock_;
+  const time::SteadyTime started_;
+  Mounts mounts_;
+  std::stop_source stop_;             // of short calls
+  std::atomic<bool> checking_{false};
+  Streams streams_;
+  Pool pool_;
+};
+
+Service::Service(Parts parts, ServiceOptions options, const time::Clock& clock)
+    : impl_(std::make_unique<Impl>(parts, std::move(options), clock)) {}
+Service::~Service() = default;
+Result<> Service::Recover() { return impl_->Recover(); }
+void Service::Drain() { impl_->Drain(); }
+std::size_t Service::streams() const { return impl_->streams(); }
+grpc::Service& Service::grpc() { return *impl_; }
+
+}  // namespace berth::api

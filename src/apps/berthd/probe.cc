@@ -1,0 +1,56 @@
+#include "apps/berthd/probe.h"
+
+#include "erofs/writer.h"
+
+namespace berth::berthd {
+namespace {
+
+// One file of one block: enough to prove metadata and a data device.
+Result<host::ErofsProbe> TryErofs(const host::Dir& scratch) {
+  erofs::Tree tree;
+  tree.nodes.push_back({.name = "", .mode = 0040755});
+  tree.nodes.push_back({.name = "probe", .parent = 0, .mode = 0100644, .size = 4096});
+  ASSIGN_OR_RETURN(const auto image, erofs::WriteImage(tree, {.device_bytes = {4096}}));
+  const std::vector<std::byte> data(4096);
+  return host::ProbeErofs(image, data, scratch);
+}
+
+api::Probe Row(std::string name, bool works, std::string detail, std::string_view without = "missing") {
+  return {std::move(name), works ? "ok" : std::string(without), std::move(detail)};
+}
+
+}  // namespace
+
+Result<Machine> LookAround(const host::Dir& scratch, config::FormChoice wanted) {
+  Machine machine{.can = host::Probe()};
+  if (wanted != config::FormChoice::kTree) {
+    ASSIGN_OR_RETURN(machine.erofs, TryErofs(scratch));
+  }
+  const bool works = machine.erofs.usable();
+  if (wanted == config::FormChoice::kErofs && !works)
+    return Error(Reason::kConfig, "form is erofs, but this kernel does not mount it: " + machine.erofs.file_backed_error)
+        .Next("say form: auto, or load the erofs module");
+  machine.form = works ? layer::Form::kErofs : layer::Form::kTree;
+  return machine;
+}
+
+std::vector<api::Probe> Describe(const Machine& m, const host::Dir& root) {
+  std::vector<api::Probe> rows;
+  rows.push_back({"kernel", "ok", m.can.kernel_release});
+  rows.push_back(Row("mount", m.can.can_mount, m.can.can_mount ? "may mount" : "no CAP_SYS_ADMIN: images can be pulled, not mounted"));
+  rows.push_back(Row("erofs", m.erofs.usable(),
+                     m.erofs.file_backed ? "layers are mounted from files" : m.erofs.loop ? "layers are mounted through loop devices (files from kernel 6.12)"
+                     : "layers are unpacked as directory trees", "degraded"));
+  rows.push_back(Row("overlay", m.can.overlay, m.can.overlay ? (m.can.overlay_append ? "up to 500 layers, added one by one" : "up to 500 layers by short names") : "images cannot be mounted"));
+  rows.push_back(Row("openat2", m.can.openat2, m.can.openat2 ? "paths are resolved beneath their root" : "paths are walked one by one", "degraded"));
+  rows.push_back(Row("seccomp", m.can.seccomp, m.can.seccomp ? "unpack workers run under a filter" : "unpack workers run without a filter", "degraded"));
+  rows.push_back(Row("landlock", m.can.landlock_abi > 0, m.can.landlock_abi > 0 ? "ABI " + std::to_string(m.can.landlock_abi) : "not in this kernel", "degraded"));
+  rows.push_back(Row("cgroup", m.can.cgroup_version > 0, m.can.cgroup_version > 0 ? "v" + std::to_string(m.can.cgroup_version) : "not mounted", "degraded"));
+  if (const auto space = root.FreeSpace()) {
+    const std::uint64_t percent = space->total_bytes == 0 ? 0 : space->available_bytes * 100 / space->total_bytes;
+    rows.push_back(Row("disk", percent >= 10, std::to_string(percent) + "% free below the store", "degraded"));
+  }
+  return rows;
+}
+
+}  // namespace berth::berthd

@@ -1,0 +1,299 @@
+#include "config/daemon_config.h"
+
+#include <algorithm>
+#include <charconv>
+#include <functional>
+#include <limits>
+
+#include "config/reader.h"
+#include "host/dir.h"
+
+namespace berth::config {
+namespace {
+
+using Values = std::vector<std::string>;
+
+struct Setting {
+  std::string_view key;
+  std::string_view doc;
+  bool limit = false;  // belongs to the limits of reliability-security 5.12
+  bool list = false;
+  std::function<Result<>(DaemonConfig&, const Values&)> set;
+  std::function<Values(const DaemonConfig&)> get;
+};
+
+Error Wrong(const std::string& value, std::string_view wanted) {
+  return Error(Reason::kConfig, Quoted(value) + " is not " + std::string(wanted));
+}
+
+struct Unit { std::string_view suffix; std::uint64_t factor; };
+constexpr Unit kSizes[] = {{"Ti", 1ull << 40}, {"Gi", 1ull << 30}, {"Mi", 1ull << 20}, {"Ki", 1ull << 10}, {"", 1}};
+constexpr Unit kDurations[] = {{"ms", 1'000'000}, {"s", 1'000'000'000}, {"m", 60'000'000'000}, {"h", 3'600'000'000'000}};
+
+// A whole number with one of the units; the wanted form goes into the error.
+Result<std::uint64_t> WithUnit(const std::string& text, std::span<const Unit> units, std::string_view wanted) {
+  std::uint64_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  const std::string_view suffix(end, static_cast<std::size_t>(text.data() + text.size() - end));
+  const auto unit = std::ranges::find(units, suffix, &Unit::suffix);
+  if (error != std::errc() || unit == units.end() || number > std::numeric_limits<std::int64_t>::max() / unit->factor) return Wrong(text, wanted);
+  return number * unit->factor;
+}
+
+std::string PrintSize(std::uint64_t bytes) {
+  for (const auto& [suffix, factor] : kSizes)
+    if (bytes >= factor && bytes % factor == 0) return std::to_string(bytes / factor) + std::string(suffix);
+  return std::to_string(bytes);
+}
+std::string PrintDuration(time::Duration d) {
+  const auto nanos = static_cast<std::uint64_t>(d.count());
+  for (auto unit = std::rbegin(kDurations); unit != std::rend(kDurations); ++unit)
+    if (nanos >= unit->factor && nanos % unit->factor == 0) return std::to_string(nanos / unit->factor) + std::string(unit->suffix);
+  return std::to_string(nanos / 1'000'000) + "ms";
+}
+
+// Makers of rows: `at` finds the member in a DaemonConfig.
+template <class At>
+Setting Text(std::string_view key, std::string_view doc, At at) {
+  return {key, doc, false, false, [at](DaemonConfig& c, const Values& v) -> Result<> { at(c) = v[0]; return {}; },
+          [at](const DaemonConfig& c) -> Values { return {at(const_cast<DaemonConfig&>(c))}; }};
+}
+template <class At>
+Setting List(std::string_view key, std::string_view doc, At at) {
+  return {key, doc, false, true, [at](DaemonConfig& c, const Values& v) -> Result<> { at(c) = v; return {}; },
+          [at](const DaemonConfig& c) -> Values { return at(const_cast<DaemonConfig&>(c)); }};
+}
+template <class At>
+Setting Size(std::string_view key, std::string_view doc, At at, bool limit = true, std::uint64_t least = 1) {
+  return {key, doc, limit, false,
+          [at, least](DaemonConfig& c, const Values& v) -> Result<> {
+            ASSIGN_OR_RETURN(const std::uint64_t number, WithUnit(v[0], kSizes, "a whole number, with Ki, Mi, Gi or Ti if you like"));
+            if (number < least) return Wrong(v[0], "at least " + std::to_string(least));
+            auto& member = at(c);
+            if (number > std::numeric_limits<std::remove_reference_t<decltype(member)>>::max()) return Wrong(v[0], "small enough");
+            member = static_cast<std::remove_reference_t<decltype(member)>>(number);
+            return {};
+          },
+          [at](const DaemonConfig& c) -> Values { return {PrintSize(static_cast<std::uint64_t>(at(const_cast<DaemonConfig&>(c))))}; }};
+}
+template <class At>
+Setting Time(std::string_view key, std::string_view doc, At at, bool limit = false) {
+  return {key, doc, limit, false,
+          [at](DaemonConfig& c, const Values& v) -> Result<> {
+            ASSIGN_OR_RETURN(const std::uint64_t nanos, WithUnit(v[0], kDurations, "a duration such as 500ms, 10s, 5m or 72h"));
+            at(c) = time::Duration(static_cast<std::int64_t>(nanos));
+            return {};
+          },
+          [at](const DaemonConfig& c) -> Values { return {PrintDuration(at(const_cast<DaemonConfig&>(c)))}; }};
+}
+template <class At, class T>
+Setting Choice(std::string_view key, std::string_view doc, At at, std::vector<std::pair<std::string_view, T>> words) {
+  return {key, doc, false, false,
+          [at, words](DaemonConfig& c, const Values& v) -> Result<> {
+            std::string all;
+            for (const auto& [word, value] : words) {
+              if (word == v[0]) { at(c) = value; return {}; }
+              all += (all.empty() ? "" : ", ") + std::string(word);
+            }
+            return Wrong(v[0], "one of " + all);
+          },
+          [at, words](const DaemonConfig& c) -> Values {
+            for (const auto& [word, value] : words) if (at(const_cast<DaemonConfig&>(c)) == value) return {std::string(word)};
+            return {""};
+          }};
+}
+template <class At>
+Setting Switch(std::string_view key, std::string_view doc, At at) {
+  return Choice(key, doc, at, std::vector<std::pair<std::string_view, bool>>{{"true", true}, {"false", false}});
+}
+
+#define AT(member) [](DaemonConfig& c) -> auto& { return c.member; }
+
+const std::vector<Setting>& Settings() {
+  using pull::KeepBlobs;
+  static const std::vector<Setting> settings{
+      Text("root", "the store", AT(root)),
+      Text("runDir", "sockets and other state of one boot", AT(run_dir)),
+      Text("socket", "where berth.v1 is served; root's, mode 0600", AT(socket)),
+      Text("worker", "berth-unpack; empty: beside berthd", AT(worker)),
+      Choice("form", "how layers are kept; auto: EROFS where this kernel mounts it", AT(form),
+             std::vector<std::pair<std::string_view, FormChoice>>{{"auto", FormChoice::kAuto}, {"erofs", FormChoice::kErofs}, {"tree", FormChoice::kTree}}),
+      Choice("log.level", "debug, info, warning, error", AT(log.level),
+             std::vector<std::pair<std::string_view, log::Level>>{
+                 {"debug", log::Level::kDebug}, {"info", log::Level::kInfo}, {"warning", log::Level::kWarning}, {"error", log::Level::kError}}),
+      Choice("log.format", "klog text or JSON lines", AT(log.format),
+             std::vector<std::pair<std::string_view, log::Format>>{{"text", log::Format::kText}, {"json", log::Format::kJson}}),
+      List("hostsDirs", "folders with HOST/hosts.toml or certificates; the first that knows a host wins", AT(registry.hosts.roots)),
+      List("plainHttp", "registries (host[:port]) spoken to in plain HTTP", AT(registry.hosts.plain_http)),
+      List("trustedRealms", "token services on other domains that may see a registry's credentials", AT(registry.trusted_realms)),
+      List("resolve", "host:port=address:port: connect there instead", AT(hosts_overrides)),
+      Choice("credentials.profile", "how keys of credential files match (ARCHITECTURE.md)", AT(profile),
+             std::vector<std::pair<std::string_view, credentials::Profile>>{
+                 {"Documented", credentials::Profile::kDocumented}, {"Kubelet", credentials::Profile::kKubelet}}),
+      List("credentials.nodeConfig", "folders looked at for config.json and .dockercfg", AT(node_config)),
+      Size("pull.parallel", "pulls at work at once; more wait in order", AT(pull.pulls)),
+      Size("pull.layers", "layers streamed and unpacked at once, all pulls together", AT(pull.layers)),
+      Choice("pull.keepBlobs", "compressed layers after unpacking: a cache for export and repair", AT(pull.keep_blobs),
+             std::vector<std::pair<std::string_view, KeepBlobs>>{
+                 {"WhileSpace", KeepBlobs::kWhileSpace}, {"Always", KeepBlobs::kAlways}, {"Never", KeepBlobs::kNever}}),
+      Time("pull.partialAge", "partial downloads nobody resumed are removed after this", AT(partial_age)),
+      Time("pull.leftoverAge", "layers of failed pulls are removed after this", AT(leftover_age)),
+      Time("pull.sweepEvery", "how often that is looked at", AT(sweep_every)),
+      Size("retry.rounds", "tries of each host for one document or blob", AT(registry.retry.rounds)),
+      Time("retry.base", "first wait between rounds; doubles", AT(registry.retry.base)),
+      Time("retry.cap", "longest wait between rounds", AT(registry.retry.cap)),
+      Time("retry.retryAfterCap", "longest wait a registry may ask for", AT(registry.retry.retry_after_cap)),
+      Time("retry.deadFor", "a host that cannot be reached is passed over for this long", AT(registry.retry.dead_for)),
+      Switch("layers.charDevices", "character devices in layers are kept", AT(unpack.build.char_devices)),
+      Switch("layers.blockDevices", "block devices in layers are kept instead of refused", AT(unpack.build.block_devices)),
+      Size("limits.document_bytes", "manifest, index, config, each", AT(pull.limits.document_bytes)),
+      Size("limits.documents", "documents of one pull", AT(pull.documents)),
+      Size("limits.index_depth", "indexes inside indexes", AT(pull.index_depth)),
+      Size("limits.index_entries", "entries of an index", AT(pull.limits.index_entries)),
+      Size("limits.layers", "layers of an image", AT(pull.limits.layers)),
+      Size("limits.layer_bytes", "a layer, compressed", AT(pull.limits.layer_bytes)),
+      Size("limits.output_bytes", "a layer's tar stream", AT(unpack.codec.output_bytes)),
+      Size("limits.unpacked_bytes", "apparent sizes of a layer's files", AT(unpack.build.unpacked_bytes)),
+      Size("limits.zstd_window_bytes", "window of a zstd frame", AT(unpack.codec.zstd_window_bytes), true, 1u << 20),
+      Size("limits.entries", "entries of a layer", AT(unpack.build.entries)),
+      Size("limits.depth", "folders inside folders", AT(unpack.build.depth)),
+      Size("limits.hard_links", "names of one file", AT(unpack.build.hard_links)),
+      Size("limits.extension_bytes", "one PAX header or GNU long name", AT(unpack.tar.extension_bytes)),
+      Size("limits.extensions_in_a_row", "extension headers before one entry", AT(unpack.tar.extensions_in_a_row)),
+      Size("limits.xattr_value_bytes", "one extended attribute", AT(unpack.tar.xattr_value_bytes)),
+      Size("limits.xattr_total_bytes", "all of one entry", AT(unpack.tar.xattr_total_bytes)),
+      Size("limits.xattrs", "how many one entry may have", AT(unpack.tar.xattrs)),
+      Size("limits.sparse_segments", "segments of a sparse file", AT(unpack.tar.sparse_segments)),
+      Size("limits.file_bytes", "apparent size of one file", AT(unpack.tar.file_bytes)),
+      Size("limits.token_body_bytes", "answer of a token service", AT(registry.token_body_bytes)),
+      Size("limits.token_bytes", "a token", AT(registry.token_bytes)),
+      Size("limits.error_body_bytes", "of an error answer that is read", AT(registry.error_body_bytes)),
+      Size("limits.redirects", "hops of one request", AT(registry.redirects)),
+      Size("limits.streams", "calls at once", AT(streams)),
+      Size("limits.journal", "entries of the journal", AT(journal)),
+  };
+  return settings;
+}
+#undef AT
+
+std::size_t Distance(std::string_view a, std::string_view b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  for (std::size_t j = 0; j <= b.size(); ++j) row[j] = j;
+  for (std::size_t i = 1; i <= a.size(); ++i) {
+    std::size_t diagonal = row[0]++;
+    for (std::size_t j = 1; j <= b.size(); ++j) {
+      const std::size_t above = row[j];
+      row[j] = std::min({above + 1, row[j - 1] + 1, diagonal + (a[i - 1] == b[j - 1] ? 0 : 1)});
+      diagonal = above;
+    }
+  }
+  return row[b.size()];
+}
+
+Result<> Apply(DaemonConfig& config, const std::string& key, const Values& values, bool list, const std::string& origin) {
+  const auto& settings = Settings();
+  const auto setting = std::ranges::find(settings, key, &Setting::key);
+  if (setting == settings.end()) {
+    // The table's keys are short; a key that is not is no typing error of one of them.
+    std::string_view nearest;
+    if (key.size() <= 64) {
+      nearest = std::ranges::min_element(settings, {}, [&](const Setting& s) { return Distance(key, s.key); })->key;
+      if (Distance(key, nearest) > key.size() / 2) nearest = {};
+    }
+    return Error(Reason::kConfig, origin + ": there is no setting " + Quoted(key) + (nearest.empty() ? "" : "; did you mean " + Quoted(nearest) + "?"))
+        .Next("berthd --print-config shows all settings");
+  }
+  if (setting->list ? !list && values != Values{""} && origin != "--set" : list) 
+    return Error(Reason::kConfig, origin + ": " + key + (setting->list ? " must be a list" : " must be one value"));
+  auto set = setting->set(config, setting->list && values == Values{""} ? Values{} : values);
+  if (!set) return Error(Reason::kConfig, origin + ": " + key + ": " + set.error().message());
+  config.origins[key] = origin;
+  return {};
+}
+
+std::string YamlScalar(const std::string& text) {
+  const bool plain = !text.empty() && text.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-") == text.npos;
+  if (plain) return text;
+  std::string out = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') out += '\\';
+    out += c;
+  }
+  return out + "\"";
+}
+
+std::string Joined(const Setting& setting, const Values& values) {
+  if (!setting.list) return YamlScalar(values.at(0));
+  std::string out = "[";
+  for (const auto& value : values) out += (out.size() > 1 ? ", " : "") + YamlScalar(value);
+  return out + "]";
+}
+
+}  // namespace
+
+Result<DaemonConfig> ParseConfig(std::string_view text, std::string_view name, const std::vector<std::string>& overrides) {
+  DaemonConfig config;
+  config.node_config = {"/var/lib/kubelet", "/root/.docker"};
+  ASSIGN_OR_RETURN(const auto entries, ReadYaml(text, name));
+  for (const auto& entry : entries)
+    RETURN_IF_ERROR(Apply(config, entry.key, entry.values, entry.list, std::string(name) + ":" + std::to_string(entry.line)));
+  for (const auto& text_override : overrides) {
+    const auto equals = text_override.find('=');
+    if (equals == text_override.npos) return Error(Reason::kUsage, "--set wants key=value, not " + Quoted(text_override));
+    Values values;
+    std::string_view rest = std::string_view(text_override).substr(equals + 1);
+    const std::string key = text_override.substr(0, equals);
+    const auto setting = std::ranges::find(Settings(), key, &Setting::key);
+    const bool list = setting != Settings().end() && setting->list;
+    for (;;) {
+      const auto comma = list ? rest.find(',') : rest.npos;
+      values.emplace_back(rest.substr(0, comma));
+      if (comma == rest.npos) break;
+      rest.remove_prefix(comma + 1);
+    }
+    RETURN_IF_ERROR(Apply(config, key, values, list, "--set"));
+  }
+  for (const auto& [what, path] : {std::pair("root", &config.root), {"runDir", &config.run_dir}, {"socket", &config.socket}})
+    if (!path->starts_with('/')) return Error(Reason::kConfig, std::string(what) + " must be an absolute path, not " + Quoted(*path));
+  // One limit, two readers.
+  config.registry.document_bytes = config.pull.limits.document_bytes;
+  config.unpack.tar.entries = config.unpack.build.entries;
+  return config;
+}
+
+Result<DaemonConfig> LoadConfig(const std::string& path, const std::vector<std::string>& overrides) {
+  if (path.empty()) return ParseConfig("", "defaults", overrides);
+  auto text = host::ReadSmallFile(path, 1u << 20);
+  if (!text) return Error(Reason::kConfig, "the configuration file " + Quoted(path) + " cannot be read: " + text.error().message());
+  return ParseConfig(*text, path, overrides);
+}
+
+std::string PrintConfig(const DaemonConfig& config) {
+  std::string out = "apiVersion: berth.dev/v1alpha1\nkind: ImageDaemonConfiguration\n";
+  for (const auto& setting : Settings()) {
+    out += std::string(setting.key) + ": " + Joined(setting, setting.get(config));
+    const auto origin = config.origins.find(std::string(setting.key));
+    out += "  # " + (origin == config.origins.end() ? "default" : origin->second) + "\n";
+  }
+  return out;
+}
+
+std::vector<std::string> ListLimits(const DaemonConfig& config) {
+  std::vector<std::string> limits;
+  for (const auto& setting : Settings())
+    if (setting.limit) limits.push_back(std::string(setting.key) + "=" + setting.get(config).at(0));
+  return limits;
+}
+
+std::string ConfigReference() {
+  const DaemonConfig defaults = *ParseConfig("", "", {});
+  std::string out =
+      "# Settings of berthd\n\n`berthd --config FILE` (default: /etc/berth/config.yaml if it is there), `--set key=value`, `--print-config`.\n"
+      "This page is made from the table that reads the settings (`berthd --config-reference`); a test compares.\n\n"
+      "| key | default | meaning |\n| --- | --- | --- |\n";
+  for (const auto& setting : Settings())
+    out += "| `" + std::string(setting.key) + "` | `" + Joined(setting, setting.get(defaults)) + "` | " + std::string(setting.doc) + " |\n";
+  return out;
+}
+
+}  // namespace berth::config

@@ -1,0 +1,63 @@
+// config/daemon_config.h: every setting of berthd, its default, and the one table that reads, prints and documents it.
+//
+// A YAML file with a document of kind ImageDaemonConfiguration (apiVersion berth.dev/v1alpha1); a KubeletConfiguration in
+// the same file is left alone. Keys nest ("pull: {layers: 4}") or are dotted ("pull.layers: 4"). Precedence: default, file,
+// --set key=value. Unknown keys, wrong types and values out of bounds are kConfig with file, line and the nearest key.
+// Sizes take Ki, Mi, Gi, Ti; durations take ms, s, m, h.
+#pragma once
+
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "credentials/match.h"
+#include "layer/report.h"
+#include "log/log.h"
+#include "oci/oci.h"
+#include "pull/puller.h"
+#include "registry/client.h"
+#include "result/result.h"
+#include "time/clock.h"
+
+namespace berth::config {
+
+enum class FormChoice : unsigned char { kAuto, kErofs, kTree };
+
+struct DaemonConfig {
+  std::string root = "/var/lib/berth";
+  std::string run_dir = "/run/berth";
+  std::string socket = "/run/berth/berth.sock";
+  std::string worker;  // "": berth-unpack beside berthd
+  FormChoice form = FormChoice::kAuto;
+  log::Options log;
+
+  registry::ClientOptions registry;
+  std::vector<std::string> hosts_overrides;  // "host:port=address:port": connect there instead
+  std::vector<std::string> node_config;      // directories of the node's config.json
+  credentials::Profile profile = credentials::Profile::kDocumented;
+
+  pull::PullerOptions pull;
+  layer::UnpackOptions unpack;
+  time::Duration partial_age = std::chrono::hours(72);  // downloads nobody resumed
+  time::Duration leftover_age = std::chrono::hours(1);  // objects of failed pulls
+  time::Duration sweep_every = std::chrono::minutes(10);
+  std::uint64_t streams = 256;                          // calls at once
+  std::uint64_t journal = 10'000;                       // entries
+
+  std::map<std::string, std::string> origins;  // key -> "file:line" or "--set"; keys at their default are not in it
+};
+
+// `text` and `name` of the file; then `overrides` ("key=value").
+Result<DaemonConfig> ParseConfig(std::string_view text, std::string_view name, const std::vector<std::string>& overrides);
+// "" = no file.
+Result<DaemonConfig> LoadConfig(const std::string& path, const std::vector<std::string>& overrides);
+
+// The effective settings as a configuration file, each with its origin as a comment.
+std::string PrintConfig(const DaemonConfig& config);
+// The limits only, as "name=value", for `berth doctor`.
+std::vector<std::string> ListLimits(const DaemonConfig& config);
+// docs/config.md: every key with default and meaning.
+std::string ConfigReference();
+
+}  // namespace berth::config

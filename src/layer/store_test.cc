@@ -1,0 +1,544 @@
+// Layers from blob to mount, with the real worker in its jail. Needs root; the mounts need a kernel with EROFS.
+#include "layer/store.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "host/process.h"
+#include "layer/testing/layer_lab.h"
+#include "layer/testing/rows.h"
+#include "tar/testing/tar_builder.h"
+
+namespace berth::layer {
+namespace {
+
+using tar::testing::Builder;
+using testing::Compression;
+using testing::Differences;
+using testing::Lab;
+using testing::LayerBlob;
+using testing::List;
+using testing::Listing;
+using testing::MakeBlob;
+using testing::ReadFile;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+const std::string kWorker = std::string(BERTH_BINARY_DIR) + "/src/apps/berth-unpack/berth-unpack";
+
+std::string Noise(std::size_t size, std::uint32_t seed = 1) {
+  std::string out(size, '\0');
+  for (char& c : out) c = static_cast<char>((seed = seed * 1664525 + 1013904223) >> 24);
+  return out;
+}
+
+// Everything that a layer can hold and that GNU tar and umoci understand as we do.
+std::string Everything() {
+  Builder b;
+  const std::string capability("\1\0\0\2\0\4\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 20);
+  b.Dir("./").Mode(0751).Mtime(1'600'000'000);
+  b.Dir("bin").Mode(0755).Mtime(1'600'000'001).File("bin/ping", Noise(5000)).Mode(04755).Mtime(1'600'000'002).Xattr("security.capability", capability);
+  b.File("bin/empty").Mtime(1).HardLink("bin/pong", "bin/ping").Mode(04755).Mtime(1'600'000'002).Symlink("bin/sh", "ping").Mtime(7);
+  b.Dir("data").Mode(01777).Uid(1000).Gid(65534).Mtime(9).Record("mtime", "9.123456789").Xattr("user.folder", "yes");
+  b.File("data/large", Noise(3'000'000, 2)).Mtime(5).File("data/page", Noise(4096, 3)).Mtime(5).File("data/odd\xff\xfe\n", "x").Mtime(5);
+  b.File("data/" + std::string(255, 'n'), "long").Mtime(5).Record("mtime", "5.5");
+  for (int i = 0; i < 300; ++i) b.File("data/small" + std::to_string(i), Noise(static_cast<std::size_t>(i * 37), 7)).Mtime(i).Uid(i);
+  b.Pax({{"GNU.sparse.major", "1"}, {"GNU.sparse.minor", "0"}, {"GNU.sparse.realsize", "1052672"}, {"GNU.sparse.name", "data/sparse"}});
+  b.File("x", tar::testing::Padded("3\n0\n512\n524288\n4096\n1052160\n512\n") + Noise(512) + Noise(4096) + Noise(512)).Mtime(4);
+  b.Fifo("pipe").Mtime(3).CharDevice("null", 1, 3).Mode(0666).Mtime(2).Symlink("dangling", "/no/where").Mtime(6);
+  b.Symlink("lib", "usr/lib").Mtime(8).Dir("usr").Mtime(8).Dir("usr/lib").Mode(0700).Mtime(8);
+  b.File("usr/lib/big-ids").Uid(2147483648).Gid(4294967294).Mtime(1).File("twice", "old").Mtime(8).File("twice", "new").Mtime(8);
+  b.Dir("usr").Mode(0711).Mtime(12);
+  b.Dir("bin").Mode(0755).Mtime(1'600'000'001).Dir("data").Mode(01777).Uid(1000).Gid(65534).Record("mtime", "9.123456789").Xattr("user.folder", "yes");
+  return b.Finish();
+}
+
+host::Captured RunProgram(std::vector<std::string> argv, const std::string& input = {}) {
+  host::ProcessSpec spec{.program = argv[0], .argv = std::move(argv), .env = {"PATH=/usr/bin:/bin:/usr/sbin:/sbin", "HOME=/tmp"}, .fds = {}};
+  spec.search_path = true;
+  auto captured = host::RunCaptured(task::Context(), spec, bytes::AsView(input));
+  EXPECT_TRUE(captured) << captured.error().Text();
+  return captured ? *std::move(captured) : host::Captured{};
+}
+
+class Store : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (geteuid() != 0) GTEST_SKIP() << "needs root";
+  }
+};
+
+TEST_F(Store, AMountedLayerIsWhatGnuTarExtracts) {
+  Lab lab(kWorker);
+  const LayerBlob blob = MakeBlob(Everything());
+  const auto info = lab.Add(blob);
+  ASSERT_TRUE(info) << info.error().Text();
+  EXPECT_EQ(info->report.diff_id, blob.diff_id);
+  const auto mounted = lab.Mount(blob.digest);
+  if (!mounted) GTEST_SKIP() << mounted.error().Text();
+  const std::string folder = *lab.NewFolder();
+  const auto tar = RunProgram({"tar", "--xattrs", "--xattrs-include=*", "--numeric-owner", "-xpf", "-", "-C", folder}, Everything());
+  ASSERT_TRUE(tar.status.success()) << tar.stderr_tail;
+  EXPECT_THAT(Differences(List(*mounted), List(folder)), IsEmpty());
+}
+
+TEST_F(Store, AMountedLayerIsWhatUmociUnpacks) {
+  Lab lab(kWorker);
+  const LayerBlob blob = MakeBlob(Everything(), Compression::kGzip);
+  ASSERT_TRUE(lab.Add(blob));
+  const auto mounted = lab.Mount(blob.digest);
+  if (!mounted) GTEST_SKIP() << mounted.error().Text();
+  const std::string layout = *lab.NewFolder(), root = layout + "/root";
+  std::filesystem::create_directories(layout + "/blobs/sha256");
+  const auto put = [&](const std::string& bytes) {
+    const digest::Digest digest = digest::Digest::Of(bytes::AsView(bytes));
+    std::ofstream(layout + "/blobs/sha256/" + digest.Hex(), std::ios::binary) << bytes;
+    return "\"digest\":\"" + digest.ToString() + "\",\"size\":" + std::to_string(bytes.size());
+  };
+  const std::string layer = put(blob.bytes);
+  const std::string config = put("{\"architecture\":\"amd64\",\"os\":\"linux\",\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[\"" + blob.diff_id.ToString() + "\"]}}");
+  const std::string manifest = put(
+      "{\"schemaVersion\":2,\"config\":{\"mediaType\":\"application/vnd.oci.image.config.v1+json\"," + config +
+      "},\"layers\":[{\"mediaType\":\"application/vnd.oci.image.layer.v1.tar+gzip\"," + layer + "}]}");
+  std::ofstream(layout + "/oci-layout") << "{\"imageLayoutVersion\":\"1.0.0\"}";
+  std::ofstream(layout + "/index.json") << "{\"schemaVersion\":2,\"manifests\":[{\"mediaType\":\"application/vnd.oci.image.manifest.v1+json\"," + manifest +
+                                               ",\"annotations\":{\"org.opencontainers.image.ref.name\":\"t\"}}]}";
+  const auto umoci = RunProgram({"umoci", "raw", "unpack", "--image", layout + ":t", root});
+  ASSERT_TRUE(umoci.status.success()) << umoci.stderr_tail;
+  EXPECT_THAT(Differences(List(*mounted), List(root)), IsEmpty());
+}
+
+TEST_F(Store, FsckErofsFindsNothing) {
+  Lab lab(kWorker);
+  const LayerBlob blob = MakeBlob(Everything());
+  ASSERT_TRUE(lab.Add(blob));
+  const auto source = lab.store().Sources(blob.digest);
+  ASSERT_TRUE(source);
+  const auto fsck = RunProgram({"fsck.erofs", "--device=" + source->data.at(0), source->meta});
+  EXPECT_TRUE(fsck.status.success()) << fsck.out << fsck.stderr_tail;
+}
+
+// Both forms, all rows of the matrix: the same tree, and a canary beside it that nothing touches (U1).
+TEST_F(Store, BothFormsOfEveryRowAreTheSame) {
+  Lab lab(kWorker);
+  std::filesystem::create_directories("/tmp/berth_layer_canary/dir");
+  std::ofstream("/tmp/berth_layer_canary/secret") << "canary";
+  const Listing canary = List("/tmp/berth_layer_canary");
+  std::vector<std::pair<std::string, std::string>> rows{{"Everything", Everything()}};
+  for (const testing::Row& row : testing::AcceptedRows()) rows.emplace_back(row.name, row.archive);
+  std::size_t compared = 0;
+  for (const auto& [name, archive] : rows) {
+    const LayerBlob blob = MakeBlob(archive, Compression::kPlain);
+    const auto erofs = lab.Add(blob);
+    ASSERT_TRUE(erofs) << name << ": " << erofs.error().Text();
+    const auto mounted = lab.Mount(blob.digest);
+    if (!mounted) GTEST_SKIP() << mounted.error().Text();
+    const Listing expected = List(*mounted);
+    EXPECT_TRUE(lab.store().Verify(task::Context(), blob.digest, Depth::kData)) << name;
+    ASSERT_TRUE(lab.store().Remove(task::Context(), blob.digest));  // fine while mounted
+    const auto tree = lab.Add(blob, Form::kTree);
+    ASSERT_TRUE(tree) << name << ": " << tree.error().Text();
+    EXPECT_THAT(Differences(List(*lab.Mount(blob.digest)), expected), IsEmpty()) << name;
+    EXPECT_EQ(tree->report.nodes, erofs->report.nodes) << name;
+    EXPECT_EQ(tree->report.ignored, erofs->report.ignored) << name;
+    ASSERT_TRUE(lab.store().Remove(task::Context(), blob.digest));
+    ++compared;
+  }
+  EXPECT_EQ(compared, rows.size());
+  EXPECT_THAT(Differences(List("/tmp/berth_layer_canary"), canary), IsEmpty());
+  EXPECT_TRUE(std::filesystem::is_empty(lab.path() + "/tmp"));
+  EXPECT_TRUE(std::filesystem::is_empty(lab.path() + "/layers"));
+  std::filesystem::remove_all("/tmp/berth_layer_canary");
+}
+
+TEST_F(Store, TheSameBlobGivesTheSameBytes) {
+  const LayerBlob blob = MakeBlob(Everything());
+  Lab a(kWorker), b(kWorker);
+  ASSERT_TRUE(a.Add(blob));
+  ASSERT_TRUE(b.Add(blob, Form::kErofs, 777));
+  for (const char* kind : {".data", ".meta"}) {
+    const std::string name = "/layers/" + blob.digest.Hex() + kind;
+    EXPECT_EQ(ReadFile(a.path() + name), ReadFile(b.path() + name)) << kind;
+  }
+}
+
+TEST_F(Store, PublishesOnceAndForgetsNothing) {
+  Lab lab(kWorker);
+  const LayerBlob blob = MakeBlob(Builder().File("f", "x").Finish(), Compression::kZstd);
+  auto found = lab.store().Find(blob.digest);
+  ASSERT_TRUE(found);
+  EXPECT_FALSE(*found);
+  {
+    auto staging = lab.store().Stage(task::Context(), blob.digest, Form::kErofs);
+    ASSERT_TRUE(staging);
+    ASSERT_TRUE((*staging)->Write(bytes::AsView(blob.bytes)));
+    ASSERT_TRUE((*staging)->Finish(blob.diff_id));
+    EXPECT_FALSE((*lab.store().Find(blob.digest)).has_value());
+  }  // dropped
+  EXPECT_TRUE(std::filesystem::is_empty(lab.path() + "/tmp"));
+  EXPECT_TRUE(std::filesystem::is_empty(lab.path() + "/layers"));
+  const auto first = lab.Add(blob), second = lab.Add(blob);
+  ASSERT_TRUE(first);
+  ASSERT_TRUE(second) << second.error().Text();
+  EXPECT_EQ(first->report, second->report);
+  EXPECT_EQ(first->report.format, codec::Format::kZstd);
+  EXPECT_EQ(first->report.compressed_bytes, blob.bytes.size());
+  found = lab.store().Find(blob.digest);
+  ASSERT_TRUE(found && *found);
+  EXPECT_EQ((*found)->report, first->report);
+  EXPECT_EQ((*lab.store().List()).size(), 1u);
+  EXPECT_TRUE(std::filesystem::is_empty(lab.path() + "/tmp"));
+  EXPECT_TRUE(*lab.store().Remove(task::Context(), blob.digest));
+  EXPECT_FALSE(*lab.store().Remove(task::Context(), blob.digest));
+  EXPECT_TRUE(std::filesystem::is_empty(lab.path() + "/layers"));
+}
+
+TEST_F(Store, OtherDigestAlgorithms) {
+  Lab lab(kWorker);
+  LayerBlob blob = MakeBlob(Builder().File("f", "x").Finish());
+  blob.digest = digest::Digest::Of(bytes::AsView(blob.bytes), digest::Algorithm::kSha512);
+  auto staging = lab.store().Stage(task::Context(), blob.digest, Form::kErofs, digest::Algorithm::kSha512);
+  ASSERT_TRUE(staging);
+  ASSERT_TRUE((*staging)->Write(bytes::AsView(blob.bytes)));
+  const std::string archive = Builder().File("f", "x").Finish();
+  ASSERT_TRUE((*staging)->Finish(digest::Digest::Of(bytes::AsView(archive), digest::Algorithm::kSha512)));
+  ASSERT_TRUE((*staging)->Commit());
+  EXPECT_TRUE(std::filesystem::exists(lab.path() + "/layers/sha512-" + blob.digest.Hex() + ".meta"));
+  EXPECT_EQ((*lab.store().List()).size(), 1u);
+}
+
+TEST_F(Store, V10_EveryByteOfTheStreamCounts) {
+  Lab lab(kWorker);
+  const std::string archive = Builder().File("f", "x").Finish();
+  for (const Compression how : {Compression::kPlain, Compression::kGzip, Compression::kZstd}) {
+    LayerBlob blob = MakeBlob(archive + std::string(700'000, '\0') + "garbage behind the end", how);
+    const auto info = lab.Add(blob);
+    ASSERT_TRUE(info) << info.error().Text();
+    EXPECT_EQ(info->report.uncompressed_bytes, archive.size() + 700'000 + 22);
+    EXPECT_EQ(info->report.entries, 1u);
+    ASSERT_TRUE(lab.store().Remove(task::Context(), blob.digest));
+    blob.diff_id = digest::Digest::Of(bytes::AsView(archive));
+    const auto wrong = lab.Add(blob);
+    ASSERT_FALSE(wrong);
+    EXPECT_EQ(wrong.error().reason(), Reason::kDigestMismatch);
+    EXPECT_TRUE(std::filesystem::is_empty(lab.path() + "/layers"));
+  }
+}
+
+TEST_F(Store, V18_TwoMembersAreOneStream) {
+  Lab lab(kWorker);
+  const std::string archive = Builder().File("f", Noise(100'000)).Finish();
+  LayerBlob blob = MakeBlob(archive);
+  blob.bytes = codec::testing::Gzip(archive.substr(0, 60'000)) + codec::testing::Gzip(archive.substr(60'000));
+  const auto info = lab.Add(blob);
+  ASSERT_TRUE(info) << info.error().Text();
+  EXPECT_EQ(info->report.diff_id, blob.diff_id);
+}
+
+// The smallest memory that these limits give: about 120 MiB of address space, code and stacks included.
+TEST_F(Store, V15_AHundredThousandEntriesWithinMemory) {
+  UnpackOptions options;
+  options.build.entries = 100'501;
+  options.codec.zstd_window_bytes = 1u << 10;
+  Lab lab(kWorker, options);
+  Builder b;
+  for (int i = 0; i < 100'000; ++i) b.File("d" + std::to_string(i % 500) + "/some-file-name-" + std::to_string(i));
+  const auto info = lab.Add(MakeBlob(b.Finish()));
+  ASSERT_TRUE(info) << info.error().Text();
+  EXPECT_EQ(info->report.nodes, 100'501u);
+}
+
+// refused at the limit, in the memory of a small layer.
+TEST_F(Store, ABombStaysWithinItsLimits) {
+  UnpackOptions options;
+  options.codec = {.output_bytes = 256u << 20, .zstd_window_bytes = 1u << 10};
+  options.build.entries = 100;
+  Lab lab(kWorker, options);
+  const std::string zeros = codec::testing::Gzip(Builder().File("zeros", std::string(64u << 20, '\0')).Finish(0));
+  LayerBlob blob = MakeBlob("");
+  blob.bytes.clear();
+  for (int i = 0; i < 8; ++i) blob.bytes += zeros;
+  const auto info = lab.Add(blob);
+  ASSERT_FALSE(info);
+  EXPECT_EQ(info.error().reason(), Reason::kLimitExceeded);
+  EXPECT_THAT(info.error().Text(), HasSubstr("output_bytes"));
+  EXPECT_TRUE(std::filesystem::is_empty(lab.path() + "/tmp"));
+}
+
+// E-06, A-100: an archive whose names alone pass the memory limit.
+TEST_F(Store, RunningOutOfMemoryIsALimit) {
+  UnpackOptions options;
+  options.build.entries = 70'000;
+  options.codec.zstd_window_bytes = 1u << 20;
+  Lab lab(kWorker, options);
+  Builder b;
+  for (int i = 0; i < 30'000; ++i) b.Symlink("l" + std::to_string(i), std::string(4000, 't'));
+  const auto info = lab.Add(MakeBlob(b.Finish()));
+  ASSERT_FALSE(info);
+  EXPECT_EQ(info.error().reason(), Reason::kLimitExceeded) << info.error().Text();
+  EXPECT_THAT(info.error().Text(), HasSubstr("memory"));
+}
+
+struct BadBlob {
+  const char* name;
+  std::string bytes;
+  Reason reason;
+};
+
+class Verdicts : public ::testing::TestWithParam<BadBlob> {};
+
+TEST_P(Verdicts, ReachTheDaemon) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root";
+  Lab lab(kWorker);
+  for (const std::size_t piece : {std::size_t{1} << 20, std::size_t{1000}}) {
+    LayerBlob blob = MakeBlob("");
+    blob.bytes = GetParam().bytes;
+    const auto info = lab.Add(blob, Form::kErofs, piece);
+    ASSERT_FALSE(info);
+    EXPECT_EQ(info.error().reason(), GetParam().reason) << info.error().Text();
+    EXPECT_LE(info.error().Text().size(), 1024u);
+    EXPECT_TRUE(std::filesystem::is_empty(lab.path() + "/layers"));
+    EXPECT_TRUE(std::filesystem::is_empty(lab.path() + "/tmp"));
+  }
+  const auto good = lab.Add(MakeBlob(Builder().File("f").Finish()));  // U7
+  EXPECT_TRUE(good) << good.error().Text();
+}
+
+std::vector<BadBlob> BadBlobs() {
+  const std::string archive = Builder().File("f", Noise(300'000)).Finish();
+  const std::string gzip = codec::testing::Gzip(archive);
+  std::string crc = gzip, body = gzip;
+  crc[crc.size() - 8] = static_cast<char>(crc[crc.size() - 8] ^ 1);
+  body[body.size() / 2] = static_cast<char>(body[body.size() / 2] ^ 0x55);
+  return {
+      {"A01_Climbs", codec::testing::Gzip(Builder().File("../../x").Finish()), Reason::kInvalidLayer},
+      {"A51_BlockDevice", Builder().BlockDevice("b", 8, 0).Finish(), Reason::kPolicy},
+      {"A12_NamesInErrorsAreEscaped", Builder().File("../\x1b[31m\n\xff" + std::string(3000, 'n')).Finish(), Reason::kInvalidLayer},
+      {"A91_CutInAFile", archive.substr(0, 100'000), Reason::kInvalidLayer},
+      {"A103_GarbageBehindGzip", gzip + "garbage", Reason::kInvalidLayer},
+      {"A104_CutGzip", gzip.substr(0, gzip.size() - 20), Reason::kInvalidLayer},
+      {"A104_WrongCrc", crc, Reason::kInvalidLayer},
+      {"A104_Damaged", body, Reason::kInvalidLayer},
+      {"A109_GzipInGzip", codec::testing::Gzip(gzip), Reason::kInvalidLayer},
+      {"A109_Html", "<!DOCTYPE html><html><body>" + std::string(2000, ' ') + "</body></html>", Reason::kInvalidLayer},
+      {"A109_Zip", "PK\x03\x04" + std::string(2000, 'z'), Reason::kInvalidLayer},
+      {"A111_Xz", std::string("\xfd" "7zXZ\0", 6) + std::string(2000, 'x'), Reason::kUnsupported},
+      {"LateVerdictAfterMuchInput", Builder().File("f", Noise(9'000'000)).File("../x").File("g", Noise(9'000'000)).Finish(), Reason::kInvalidLayer},
+  };
+}
+INSTANTIATE_TEST_SUITE_P(Rows, Verdicts, ::testing::ValuesIn(BadBlobs()), [](const auto& row) { return std::string(row.param.name); });
+
+// A program in the worker's place that does something else.
+struct OddWorker {
+  const char* name;
+  const char* program;
+  const char* says;
+};
+class OddWorkers : public ::testing::TestWithParam<OddWorker> {};
+
+TEST_P(OddWorkers, FailTheLayer) {
+  Lab lab(GetParam().program);
+  const auto info = lab.Add(MakeBlob(Builder().File("f", Noise(3'000'000)).Finish(), Compression::kPlain));
+  ASSERT_FALSE(info);
+  EXPECT_EQ(info.error().reason(), Reason::kInternal);
+  EXPECT_THAT(info.error().Text(), HasSubstr(GetParam().says));
+  EXPECT_TRUE(std::filesystem::is_empty(lab.path() + "/tmp"));
+}
+INSTANTIATE_TEST_SUITE_P(Programs, OddWorkers,
+                         ::testing::Values(OddWorker{"SaysNothing", "/bin/true", "without an answer (exit status 0)"},
+                                           OddWorker{"Fails", "/bin/false", "without an answer (exit status 1)"},
+                                           OddWorker{"SpeaksGarbage", "/bin/echo", "no proper answer"},
+                                           OddWorker{"NeverStops", "/usr/bin/yes", "too long"}),
+                         [](const auto& row) { return std::string(row.param.name); });
+
+// E-03.
+TEST_F(Store, AKilledWorkerFailsItsLayerAndMayBeTriedAgain) {
+  Lab lab(kWorker);
+  const std::string archive = Builder().File("f", Noise(8'000'000)).Finish();
+  for (const int signal : {SIGKILL, SIGSEGV}) {
+    const LayerBlob blob = MakeBlob(archive, Compression::kPlain);
+    auto unpack = lab.store().Stage(task::Context(), blob.digest, Form::kErofs);
+    ASSERT_TRUE(unpack);
+    ASSERT_TRUE((*unpack)->Write(bytes::AsView(blob.bytes).first(3'000'000)));
+    ASSERT_EQ(kill((*unpack)->worker_pid(), signal), 0);
+    auto rest = (*unpack)->Write(bytes::AsView(blob.bytes).subspan(3'000'000));
+    const auto error = rest ? (*unpack)->Finish({}).error() : rest.error();
+    EXPECT_EQ(error.reason(), Reason::kInternal);
+    EXPECT_EQ(error.transient(), signal == SIGKILL);
+    EXPECT_THAT(error.Text(), HasSubstr(signal == SIGKILL ? "killed" : "crashed (killed by signal 11)"));
+  }
+  EXPECT_TRUE(lab.Add(MakeBlob(archive)));
+}
+
+TEST_F(Store, TheWorkerIsJailed) {
+  Lab lab(kWorker);
+  const std::string archive = Builder().File("f", Noise(8'000'000)).Finish();
+  auto staging = lab.store().Stage(task::Context(), MakeBlob(archive).digest, Form::kErofs);
+  ASSERT_TRUE(staging);
+  // More than the pipe holds: when this returns, the worker reads, and it reads only in its jail.
+  ASSERT_TRUE((*staging)->Write(bytes::AsView(archive).first(4'000'000)));
+  const std::string proc = "/proc/" + std::to_string((*staging)->worker_pid());
+  const std::string status = ReadFile(proc + "/status");
+  EXPECT_THAT(status, HasSubstr("Seccomp:\t2"));
+  EXPECT_THAT(status, HasSubstr("NoNewPrivs:\t1"));
+  EXPECT_THAT(status, HasSubstr("CapEff:\t0000000000000000"));
+  EXPECT_THAT(status, HasSubstr("CapBnd:\t0000000000000000"));
+  EXPECT_THAT(status, HasSubstr("Uid:\t65534"));
+  std::size_t descriptors = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(proc + "/fd")) descriptors += entry.exists() || true;
+  EXPECT_EQ(descriptors, 4u);  // answer, input, data, meta
+}
+
+TEST_F(Store, CancelledWhileTheWorkerWaits) {
+  Lab lab(kWorker);
+  std::stop_source stop;
+  auto staging = lab.store().Stage(task::Context(stop.get_token()), digest::Digest(), Form::kErofs);
+  ASSERT_TRUE(staging);
+  const std::string some(1000, '\0');
+  ASSERT_TRUE((*staging)->Write(bytes::AsView(some)));
+  const pid_t pid = (*staging)->worker_pid();
+  stop.request_stop();
+  const auto written = (*staging)->Write(bytes::AsView(some));
+  ASSERT_FALSE(written);
+  EXPECT_TRUE(written.error().cancelled());
+  staging->reset();
+  EXPECT_EQ(kill(pid, 0), -1);  // reaped
+  EXPECT_TRUE(std::filesystem::is_empty(lab.path() + "/tmp"));
+}
+
+TEST_F(Store, DamageIsFound) {
+  Lab lab(kWorker);
+  const LayerBlob blob = MakeBlob(Everything());
+  const auto info = lab.Add(blob);
+  ASSERT_TRUE(info);
+  const task::Context ctx;
+  ASSERT_TRUE(lab.store().Verify(ctx, blob.digest, Depth::kData));
+  const std::string base = lab.path() + "/layers/" + blob.digest.Hex();
+  const auto flip = [&](const std::string& file, std::uint64_t at) {
+    std::fstream f(file, std::ios::in | std::ios::out | std::ios::binary);
+    f.seekg(static_cast<std::streamoff>(at));
+    const char old = static_cast<char>(f.get());
+    f.seekp(static_cast<std::streamoff>(at));
+    f.put(static_cast<char>(old ^ 0x10));
+  };
+  struct Damage { std::string file; std::uint64_t at; Depth found; };
+  const std::uint64_t meta_bytes = std::filesystem::file_size(base + ".meta");
+  const std::vector<Damage> damages{
+      {base + ".data", 0, Depth::kData},
+      {base + ".data", info->report.data_bytes - 1, Depth::kData},
+      {base + ".data", 1u << 20, Depth::kData},
+      {base + ".meta", 1024 + 9, Depth::kMetadata},
+      {base + ".meta", info->report.image_bytes - 1, Depth::kMetadata},
+      {base + ".meta", info->report.image_bytes + 5, Depth::kDescriptor},
+      {base + ".meta", meta_bytes - 100, Depth::kDescriptor},
+      {base + ".meta", meta_bytes - 1, Depth::kDescriptor},
+  };
+  for (const Damage& d : damages) {
+    flip(d.file, d.at);
+    for (const Depth depth : {Depth::kDescriptor, Depth::kMetadata, Depth::kData}) {
+      const auto good = lab.store().Verify(ctx, blob.digest, depth);
+      EXPECT_EQ(good.has_value(), depth < d.found) << d.file << " at " << d.at;
+      if (!good) {
+        EXPECT_EQ(good.error().reason(), Reason::kCorrupt);
+      }
+    }
+    flip(d.file, d.at);
+  }
+  std::filesystem::resize_file(base + ".data", info->report.data_bytes - 4096);
+  std::vector<std::string> damaged;
+  EXPECT_TRUE((*lab.store().List(&damaged)).empty());
+  EXPECT_THAT(damaged, ::testing::ElementsAre(blob.digest.Hex() + ".meta"));
+  // Pull heals.
+  EXPECT_TRUE(lab.Add(blob));
+  EXPECT_TRUE(lab.store().Verify(ctx, blob.digest, Depth::kData));
+}
+
+TEST_F(Store, RecoveryLeavesOnlyWholeLayers) {
+  Lab lab(kWorker);
+  const LayerBlob blob = MakeBlob(Builder().File("f", "x").Finish()), other = MakeBlob(Builder().File("g", "y").Finish());
+  ASSERT_TRUE(lab.Add(blob));
+  ASSERT_TRUE(lab.Add(other));
+  std::filesystem::remove(lab.path() + "/layers/" + other.digest.Hex() + ".meta");  // a crash between the two renames
+  std::ofstream(lab.path() + "/tmp/left.data") << "x";
+  std::filesystem::create_directories(lab.path() + "/tmp/left.tree/a/b");
+  std::ofstream(lab.path() + "/layers/" + other.digest.Hex() + "@0123456789abcdef.meta") << "x";
+  std::ofstream(lab.path() + "/layers/not ours") << "x";
+  const auto removed = lab.store().RecoverTmp();
+  ASSERT_TRUE(removed) << removed.error().Text();
+  EXPECT_EQ(*removed, 4u);
+  EXPECT_TRUE(std::filesystem::exists(lab.path() + "/layers/not ours"));
+  EXPECT_TRUE((*lab.store().Find(blob.digest)).has_value());
+  EXPECT_EQ(*lab.store().RecoverTmp(), 0u);
+  // And with a left-over .data a new unpack still works.
+  ASSERT_TRUE(lab.Add(other));
+  EXPECT_TRUE(lab.store().Verify(task::Context(), other.digest, Depth::kData));
+}
+
+// and attributes of implied directories, as a container sees them.
+TEST_F(Store, LayersFitTheirImage) {
+  Lab lab(kWorker);
+  const std::vector<LayerBlob> image{
+      MakeBlob(Builder().Dir("./").Mode(0751).Dir("usr").Dir("usr/bin").Mode(0711).Uid(5).Mtime(77).File("usr/bin/old", "old").Symlink("bin", "usr/bin")
+                   .File("etc/low", Noise(10'000)).Symlink("s", "/canary").Finish()),
+      MakeBlob(Builder().File("bin/new", "new").File("bin/.wh.old").HardLink("copy", "/etc/low").Mode(0600).HardLink("copy2", "copy").Mode(0600).File("s/pwned", "x").Finish()),
+      MakeBlob(Builder().HardLink("again", "copy2").File("usr/bin/third", "3").File("own", "own").Finish()),
+  };
+  for (const LayerBlob& blob : image) ASSERT_TRUE(lab.Add(blob));
+  const auto root = lab.MountImage(image);
+  if (!root && root.error().reason() == Reason::kUnsupported) GTEST_SKIP() << root.error().Text();
+  ASSERT_TRUE(root) << root.error().Text();
+  EXPECT_EQ(ReadFile(*root + "/usr/bin/new"), "new");
+  EXPECT_FALSE(std::filesystem::exists(*root + "/usr/bin/old"));
+  EXPECT_TRUE(std::filesystem::is_symlink(*root + "/bin"));
+  EXPECT_EQ(ReadFile(*root + "/copy"), Noise(10'000));
+  EXPECT_EQ(ReadFile(*root + "/again"), Noise(10'000));
+  EXPECT_EQ(ReadFile(*root + "/own"), "own");
+  EXPECT_EQ(ReadFile(*root + "/canary/pwned"), "x");
+  const Listing listing = List(*root);
+  EXPECT_THAT(listing.at(""), HasSubstr("040751"));
+  EXPECT_THAT(listing.at("usr/bin"), HasSubstr("040711 5:0 77."));
+  EXPECT_THAT(listing.at("copy2"), HasSubstr("100600"));
+  const auto infos = lab.store().List();
+  ASSERT_TRUE(infos);
+  std::size_t variants = 0;
+  for (const LayerInfo& info : *infos) {
+    variants += info.variants.size();
+    EXPECT_TRUE(lab.store().Verify(task::Context(), info.report.blob, Depth::kData));
+    for (const std::string& variant : info.variants) EXPECT_TRUE(*lab.store().RemoveVariant(info.report.blob, variant));
+  }
+  EXPECT_EQ(variants, 2u);
+
+  std::vector<digest::Digest> alone{image[1].digest};
+  const auto refused = lab.store().FitToImage(task::Context(), alone);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().reason(), Reason::kInvalidLayer) << refused.error().Text();
+  EXPECT_TRUE(std::filesystem::is_empty(lab.path() + "/tmp"));
+}
+
+TEST_F(Store, LayersWithoutFixupsStartNoWorker) {
+  Lab lab(kWorker);
+  std::vector<digest::Digest> digests;
+  for (int i = 0; i < 3; ++i) {
+    const LayerBlob blob = MakeBlob(Builder().Dir("d").File("d/f" + std::to_string(i)).Finish());
+    ASSERT_TRUE(lab.Add(blob));
+    digests.push_back(blob.digest);
+  }
+  auto other = LayerStore::Open(lab.path(), {.worker = "/nowhere/berth-unpack"});
+  ASSERT_TRUE(other);
+  const auto variants = (*other)->FitToImage(task::Context(), digests);
+  ASSERT_TRUE(variants) << variants.error().Text();
+  EXPECT_EQ(*variants, std::vector<std::string>(3));
+  digests.push_back(digest::Digest());
+  const auto missing = (*other)->FitToImage(task::Context(), digests);
+  ASSERT_FALSE(missing);
+  EXPECT_EQ(missing.error().reason(), Reason::kNotFound);
+}
+
+}  // namespace
+}  // namespace berth::layer

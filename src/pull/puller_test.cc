@@ -1,0 +1,769 @@
+#include "pull/puller.h"
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <array>
+#include <fstream>
+#include <latch>
+#include <thread>
+
+#include "host/fault.h"
+#include "json/document.h"
+#include "oci/testing/documents.h"
+#include "pull/testing/node.h"
+
+namespace berth::pull {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+using ::testing::SizeIs;
+using ::testing::UnorderedElementsAre;
+using http::testing::Gate;
+using http::testing::Reply;
+using http::testing::ServerRequest;
+using registry::testing::FakeRegistry;
+using testing::Login;
+using testing::Node;
+using testing::Tar;
+
+// Bytes that do not compress and differ by seed.
+std::string Noise(std::size_t size, unsigned seed = 1) {
+  std::string text(size, '\0');
+  for (char& c : text) {
+    seed = seed * 1664525u + 1013904223u;
+    c = static_cast<char>(seed >> 24);
+  }
+  return text;
+}
+const std::string kSmall = Tar("small", "s"), kBase = Tar("base", Noise(300'000, 2)), kBig = Tar("big", Noise(3'000'000, 3));
+
+std::string Blob(const std::string& repository, const oci::Descriptor& d) { return "GET /v2/" + repository + "/blobs/" + d.digest.ToString(); }
+
+// A place in the pull that stops until the test lets go of it.
+class PausePoint {
+ public:
+  explicit PausePoint(const std::string& point) {
+    for (const std::string& file : {path_, path_ + ".reached"}) EXPECT_EQ(::mkfifo(file.c_str(), 0600), 0);
+    reached_ = host::Fd(::open((path_ + ".reached").c_str(), O_RDWR | O_CLOEXEC));
+    EXPECT_TRUE(host::ConfigureFaults(point + "=pause(" + path_ + ")*1"));
+  }
+  ~PausePoint() { EXPECT_TRUE(host::ConfigureFaults("")); }
+  void AwaitReached() {
+    std::byte one;
+    EXPECT_TRUE(host::ReadExact(reached_.get(), {&one, 1}));
+  }
+  void Release() {
+    const host::Fd gate(::open(path_.c_str(), O_RDWR | O_CLOEXEC));
+    EXPECT_TRUE(host::WriteAll(gate.get(), bytes::AsView(std::string_view("x"))));
+    held_.push_back(host::Fd(::dup(gate.get())));  // until we go: the byte must not be lost with the last descriptor
+  }
+
+ private:
+  reclaim::testing::Folder folder_;
+  std::string path_ = folder_.path() + "/pause";
+  host::Fd reached_;
+  std::vector<host::Fd> held_;
+};
+
+// An index of images that are in the registry already; platform "" for none.
+oci::Descriptor PutIndex(FakeRegistry& registry, const std::string& repository, const std::string& tag,
+                         const std::vector<std::pair<std::string, oci::Descriptor>>& entries) {
+  std::vector<std::string> texts;
+  for (const auto& [platform, d] : entries) {
+    std::string more;
+    for (std::size_t at = 0, part = 0; at < platform.size(); ++part) {
+      const std::size_t end = std::min(platform.find('/', at), platform.size());
+      more += std::string(part == 0 ? R"(,"platform":{")" : R"(,")") + std::array{"os", "architecture", "variant"}.at(part) + R"(":")" + platform.substr(at, end - at) + '"';
+      at = end + 1;
+    }
+    if (!more.empty()) more += '}';
+    texts.push_back(oci::testing::DescriptorText(d.media_type, d.digest.ToString(), std::to_string(d.size), more));
+  }
+  return registry.PutManifest(repository, oci::testing::IndexText(texts), std::string(oci::kOciIndex), tag);
+}
+
+TEST(Puller, AnImageIsFetchedOnceVerifiedAndRecorded) {
+  Node node;
+  const auto image = node.registry.PutImage("team/app", "v1", {kBase, kSmall});
+  auto pull = node.puller->Start({}, node.Ask("team/app:v1"));
+  const auto done = pull.Wait({});
+  ASSERT_TRUE(done) << done.error().Text();
+  EXPECT_EQ(done->name, node.Name("team/app:v1"));
+  EXPECT_EQ(done->target, image.manifest.digest);
+  EXPECT_FALSE(done->was_present);
+  EXPECT_EQ(done->fetched_bytes, kBase.size() + kSmall.size());
+  EXPECT_EQ(done->credential, "anonymous");
+  EXPECT_THAT(done->host, HasSubstr(node.registry.host()));
+  ASSERT_THAT(done->images, SizeIs(1));
+  EXPECT_EQ(done->images[0].platform, "linux/amd64");
+  EXPECT_EQ(done->images[0].config, image.config.digest);
+  EXPECT_THAT(done->images[0].names, ElementsAre(node.Name("team/app:v1"), node.Name("team/app@" + image.manifest.digest.ToString())));
+
+  EXPECT_THAT(node.registry.log(), SizeIs(4)) << "manifest, config, two layers";
+  EXPECT_THAT(node.registry.violations(), IsEmpty());
+  for (const auto& layer : image.layers) EXPECT_TRUE(*node.stores.layers->Find(layer.digest));
+  EXPECT_EQ(*node.stores.content->ReadDocument(image.manifest.digest, 1 << 20), image.manifest_bytes);
+  EXPECT_EQ(*node.stores.content->ReadDocument(image.config.digest, 1 << 20), image.config_bytes);
+  EXPECT_THAT(*node.stores.catalog->OpenPulls(), IsEmpty());
+  EXPECT_THAT(*node.stores.content->Partials(), IsEmpty());
+  EXPECT_EQ(node.stores.leases->size(), 0u);
+
+  const Snapshot last = pull.progress().Take();
+  EXPECT_EQ(last.phase, Phase::kEnded);
+  EXPECT_EQ(last.current_bytes(), last.total_bytes());
+  EXPECT_EQ(last.total_bytes(), kBase.size() + kSmall.size());
+  EXPECT_EQ(last.layers[0].phase, LayerPhase::kDone);
+
+  const auto entry = *node.stores.catalog->LastOf(done->name);
+  ASSERT_TRUE(entry);
+  EXPECT_EQ(entry->kind, "pulled");
+  const auto record = json::Document::Parse(entry->record, Reason::kInternal);
+  ASSERT_TRUE(record) << entry->record;
+  EXPECT_EQ(static_cast<std::uint64_t>(*(*record->root().Get("bytes_fetched")).AsInt64()), done->fetched_bytes);
+  EXPECT_THAT(entry->record, HasSubstr("manifest v1"));
+}
+
+TEST(Puller, AnImageWithoutLayersIsOne) {
+  Node node;
+  node.registry.PutImage("app", "1", {});
+  const auto done = node.Pull(node.Ask("app:1"));
+  ASSERT_TRUE(done) << done.error().Text();
+  EXPECT_TRUE(node.Has("app:1"));
+}
+
+TEST(Puller, ByDigestTheNameIsTheDigest) {
+  Node node;
+  const auto image = node.registry.PutImage("app", "", {kSmall});
+  const std::string name = "app@" + image.manifest.digest.ToString();
+  ASSERT_TRUE(node.Pull(node.Ask(name)));
+  EXPECT_FALSE((*node.stores.catalog->FindName(node.Name(name)))->implied);
+  EXPECT_TRUE(node.Pull(node.Ask(name))->was_present);
+}
+
+// --- policies
+
+struct PolicyCase {
+  const char* name;
+  Policy policy;
+  bool present, moved;
+  std::optional<Reason> error;
+  bool was_present, new_digest;
+  int heads, gets;
+};
+class PolicyTest : public ::testing::TestWithParam<PolicyCase> {};
+
+TEST_P(PolicyTest, DecidesWhatIsAskedOfTheRegistry) {
+  const PolicyCase& c = GetParam();
+  Node node;
+  const auto old = node.registry.PutImage("app", "1", {kBase});
+  ASSERT_TRUE(!c.present || node.Pull(node.Ask("app:1")));
+  const auto now = c.moved ? node.registry.PutImage("app", "1", {kBase, kSmall}) : old;
+  node.registry.ClearLog();
+  const auto done = node.Pull(node.Ask("app:1", c.policy));
+  EXPECT_EQ(node.registry.Count("HEAD"), c.heads);
+  EXPECT_EQ(node.registry.Count("GET"), c.gets) << ::testing::PrintToString(node.registry.log());
+  if (c.error) {
+    ASSERT_FALSE(done);
+    EXPECT_EQ(done.error().reason(), *c.error);
+    EXPECT_FALSE(done.error().next_step().empty());
+    return;
+  }
+  ASSERT_TRUE(done) << done.error().Text();
+  EXPECT_EQ(done->was_present, c.was_present);
+  EXPECT_EQ(done->target, (c.new_digest ? now : old).manifest.digest);
+  EXPECT_EQ((*node.stores.catalog->FindName(node.Name("app:1")))->target, done->target);
+  EXPECT_THAT(done->images, SizeIs(1));
+}
+INSTANTIATE_TEST_SUITE_P(Rows, PolicyTest,
+    ::testing::Values(PolicyCase{"NeverAbsent", Policy::kNever, false, false, Reason::kNever, false, false, 0, 0},
+                      PolicyCase{"NeverPresent", Policy::kNever, true, true, {}, true, false, 0, 0},
+                      PolicyCase{"IfNotPresentAbsent", Policy::kIfNotPresent, false, false, {}, false, true, 0, 3},
+                      PolicyCase{"IfNotPresentPresent", Policy::kIfNotPresent, true, true, {}, true, false, 0, 0},
+                      PolicyCase{"AlwaysAbsent", Policy::kAlways, false, false, {}, false, true, 0, 3},
+                      PolicyCase{"AlwaysSame", Policy::kAlways, true, false, {}, true, false, 1, 0},
+                      PolicyCase{"AlwaysMoved", Policy::kAlways, true, true, {}, false, true, 1, 3}),
+    [](const auto& row) { return row.param.name; });
+
+// --- platforms
+
+class PlatformTest : public ::testing::Test {
+ protected:
+  PlatformTest() {
+    amd_ = node_.registry.PutImage("app", "", {kBase, Tar("arch", "amd64")}, "amd64");
+    arm_ = node_.registry.PutImage("app", "", {kBase, Tar("arch", "arm")}, "arm");
+    PutIndex(node_.registry, "app", "1", {{"linux/arm/v7", arm_.manifest}, {"linux/amd64", amd_.manifest}});
+  }
+  Request Ask(std::vector<std::string> platforms, const std::string& name = "app:1") {
+    Request request = node_.Ask(name);
+    for (const auto& p : platforms) request.platforms.push_back(*oci::Platform::Parse(p));
+    return request;
+  }
+  Node node_;
+  FakeRegistry::Image amd_, arm_;
+};
+
+TEST_F(PlatformTest, TheHostsIsTheDefault) {
+  const auto done = node_.Pull(Ask({}));
+  ASSERT_TRUE(done) << done.error().Text();
+  ASSERT_THAT(done->images, SizeIs(1));
+  EXPECT_EQ(done->images[0].manifest, amd_.manifest.digest);
+  EXPECT_EQ(node_.registry.Count("GET /v2/app/manifests/" + arm_.manifest.digest.ToString()), 0);
+}
+
+TEST_F(PlatformTest, AnotherIsChosenByNameAndKeepsTheIndexesVariant) {
+  const auto done = node_.Pull(Ask({"linux/arm/v7"}));
+  ASSERT_TRUE(done) << done.error().Text();
+  EXPECT_EQ(done->images[0].manifest, arm_.manifest.digest);
+  EXPECT_EQ(done->images[0].platform, "linux/arm/v7");
+}
+
+TEST_F(PlatformTest, ASecondOneJoinsTheFirst) {
+  ASSERT_TRUE(node_.Pull(Ask({"linux/amd64"})));
+  const auto done = node_.Pull(Ask({"linux/arm/v7"}));
+  ASSERT_TRUE(done) << done.error().Text();
+  EXPECT_EQ(done->reused_bytes, kBase.size());
+  EXPECT_THAT((*node_.stores.catalog->FindName(node_.Name("app:1")))->images, ElementsAre(amd_.manifest.digest, arm_.manifest.digest));
+  EXPECT_TRUE(node_.Pull(Ask({"linux/arm/v7", "linux/amd64"}))->was_present);
+}
+
+TEST_F(PlatformTest, AllOfThem) {
+  Request request = node_.Ask("app:1");
+  request.all_platforms = true;
+  const auto done = node_.Pull(std::move(request));
+  ASSERT_TRUE(done) << done.error().Text();
+  EXPECT_THAT(done->images, SizeIs(2));
+  EXPECT_EQ(node_.registry.Count(Blob("app", amd_.layers[0])), 1) << "the shared layer once";
+}
+
+TEST_F(PlatformTest, NoMatchSaysWhatThereIs) {
+  const auto done = node_.Pull(Ask({"linux/s390x"}));
+  ASSERT_FALSE(done);
+  EXPECT_EQ(done.error().reason(), Reason::kNoMatch);
+  EXPECT_THAT(done.error().Text(), HasSubstr("linux/s390x"));
+  EXPECT_THAT(done.error().Text(), HasSubstr("linux/arm/v7, linux/amd64"));
+  EXPECT_THAT(done.error().next_step(), HasSubstr("--platform"));
+  EXPECT_EQ(node_.registry.Count("GET /v2/app/blobs"), 0);
+  EXPECT_FALSE(node_.Has("app:1"));
+}
+
+TEST_F(PlatformTest, ALoneManifestOfAnotherPlatformIsRefusedBeforeItsLayers) {
+  node_.registry.Tag("app", "arm", arm_.manifest.digest);
+  const auto done = node_.Pull(Ask({}, "app:arm"));
+  ASSERT_FALSE(done);
+  EXPECT_EQ(done.error().reason(), Reason::kNoMatch);
+  EXPECT_THAT(done.error().next_step(), HasSubstr("--platform linux/arm/v7"));
+  EXPECT_EQ(node_.registry.Count(Blob("app", arm_.layers[1])), 0);
+  EXPECT_TRUE(node_.Pull(Ask({"linux/arm/v7"}, "app:arm")));
+}
+
+TEST_F(PlatformTest, TheConfigHasTheLastWord) {
+  PutIndex(node_.registry, "app", "lie", {{"linux/amd64", arm_.manifest}});
+  const auto done = node_.Pull(Ask({}, "app:lie"));
+  ASSERT_FALSE(done);
+  EXPECT_EQ(done.error().reason(), Reason::kNoMatch);
+}
+
+TEST_F(PlatformTest, AnEntryWithoutAPlatformIsLookedAt) {
+  PutIndex(node_.registry, "app", "bare", {{"", arm_.manifest}, {"", amd_.manifest}});
+  const auto done = node_.Pull(Ask({}, "app:bare"));
+  ASSERT_TRUE(done) << done.error().Text();
+  EXPECT_EQ(done->images[0].manifest, amd_.manifest.digest);
+}
+
+TEST_F(PlatformTest, NestedIndexesAreFollowedToALimit) {
+  auto inner = PutIndex(node_.registry, "app", "d1", {{"linux/amd64", amd_.manifest}});
+  for (int depth = 2; depth <= 5; ++depth) inner = PutIndex(node_.registry, "app", "d" + std::to_string(depth), {{"", inner}});
+  const auto four = node_.Pull(Ask({}, "app:d4"));
+  ASSERT_TRUE(four) << four.error().Text();
+  EXPECT_EQ(four->images[0].manifest, amd_.manifest.digest);
+  const auto five = node_.Pull(Ask({}, "app:d5"));
+  ASSERT_FALSE(five);
+  EXPECT_EQ(five.error().reason(), Reason::kLimitExceeded);
+  EXPECT_THAT(five.error().Text(), HasSubstr("index_depth"));
+}
+
+TEST(Puller, AnIndexLeadsToALimitedNumberOfDocuments) {
+  PullerOptions options;
+  options.documents = 3;
+  Node node(options);
+  std::vector<std::pair<std::string, oci::Descriptor>> entries;
+  for (int i = 0; i < 5; ++i) entries.emplace_back("", node.registry.PutImage("app", "", {Tar("n", std::to_string(i))}, "arm64").manifest);
+  PutIndex(node.registry, "app", "1", entries);
+  const auto done = node.Pull(node.Ask("app:1"));
+  ASSERT_FALSE(done);
+  EXPECT_EQ(done.error().reason(), Reason::kLimitExceeded);
+  EXPECT_THAT(done.error().Text(), HasSubstr("limit documents"));
+}
+
+// --- what the bytes are
+
+TEST(Puller, WrongBytesAreFetchedOnceMoreFromZero) {
+  Node node;
+  const auto image = node.registry.PutImage("app", "1", {kBase});
+  std::string wrong = kBase;
+  wrong[1000] ^= 1;
+  node.registry.On(Blob("app", image.layers[0]), [&](const ServerRequest&) { return Reply::Text(200, wrong); }, 1);
+  const auto done = node.Pull(node.Ask("app:1"));
+  ASSERT_TRUE(done) << done.error().Text();
+  EXPECT_EQ(node.registry.Count(Blob("app", image.layers[0])), 2);
+  EXPECT_EQ(done->resumed_bytes, 0u);
+}
+
+TEST(Puller, BytesThatStayWrongFailThePullAndLeaveNothing) {
+  Node node;
+  const auto image = node.registry.PutImage("app", "1", {kBase});
+  std::string wrong = kBase;
+  wrong[1000] ^= 1;
+  node.registry.Corrupt("app", image.layers[0].digest, wrong);
+  const auto done = node.Pull(node.Ask("app:1"));
+  ASSERT_FALSE(done);
+  EXPECT_EQ(done.error().reason(), Reason::kDigestMismatch);
+  EXPECT_THAT(done.error().Text(), HasSubstr("layer " + image.layers[0].digest.Short() + " (1 of 1)"));
+  EXPECT_EQ(node.registry.Count(Blob("app", image.layers[0])), 2);
+  EXPECT_THAT(*node.stores.content->Partials(), IsEmpty());
+  EXPECT_FALSE(node.Has("app:1"));
+  EXPECT_FALSE(*node.stores.layers->Find(image.layers[0].digest));
+  const auto entry = *node.stores.catalog->LastOf(node.Name("app:1"));
+  ASSERT_TRUE(entry);
+  EXPECT_EQ(entry->kind, "failed");
+  EXPECT_THAT(entry->record, HasSubstr("E-DIGEST"));
+}
+
+TEST(Puller, ALyingMirrorIsLeftForTheOrigin) {
+  Node node;
+  FakeRegistry mirror;
+  const auto image = node.registry.PutImage("app", "1", {kBase});
+  mirror.PutImage("app", "1", {kBase});
+  std::string wrong = kBase;
+  wrong[1000] ^= 1;
+  mirror.Corrupt("app", image.layers[0].digest, wrong);
+  const std::string folder = node.hosts.path() + "/" + node.registry.host();
+  std::filesystem::create_directories(folder);
+  std::ofstream(folder + "/hosts.toml") << "server = \"" << node.registry.url("") << "\"\n[host.\"" << mirror.url("") << "\"]\n";
+  const auto done = node.Pull(node.Ask("app:1"));
+  ASSERT_TRUE(done) << done.error().Text();
+  EXPECT_EQ(mirror.Count(Blob("app", image.layers[0])), 1);
+  EXPECT_EQ(node.registry.Count(Blob("app", image.layers[0])), 1);
+  EXPECT_EQ(node.registry.Count("GET /v2/app/manifests/"), 0) << "the mirror had that";
+}
+
+TEST(Puller, ADiffIdThatIsNotTheLayersIsTheImagesFault) {
+  Node node;
+  const auto layer = node.registry.PutBlob("app", kBase);
+  const auto config = node.registry.PutBlob("app", oci::testing::ConfigText(), std::string(oci::kOciConfig));
+  node.registry.PutManifest("app", oci::testing::ManifestText({oci::testing::DescriptorText(layer.media_type, layer.digest.ToString(), std::to_string(layer.size))},
+      oci::testing::DescriptorText(oci::kOciConfig, config.digest.ToString(), std::to_string(config.size))), std::string(oci::kOciManifest), "1");
+  const auto done = node.Pull(node.Ask("app:1"));
+  ASSERT_FALSE(done);
+  EXPECT_EQ(done.error().reason(), Reason::kDigestMismatch);
+  EXPECT_FALSE(done.error().transient()) << "the same bytes again would not help";
+  EXPECT_EQ(node.registry.Count(Blob("app", layer)), 1);
+  EXPECT_FALSE(node.Has("app:1"));
+  EXPECT_FALSE(*node.stores.layers->Find(layer.digest));
+  EXPECT_THAT(*node.stores.content->Partials(), IsEmpty());
+}
+
+TEST(Puller, OneLayerUnderTwoDiffIdsIsRefusedAlsoWhenItIsHere) {
+  Node node;
+  node.registry.PutImage("app", "good", {kBase});
+  ASSERT_TRUE(node.Pull(node.Ask("app:good")));
+  const auto layer = node.registry.PutBlob("app", kBase);
+  const auto config = node.registry.PutBlob("app", oci::testing::ConfigText(), std::string(oci::kOciConfig));
+  node.registry.PutManifest("app", oci::testing::ManifestText({oci::testing::DescriptorText(layer.media_type, layer.digest.ToString(), std::to_string(layer.size))},
+      oci::testing::DescriptorText(oci::kOciConfig, config.digest.ToString(), std::to_string(config.size))), std::string(oci::kOciManifest), "bad");
+  const auto done = node.Pull(node.Ask("app:bad"));
+  ASSERT_FALSE(done);
+  EXPECT_EQ(done.error().reason(), Reason::kDigestMismatch);
+  EXPECT_FALSE(node.Has("app:bad"));
+}
+
+TEST(Puller, AnArchiveThatIsNoneFailsItsImageOnly) {
+  Node node;
+  node.registry.PutImage("bad", "1", {Noise(100'000)});
+  const auto done = node.Pull(node.Ask("bad:1"));
+  ASSERT_FALSE(done);
+  EXPECT_EQ(done.error().reason(), Reason::kInvalidLayer) << done.error().Text();
+  EXPECT_THAT(*node.stores.content->Partials(), IsEmpty()) << "no use in bytes that will never work";
+  node.registry.PutImage("good", "1", {kSmall});
+  EXPECT_TRUE(node.Pull(node.Ask("good:1")));
+}
+
+TEST(Puller, LimitsOfLayersAndDocuments) {
+  layer::UnpackOptions unpack;
+  unpack.build.entries = 2;
+  PullerOptions options;
+  options.limits.layers = 2;
+  Node node(options, unpack);
+  node.registry.PutImage("entries", "1", {tar::testing::Builder().File("a").File("b").File("c").Finish()});
+  const auto entries = node.Pull(node.Ask("entries:1"));
+  ASSERT_FALSE(entries);
+  EXPECT_EQ(entries.error().reason(), Reason::kLimitExceeded) << entries.error().Text();
+  const auto image = node.registry.PutImage("layers", "1", {kSmall, kBase, kBig});
+  const auto layers = node.Pull(node.Ask("layers:1"));
+  ASSERT_FALSE(layers);
+  EXPECT_EQ(layers.error().reason(), Reason::kLimitExceeded);
+  EXPECT_EQ(node.registry.Count("GET /v2/layers/blobs"), 0);
+}
+
+TEST(Puller, WhatCannotFitIsRefusedBeforeItFillsTheDisk) {
+  Node node;
+  const std::uint64_t huge = 60ull << 30;
+  const std::size_t count = node.stores.root.FreeSpace()->free_bytes / huge + 1;
+  std::vector<std::string> layers, diffs;
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::string digest = digest::Digest::Of(bytes::AsView(std::to_string(i))).ToString();
+    layers.push_back(oci::testing::DescriptorText(oci::testing::kLayerGzip, digest, std::to_string(huge)));
+    diffs.push_back('"' + digest + '"');
+  }
+  const auto config = node.registry.PutBlob("app", oci::testing::ConfigText("{}", oci::testing::List(diffs)), std::string(oci::kOciConfig));
+  node.registry.PutManifest("app", oci::testing::ManifestText(layers, oci::testing::DescriptorText(oci::kOciConfig, config.digest.ToString(), std::to_string(config.size))),
+                            std::string(oci::kOciManifest), "1");
+  node.registry.ClearLog();
+  const auto done = node.Pull(node.Ask("app:1"));
+  ASSERT_FALSE(done);
+  EXPECT_EQ(done.error().reason(), Reason::kNoSpace) << done.error().Text();
+  EXPECT_EQ(node.registry.Count("GET"), 2) << "manifest and config";
+}
+
+// --- ends and resumption
+
+TEST(Puller, ACancelledPullIsResumedByTheNext) {
+  Node node;
+  const auto image = node.registry.PutImage("app", "1", {kBig});
+  {
+    PausePoint half("ingest.half");
+    auto pull = std::make_unique<Puller::Pull>(node.puller->Start({}, node.Ask("app:1")));
+    half.AwaitReached();
+    pull.reset();  // nobody waits any more
+  }
+  // Comes while the first is being stopped, and begins when that has ended.
+  const auto done = node.Pull(node.Ask("app:1"));
+  ASSERT_TRUE(done) << done.error().Text();
+  EXPECT_GE(done->resumed_bytes, kBig.size() / 2);
+  EXPECT_EQ(done->resumed_bytes + done->fetched_bytes, kBig.size());
+  EXPECT_EQ(node.registry.Count(Blob("app", image.layers[0])), 2);
+  EXPECT_TRUE(node.Has("app:1"));
+  EXPECT_EQ((*node.stores.catalog->LastOf(node.Name("app:1")))->kind, "pulled");
+}
+
+TEST(Puller, APullThatBrokeIsResumedAfterARestart) {
+  Node node;
+  node.registry.PutImage("app", "1", {kBig});
+  ASSERT_TRUE(host::ConfigureFaults("ingest.half=error(EIO)*1"));
+  const auto broken = node.Pull(node.Ask("app:1"));
+  ASSERT_TRUE(host::ConfigureFaults(""));
+  ASSERT_FALSE(broken);
+  EXPECT_EQ(broken.error().reason(), Reason::kIo);
+  node.Restart();
+  auto pull = node.puller->Start({}, node.Ask("app:1"));
+  const auto done = pull.Wait({});
+  ASSERT_TRUE(done) << done.error().Text();
+  EXPECT_GE(done->resumed_bytes, kBig.size() / 2);
+  EXPECT_EQ(pull.progress().Take().layers[0].resumed_from, done->resumed_bytes);
+}
+
+TEST(Puller, APartialThatWentBadCostsADownloadNotTheRegistrysName) {
+  Node node;
+  const auto image = node.registry.PutImage("app", "1", {kBig});
+  ASSERT_TRUE(host::ConfigureFaults("ingest.half=error(EIO)*1"));
+  ASSERT_FALSE(node.Pull(node.Ask("app:1")));
+  ASSERT_TRUE(host::ConfigureFaults(""));
+  {
+    std::fstream partial(node.stores.folder.path() + "/ingest/sha256-" + image.layers[0].digest.Hex(), std::ios::in | std::ios::out);
+    partial.seekp(100'000);
+    partial << "zeroed by the power cut";
+  }
+  // Wrong once more: the damaged partial did not count.
+  std::string wrong = kBig;
+  wrong[1000] ^= 1;
+  int asked = 0;
+  node.registry.On(Blob("app", image.layers[0]), [&](const ServerRequest& r) {
+    return ++asked == 2 ? Reply::Text(200, wrong) : Reply::Ranged(r, kBig);
+  });
+  const auto done = node.Pull(node.Ask("app:1"));
+  ASSERT_TRUE(done) << done.error().Text();
+  EXPECT_EQ(asked, 3);
+}
+
+TEST(Puller, TheFirstFailureEndsTheOtherLayers) {
+  Node node;
+  const auto image = node.registry.PutImage("app", "1", {kBig, kSmall});
+  const auto never = std::make_shared<Gate>();
+  node.registry.On(Blob("app", image.layers[0]), [&](const ServerRequest&) { return Reply::Head(200, kBig.size()).Send(kBig.substr(0, 1000)).WaitFor(never); });
+  node.registry.Remove("app", image.layers[1].digest);
+  const auto done = node.Pull(node.Ask("app:1"));  // would hang if it waited for the large one first
+  ASSERT_FALSE(done);
+  EXPECT_EQ(done.error().reason(), Reason::kBlobNotFound);
+  EXPECT_THAT(done.error().Text(), HasSubstr("(2 of 2)"));
+}
+
+TEST(Puller, CancellingEndsAPullWhereverItHangs) {
+  Node node;
+  const auto image = node.registry.PutImage("app", "1", {kBig});
+  const auto never = std::make_shared<Gate>();
+  for (const std::string& at : {std::string("GET /v2/app/manifests"), "GET /v2/app/blobs/" + image.config.digest.ToString(), Blob("app", image.layers[0])}) {
+    node.registry.On(at, [&](const ServerRequest&) { return Reply::Silence(); }, 1);
+    node.registry.ClearLog();
+    const std::size_t before = node.registry.server().requests().size();
+    std::stop_source stop;
+    {
+      auto pull = node.puller->Start({}, node.Ask("app:1"));
+      std::size_t more = at.find("manifests") != at.npos ? 1 : at.find(image.config.digest.ToString()) != at.npos ? 2 : 3;
+      node.registry.server().AwaitRequests(before + more);
+      stop.request_stop();
+      EXPECT_TRUE(pull.Wait(task::Context(stop.get_token())).error().cancelled());
+    }
+    // The slot is free again once it has ended: a pull of something else gets through even if there is only one.
+  }
+  EXPECT_TRUE(node.Pull(node.Ask("app:1")));
+}
+
+TEST(Puller, ItsEndStopsAndAwaitsAllPulls) {
+  Node node;
+  const auto image = node.registry.PutImage("app", "1", {kBig});
+  PausePoint half("ingest.half");
+  auto pull = node.puller->Start({}, node.Ask("app:1"));
+  half.AwaitReached();
+  node.puller.reset();
+  EXPECT_TRUE(pull.Wait({}).error().cancelled());
+  EXPECT_THAT(*node.stores.content->Partials(), SizeIs(1));
+}
+
+// --- many at once
+
+TEST(Puller, SixtyFourPullersShareOneDownload) {  // F-01
+  Node node;
+  const auto image = node.registry.PutImage("app", "1", {kBase, kSmall});
+  std::latch ready(64);
+  std::vector<std::jthread> threads;
+  std::atomic<int> good{0};
+  const auto gate = std::make_shared<Gate>();
+  node.registry.On("GET /v2/app/manifests/1", [&](const ServerRequest&) {
+    ready.wait();
+    return Reply::Text(200, image.manifest_bytes, {{"Content-Type", image.manifest.media_type}});
+  });
+  for (int i = 0; i < 64; ++i)
+    threads.emplace_back([&] {
+      auto pull = node.puller->Start({}, node.Ask("app:1"));
+      ready.count_down();
+      const auto done = pull.Wait({});
+      good += done && done->images.at(0).config == image.config.digest ? 1 : 0;
+    });
+  threads.clear();
+  EXPECT_EQ(good, 64);
+  EXPECT_THAT(node.registry.log(), SizeIs(4));
+}
+
+TEST(Puller, ImagesShareTheirLayersAlsoWhileTheyAreOnTheirWay) {  // F-02
+  PullerOptions options;
+  options.layers = 1;
+  Node node(options);
+  constexpr int kImages = 8;
+  std::vector<FakeRegistry::Image> images;
+  for (int i = 0; i < kImages; ++i) images.push_back(node.registry.PutImage("app", std::to_string(i), {kBase, kBig, Tar("own", std::to_string(i))}));
+  std::vector<Puller::Pull> pulls;
+  for (int i = 0; i < kImages; ++i) pulls.push_back(node.puller->Start({}, node.Ask("app:" + std::to_string(i))));
+  for (auto& pull : pulls) {
+    const auto done = pull.Wait({});
+    ASSERT_TRUE(done) << done.error().Text();
+  }
+  for (const auto& shared : {images[0].layers[0], images[0].layers[1]}) EXPECT_EQ(node.registry.Count(Blob("app", shared)), 1);
+  EXPECT_EQ(node.stores.catalog->Measure()->layers, 2u + kImages);
+}
+
+TEST(Puller, WhoLeavesFailsNobodyAndALateOneSeesHowFarItIs) {  // F-03
+  Node node;
+  node.registry.PutImage("app", "1", {kBig});
+  node.registry.PutImage("app", "2", {kBig, kSmall});
+  PausePoint half("ingest.half");
+  auto first = std::make_unique<Puller::Pull>(node.puller->Start({}, node.Ask("app:1")));
+  half.AwaitReached();
+  auto second = node.puller->Start({}, node.Ask("app:2"));
+  std::uint64_t seen = 0;
+  for (Snapshot s = second.progress().Take(); s.layers.empty() || s.layers[0].phase != LayerPhase::kFetching; s = second.progress().Take()) {
+    ASSERT_TRUE(second.progress().AwaitChange({}, s.version));
+  }
+  seen = second.progress().Take().layers[0].current;
+  EXPECT_GE(seen, kBig.size() / 2) << "it joined in the middle";
+  first.reset();
+  half.Release();
+  const auto done = second.Wait({});
+  ASSERT_TRUE(done) << done.error().Text();
+  EXPECT_EQ(done->resumed_bytes, 0u) << "the work went on, it was not begun again";
+  EXPECT_FALSE(node.Has("app:1"));
+}
+
+TEST(Puller, PullsWaitForTheirTurn) {
+  PullerOptions options;
+  options.pulls = 1;
+  Node node(options);
+  node.registry.PutImage("app", "1", {kBig});
+  node.registry.PutImage("app", "2", {kSmall});
+  PausePoint half("ingest.half");
+  auto first = node.puller->Start({}, node.Ask("app:1"));
+  half.AwaitReached();
+  auto second = node.puller->Start({}, node.Ask("app:2"));
+  EXPECT_EQ(node.puller->running(), 1u);
+  EXPECT_EQ(second.progress().Take().phase, Phase::kQueued);
+  half.Release();
+  EXPECT_TRUE(first.Wait({}));
+  EXPECT_TRUE(second.Wait({}));
+}
+
+// --- whose right it is
+
+class PrivateTest : public ::testing::Test {
+ protected:
+  PrivateTest() {
+    node_.registry.RequireBearer("alice", "right");
+    image_ = node_.registry.PutImage("app", "1", {kBig});
+  }
+  Node node_;
+  FakeRegistry::Image image_;
+};
+
+TEST_F(PrivateTest, NobodyRidesOnAnothersRight) {  // F-13
+  PausePoint half("ingest.half");
+  auto a = node_.puller->Start({}, node_.Ask("app:1", Policy::kAlways, "alice", "right"));
+  half.AwaitReached();
+  const auto during = node_.Pull(node_.Ask("app:1", Policy::kAlways, "bob", "wrong"));
+  ASSERT_FALSE(during);
+  EXPECT_EQ(during.error().info().grpc, result::Code::kUnauthenticated) << during.error().Text();
+  const auto anonymous = node_.Pull(node_.Ask("app:1", Policy::kIfNotPresent));
+  ASSERT_FALSE(anonymous);
+  half.Release();
+  const auto done = a.Wait({});
+  ASSERT_TRUE(done) << done.error().Text();
+  EXPECT_EQ(done->credential, "test (alice)");
+  const auto after = node_.Pull(node_.Ask("app:1", Policy::kAlways, "bob", "wrong"));
+  ASSERT_FALSE(after);
+  EXPECT_EQ(after.error().info().grpc, result::Code::kUnauthenticated);
+  for (const auto& entry : *node_.stores.catalog->Journal(100)) {
+    EXPECT_THAT(entry.record, Not(HasSubstr("right")));
+    EXPECT_THAT(entry.record, Not(HasSubstr("wrong")));
+  }
+}
+
+TEST_F(PrivateTest, AnothersFailureIsNoVerdictOnOurs) {  // F-14
+  // The job that is under way was begun with a right that is taken away before its blob is asked for.
+  PausePoint created("ingest.created");
+  auto a = std::make_unique<Puller::Pull>(node_.puller->Start({}, node_.Ask("app:1", Policy::kIfNotPresent, "alice", "right")));
+  created.AwaitReached();
+  node_.registry.PutImage("app", "2", {kBig});
+  auto b = node_.puller->Start({}, node_.Ask("app:2", Policy::kIfNotPresent, "alice", "right"));
+  for (Snapshot s = b.progress().Take(); s.layers.empty() || s.layers[0].phase != LayerPhase::kFetching; s = b.progress().Take())
+    ASSERT_TRUE(b.progress().AwaitChange({}, s.version));
+  node_.registry.On(Blob("app", image_.layers[0]), [](const ServerRequest&) { return Reply::Text(403, ""); }, 1);
+  created.Release();
+  const auto first = a->Wait({});
+  ASSERT_FALSE(first);
+  EXPECT_EQ(first.error().reason(), Reason::kDenied) << first.error().Text();
+  const auto second = b.Wait({});
+  ASSERT_TRUE(second) << second.error().Text();
+}
+
+TEST_F(PrivateTest, CredentialsAreTriedInOrder) {
+  Request request = node_.Ask("app:1", Policy::kAlways, "bob", "wrong");
+  request.credentials.push_back(Login("alice", "right"));
+  const auto done = node_.Pull(std::move(request));
+  ASSERT_TRUE(done) << done.error().Text();
+  EXPECT_EQ(done->credential, "test (alice)");
+}
+
+// --- what is kept, and what is damaged
+
+struct KeepCase {
+  const char* name;
+  KeepBlobs keep;
+  double free_share;
+  bool kept;
+};
+class KeepTest : public ::testing::TestWithParam<KeepCase> {};
+TEST_P(KeepTest, CompressedBlobsAreKeptByPolicy) {
+  PullerOptions options;
+  options.keep_blobs = GetParam().keep;
+  options.keep_blobs_free = GetParam().free_share;
+  Node node(options);
+  const auto image = node.registry.PutImage("app", "1", {kBase});
+  ASSERT_TRUE(node.Pull(node.Ask("app:1")));
+  EXPECT_EQ(node.stores.content->Size(image.layers[0].digest)->has_value(), GetParam().kept);
+  EXPECT_EQ(*node.stores.catalog->HasBlob(image.layers[0].digest), GetParam().kept);
+  EXPECT_THAT(*node.stores.content->Partials(), IsEmpty());
+}
+INSTANTIATE_TEST_SUITE_P(Rows, KeepTest,
+    ::testing::Values(KeepCase{"Always", KeepBlobs::kAlways, 1.0, true}, KeepCase{"Never", KeepBlobs::kNever, 0.0, false},
+                      KeepCase{"WhileSpaceThereIs", KeepBlobs::kWhileSpace, 0.0, true},
+                      KeepCase{"WhileSpaceThereIsNot", KeepBlobs::kWhileSpace, 1.0, false}),
+    [](const auto& row) { return row.param.name; });
+
+class DamageTest : public ::testing::Test {
+ protected:
+  static PullerOptions Keep() {
+    PullerOptions options;
+    options.keep_blobs = KeepBlobs::kAlways;
+    return options;
+  }
+  DamageTest() : node_(Keep()) {
+    image_ = node_.registry.PutImage("app", "1", {kBase, kSmall});
+    EXPECT_TRUE(node_.Pull(node_.Ask("app:1")));
+    node_.registry.ClearLog();
+  }
+  std::string File(std::string_view kind) { return node_.stores.LayerFile(image_.layers[0].digest, kind); }
+  Node node_;
+  FakeRegistry::Image image_;
+};
+
+TEST_F(DamageTest, ALostLayerIsUnpackedFromItsKeptBlob) {
+  std::filesystem::remove(File(".data"));
+  std::filesystem::remove(File(".meta"));
+  const auto done = node_.Pull(node_.Ask("app:1"));
+  ASSERT_TRUE(done) << done.error().Text();
+  EXPECT_FALSE(done->was_present);
+  EXPECT_EQ(node_.registry.Count("GET /v2/app/blobs"), 0) << "the config is here as well";
+  EXPECT_TRUE(node_.stores.layers->Verify({}, image_.layers[0].digest, layer::Depth::kData));
+}
+
+TEST_F(DamageTest, ADamagedLayerIsMadeAnew) {  // E-11
+  for (const auto& [kind, size] : {std::pair(".meta", 100), std::pair(".data", 10)}) {
+    std::filesystem::resize_file(File(kind), size);
+    const auto done = node_.Pull(node_.Ask("app:1"));
+    ASSERT_TRUE(done) << done.error().Text();
+    EXPECT_TRUE(node_.stores.layers->Verify({}, image_.layers[0].digest, layer::Depth::kData));
+  }
+}
+
+TEST_F(DamageTest, ADamagedKeptBlobIsFetchedAgain) {
+  std::filesystem::remove(File(".meta"));
+  std::ofstream(node_.stores.folder.path() + "/blobs/sha256/" + image_.layers[0].digest.Hex(), std::ios::in | std::ios::out) << "damage";
+  const auto done = node_.Pull(node_.Ask("app:1"));
+  ASSERT_TRUE(done) << done.error().Text();
+  EXPECT_EQ(node_.registry.Count(Blob("app", image_.layers[0])), 1);
+  EXPECT_TRUE(node_.stores.content->Verify(image_.layers[0].digest));
+}
+
+TEST_F(DamageTest, ADamagedDocumentIsFetchedAgain) {
+  const auto other = node_.registry.PutImage("app", "2", {kBase, kSmall, Tar("x", "y")});
+  ASSERT_TRUE(node_.Pull(node_.Ask("app:2")));
+  std::ofstream(node_.stores.folder.path() + "/blobs/sha256/" + other.config.digest.Hex()) << "damage";
+  ASSERT_TRUE(node_.stores.catalog->ForgetDamaged(other.config.digest));
+  const auto done = node_.Pull(node_.Ask("app:2"));
+  ASSERT_TRUE(done) << done.error().Text();
+  EXPECT_EQ(*node_.stores.content->ReadDocument(other.config.digest, 1 << 20), other.config_bytes);
+}
+
+// --- names for people
+
+TEST(Puller, PoliciesHaveKubernetesNames) {
+  for (const auto policy : {Policy::kIfNotPresent, Policy::kAlways, Policy::kNever}) EXPECT_EQ(ParsePolicy(Name(policy)), policy);
+  for (const char* text : {"", "always", "IfNotPresent ", "if-not-present"}) EXPECT_FALSE(ParsePolicy(text)) << text;
+}
+
+}  // namespace
+}  // namespace berth::pull

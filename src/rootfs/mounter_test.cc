@@ -1,0 +1,203 @@
+#include "rootfs/mounter.h"
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <fstream>
+
+#include "host/probe.h"
+#include "reclaim/testing/stores.h"
+
+namespace berth::rootfs {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+using reclaim::testing::Stores;
+using tar::testing::Builder;
+
+std::string Read(const std::string& file) {
+  std::ifstream stream(file);
+  return {std::istreambuf_iterator<char>(stream), {}};
+}
+
+// Both forms give the same file system.
+class MounterTest : public ::testing::TestWithParam<layer::Form> {
+ protected:
+  MounterTest() {
+    target_ = stores_.folder.path() + "/target";
+    std::filesystem::create_directory(target_);
+  }
+  ~MounterTest() override {
+    mounter_.reset();
+    while (host::Unmount(target_, host::Lazy::kYes).value_or(false)) {}
+  }
+  void SetUp() override {
+    const auto can = host::Probe();
+    if (!can.can_mount || !can.overlay) GTEST_SKIP() << "this machine lets us mount nothing";
+    if (GetParam() == layer::Form::kErofs && !can.erofs) GTEST_SKIP() << "no EROFS in this kernel";
+    auto opened = Mounter::Open(stores_.folder.path(), *stores_.layers);
+    ASSERT_TRUE(opened) << opened.error().Text();
+    mounter_ = *std::move(opened);
+    base_ = Add(Builder().Dir("etc").File("etc/name", "base").File("etc/gone", "x").Dir("opq").File("opq/old", "x").File("data", std::string(100'000, 'd')).Finish());
+    top_ = Add(Builder().Dir("etc").File("etc/name", "top").File("etc/.wh.gone", "").Dir("opq").File("opq/.wh..wh..opq", "").File("opq/new", "n").Finish());
+  }
+  LayerRef Add(const std::string& archive) { return {stores_.AddLayer(archive, false, GetParam()), ""}; }
+  std::vector<std::string> Writable() {
+    std::vector<std::string> names;
+    for (const auto& entry : std::filesystem::directory_iterator(stores_.folder.path() + "/writable")) names.push_back(entry.path().filename());
+    return names;
+  }
+
+  Stores stores_;
+  std::string target_;
+  std::unique_ptr<Mounter> mounter_;
+  LayerRef base_, top_;
+};
+
+TEST_P(MounterTest, LayersLieOnEachOther) {
+  const auto mounted = mounter_->Mount({}, {.layers = {base_, top_}, .target = target_});
+  ASSERT_TRUE(mounted) << mounted.error().Text();
+  EXPECT_EQ(Read(target_ + "/etc/name"), "top");
+  EXPECT_FALSE(std::filesystem::exists(target_ + "/etc/gone"));
+  EXPECT_FALSE(std::filesystem::exists(target_ + "/opq/old"));
+  EXPECT_EQ(Read(target_ + "/opq/new"), "n");
+  EXPECT_EQ(Read(target_ + "/data"), std::string(100'000, 'd'));
+  EXPECT_EQ(::open((target_ + "/etc/name").c_str(), O_WRONLY | O_CLOEXEC), -1);
+  EXPECT_EQ(errno, EROFS);
+  EXPECT_TRUE(*mounter_->IsMounted(target_));
+  EXPECT_TRUE(*mounter_->Unmount(target_));
+  EXPECT_FALSE(*mounter_->IsMounted(target_));
+  EXPECT_FALSE(*mounter_->Unmount(target_));
+}
+
+TEST_P(MounterTest, OneLayerAloneShowsNoWhiteoutsAndNoLayersAtAllAnEmptyFolder) {
+  ASSERT_TRUE(mounter_->Mount({}, {.layers = {top_}, .target = target_}));
+  EXPECT_FALSE(std::filesystem::exists(target_ + "/etc/gone"));
+  EXPECT_EQ(Read(target_ + "/etc/name"), "top");
+  ASSERT_TRUE(*mounter_->Unmount(target_));
+  const auto mounted = mounter_->Mount({}, {.layers = {}, .target = target_});
+  ASSERT_TRUE(mounted) << mounted.error().Text();
+  EXPECT_TRUE(std::filesystem::is_empty(target_));
+  EXPECT_TRUE(*mounter_->Unmount(target_));
+}
+
+TEST_P(MounterTest, AWritableMountForgetsAtUnmount) {
+  const MountSpec spec{.layers = {base_, top_}, .target = target_, .writable = Writable::kYes};
+  const auto mounted = mounter_->Mount({}, spec);
+  ASSERT_TRUE(mounted) << mounted.error().Text();
+  std::ofstream(target_ + "/etc/name") << "mine";
+  std::filesystem::remove(target_ + "/data");
+  EXPECT_EQ(Read(target_ + "/etc/name"), "mine");
+  EXPECT_THAT(Writable(), SizeIs(1));
+  ASSERT_TRUE(*mounter_->Unmount(target_));
+  EXPECT_THAT(Writable(), IsEmpty());
+  ASSERT_TRUE(mounter_->Mount({}, spec));
+  EXPECT_EQ(Read(target_ + "/etc/name"), "top");
+  EXPECT_TRUE(std::filesystem::exists(target_ + "/data"));
+}
+
+TEST_P(MounterTest, TheRootHasTheImagesModeAlsoWhenWritable) {
+  const auto rooted = Add(Builder().Dir("./").Mode(01777).File("f", "x").Finish());
+  for (const auto writable : {Writable::kNo, Writable::kYes}) {
+    const auto mounted = mounter_->Mount({}, {.layers = {rooted}, .target = target_, .writable = writable});
+    ASSERT_TRUE(mounted) << mounted.error().Text();
+    struct stat st {};
+    ASSERT_EQ(::stat(target_.c_str(), &st), 0);
+    EXPECT_EQ(st.st_mode & 07777, 01777u);
+    ASSERT_TRUE(*mounter_->Unmount(target_));
+  }
+}
+
+TEST_P(MounterTest, DevicesAndSetUserIdAreInertUnlessAskedFor) {
+  ASSERT_TRUE(mounter_->Mount({}, {.layers = {base_}, .target = target_}));
+  const auto mounts = *host::ListMounts();
+  const auto ours = std::ranges::find(mounts, target_, &host::MountInfo::target);
+  ASSERT_NE(ours, mounts.end());
+  EXPECT_THAT(ours->options, HasSubstr("nosuid"));
+  EXPECT_THAT(ours->options, HasSubstr("nodev"));
+  EXPECT_THAT(ours->options, HasSubstr("ro"));
+}
+
+TEST_P(MounterTest, SurvivesTheRestartOfTheDaemon) {
+  const auto second = target_ + "2";
+  std::filesystem::create_directory(second);
+  ASSERT_TRUE(mounter_->Mount({}, {.layers = {base_}, .target = target_, .writable = Writable::kYes}));
+  ASSERT_TRUE(mounter_->Mount({}, {.layers = {base_, top_}, .target = second, .writable = Writable::kYes}));
+  mounter_.reset();
+  EXPECT_EQ(Read(target_ + "/etc/name"), "base") << "the kernel holds it";
+  ASSERT_TRUE(*host::Unmount(second, host::Lazy::kNo)) << "somebody else did it meanwhile";
+  mounter_ = *Mounter::Open(stores_.folder.path(), *stores_.layers);
+  EXPECT_THAT(Writable(), SizeIs(1)) << "the one that is gone left its upper directory";
+  EXPECT_TRUE(*mounter_->IsMounted(target_));
+  EXPECT_EQ(mounter_->Mount({}, {.layers = {base_}, .target = target_}).error().reason(), Reason::kConflict);
+  EXPECT_TRUE(*mounter_->Unmount(target_));
+  EXPECT_THAT(Writable(), IsEmpty());
+}
+
+TEST_P(MounterTest, RefusesWhatIsNoMountPoint) {
+  std::ofstream(stores_.folder.path() + "/file") << "x";
+  for (const std::string& target : {std::string("relative"), stores_.folder.path() + "/missing", stores_.folder.path() + "/file", std::string()}) {
+    const auto mounted = mounter_->Mount({}, {.layers = {base_}, .target = target});
+    ASSERT_FALSE(mounted);
+    EXPECT_EQ(mounted.error().reason(), Reason::kUsage) << mounted.error().Text();
+  }
+  ASSERT_TRUE(mounter_->Mount({}, {.layers = {base_}, .target = target_}));
+  EXPECT_EQ(mounter_->Mount({}, {.layers = {base_}, .target = target_}).error().reason(), Reason::kConflict);
+  EXPECT_EQ(mounter_->Mount({}, {.layers = {base_}, .target = target_ + "/"}).error().reason(), Reason::kConflict) << "another spelling of it";
+  EXPECT_EQ(mounter_->Mount({}, {.layers = {LayerRef{digest::Digest::Of(bytes::AsView("no")), ""}}, .target = stores_.folder.path() + "/tmp"})
+                .error().reason(), Reason::kNotFound);
+}
+
+TEST_P(MounterTest, AMountInUseStaysWhole) {
+  ASSERT_TRUE(mounter_->Mount({}, {.layers = {base_}, .target = target_, .writable = Writable::kYes}));
+  {
+    std::ifstream busy(target_ + "/etc/name");
+    ASSERT_TRUE(busy);
+    EXPECT_EQ(mounter_->Unmount(target_).error().reason(), Reason::kInUse);
+    EXPECT_THAT(Writable(), SizeIs(1));
+    EXPECT_TRUE(*mounter_->IsMounted(target_));
+  }
+  EXPECT_TRUE(*mounter_->Unmount(target_));
+}
+
+TEST_P(MounterTest, LeavesOthersMountsAlone) {
+  ASSERT_TRUE(host::BindReadOnly(stores_.folder.path() + "/layers", target_));
+  EXPECT_FALSE(*mounter_->IsMounted(target_));
+  EXPECT_FALSE(*mounter_->Unmount(target_));
+  EXPECT_TRUE(*host::Unmount(target_));
+}
+
+TEST_P(MounterTest, WhatLiesOverOursIsNotOursToUnmount) {
+  ASSERT_TRUE(mounter_->Mount({}, {.layers = {base_}, .target = target_}));
+  ASSERT_TRUE(host::BindReadOnly(stores_.folder.path() + "/layers", target_));
+  EXPECT_EQ(mounter_->Unmount(target_).error().reason(), Reason::kInUse);
+  ASSERT_TRUE(*host::Unmount(target_));
+  EXPECT_TRUE(*mounter_->Unmount(target_));
+}
+
+TEST_P(MounterTest, AnOpaqueRootHidesAllBelow) {
+  const auto opaque = Add(Builder().File(".wh..wh..opq", "").File("new", "n").Finish());
+  ASSERT_TRUE(mounter_->Mount({}, {.layers = {base_, opaque, top_}, .target = target_}));
+  EXPECT_FALSE(std::filesystem::exists(target_ + "/data"));
+  EXPECT_EQ(Read(target_ + "/new"), "n");
+  EXPECT_EQ(Read(target_ + "/etc/name"), "top");
+}
+
+TEST_P(MounterTest, LayersRemovedWhileMountedStayReadable) {
+  ASSERT_TRUE(mounter_->Mount({}, {.layers = {base_}, .target = target_}));
+  if (GetParam() == layer::Form::kErofs) {
+    ASSERT_TRUE(*stores_.layers->Remove({}, base_.blob));
+    EXPECT_EQ(Read(target_ + "/data"), std::string(100'000, 'd'));
+  }
+  EXPECT_TRUE(*mounter_->Unmount(target_));
+}
+
+INSTANTIATE_TEST_SUITE_P(Forms, MounterTest, ::testing::Values(layer::Form::kErofs, layer::Form::kTree),
+                         [](const auto& form) { return std::string(layer::Name(form.param)); });
+
+}  // namespace
+}  // namespace berth::rootfs
