@@ -97,7 +97,9 @@ Result<credentials::Credential> Given(World& world, AuthOptions& options, const 
       world.err.Write("Password for " + Escape(credential.username) + ": ");
       quiet.emplace(world.stdin_fd);
     }
-    ASSIGN_OR_RETURN(credential.password, ReadPassword(task::Context(world.stop), world.stdin_fd, options.password_stdin));
+    auto password = ReadPassword(task::Context(world.stop), world.stdin_fd, options.password_stdin);
+    if (!password && prompt) world.err.Write("\n");
+    ASSIGN_OR_RETURN(credential.password, std::move(password));
   }
   if (credential.password.empty())
     return Error(Reason::kUsage, "the password for " + Quoted(credential.username) + " is empty")

@@ -59,13 +59,15 @@ int Images(Session& session, const std::string& filter) {
     for (const auto& image : answer.images())
       for (const auto& name : image.names()) out += Escape(name) + "\n";
   } else {
-    Table table(wide ? std::vector<std::string>{"NAME", "IMAGE ID", "PLATFORM", "SIZE", "UNIQUE", "PULLED", "MANIFEST", "UNPACKED", "LAYERS"}
-                     : std::vector<std::string>{"NAME", "IMAGE ID", "PLATFORM", "SIZE", "UNIQUE", "PULLED"});
+    std::vector<std::string> headers{"NAME", "IMAGE ID", "PLATFORM", "SIZE", "UNIQUE", "PULLED"};
+    if (wide) headers.insert(headers.end(), {"MANIFEST", "UNPACKED", "LAYERS"});
+    Table table(std::move(headers));
     for (const auto& image : answer.images())
       for (const auto& name : NamesToShow(image, wide)) {
         std::vector<std::string> row{ShortName(name, whole), Digest(image.id(), whole), image.platform(), Size(image.size()),
                                      Size(image.unique_size()), PulledAt(image, session)};
-        if (wide) row.insert(row.end(), {Digest(image.manifest(), whole), Size(image.unpacked_size()), std::to_string(image.layers_size())});
+        if (wide)
+          row.insert(row.end(), {Digest(image.manifest(), whole), Size(image.unpacked_size()), std::to_string(image.layers_size())});
         table.Row(std::move(row));
       }
     out = table.Text(!globals.no_headers);

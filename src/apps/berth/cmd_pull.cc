@@ -107,7 +107,7 @@ class Pulls {
   bool Step(Call& call, bool ok) {
     const auto now = Now().steady;
     if (call.finishing) {
-      if (!call.status.ok()) call.tracker.Fail(session_.Judge(call.status, call.context), now);
+      if (!call.status.ok()) call.tracker.Fail(Judge(call), now);
       else if (!call.tracker.view().pulled)
         call.tracker.Fail(FromError(Error(Reason::kSocket, "berthd ended the pull without a result")), now);
       Ended(call);
@@ -119,6 +119,13 @@ class Pulls {
     if (ok) call.reader->Read(&call.event, &call);
     else call.reader->Finish(&call.status, &call);
     return false;
+  }
+
+  Failure Judge(const Call& call) const {
+    Failure failure = session_.Judge(call.status, call.context);
+    if (failure.next.empty() && (failure.exit_status == kTimeoutStatus || failure.code == "E-CANCELED"))
+      failure.next = "what was fetched stays: the same command goes on from there";
+    return failure;
   }
 
   void Show() {

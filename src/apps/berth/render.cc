@@ -88,7 +88,8 @@ std::string Totals(std::uint64_t current, std::uint64_t total, double rate) {
   for (auto at = out.find("/ "); at != out.npos; at = out.find("/ ")) out.erase(at + 1, 1);
   while (out.back() == ' ') out.pop_back();
   out += "  " + std::to_string(total == 0 ? 0 : current * 100 / total) + "%";
-  if (rate >= 1) out += "  " + Rate(rate) + "  eta " + Took(static_cast<double>(total - std::min(current, total)) / rate);
+  if (current >= total) out += "  unpacking";
+  else if (rate >= 1) out += "  " + Rate(rate) + "  eta " + Took(static_cast<double>(total - current) / rate);
   return out;
 }
 
@@ -104,9 +105,8 @@ std::vector<std::string> OneImage(const PullView& pull, std::size_t columns, std
   if (!pull.platforms.empty()) head += "  " + Escape(pull.platforms);
   if (!pull.layers.empty()) {
     const std::uint64_t here = pull.CountOf(LayerPhase::kPresent);
-    head += "  " + Count(pull.layers.size(), "layer");
+    head += "  " + Count(pull.layers.size(), "layer") + ", " + Size(pull.total_bytes()) + " to fetch";
     if (here > 0) head += ", " + std::to_string(here) + " here already";
-    head += ", " + Size(pull.total_bytes()) + " to fetch";
   }
   lines.push_back(std::move(head));
   if (!pull.resolved()) {
@@ -115,7 +115,7 @@ std::vector<std::string> OneImage(const PullView& pull, std::size_t columns, std
   }
   std::string source = "  resolved " + Digest(pull.digest, false) + " in " + Took(Seconds(pull.resolved_in));
   if (!pull.credential.empty()) source += "  as " + Escape(pull.credential);
-  if (!pull.host.empty()) source += "  from " + Escape(pull.host);
+  if (!pull.host.empty() && !pull.image.starts_with(pull.host + "/")) source += "  from " + Escape(pull.host);  // a mirror
   lines.push_back(std::move(source));
   const auto rows = Select(pull.layers, most, [](const LayerView& layer) -> std::uint64_t {
     switch (layer.phase) {
@@ -427,7 +427,7 @@ std::string Summary(const PullView& pull) {
   if (pull.image.find('@') == std::string::npos) out += "@" + Digest(done.digest(), false);
   if (done.was_present()) return out + ": here already (" + Took(done.total_seconds()) + ")";
   out += "  " + Size(done.bytes_fetched()) + " in " + Took(done.total_seconds()) + "  (resolve " + Took(done.resolve_seconds());
-  if (done.bytes_reused() > 0) out += ", " + Size(done.bytes_reused()) + " were here already";
+  if (done.bytes_reused() > 0) out += ", " + Size(done.bytes_reused()) + " reused";
   if (done.bytes_resumed() > 0) out += ", " + Size(done.bytes_resumed()) + " resumed";
   return out + ")";
 }

@@ -56,17 +56,20 @@ v1::Pulled Done() {
 const std::string kImage = "reg.test:5712/team/app:v1";
 
 TEST(Frames, OneImage) {
-  PullView view = Resolved(kImage, {Layer(0, LayerPhase::kDone, kMiB, kMiB), Layer(1, LayerPhase::kFetching, 12 * kMiB, 28 * kMiB, 38.2 * kMiB),
-                                    Layer(2, LayerPhase::kFetching, 34 * kMiB, 57 * kMiB, 39 * kMiB), Layer(3, LayerPhase::kWaiting, 0, kMiB),
-                                    Layer(4, LayerPhase::kPresent, 0, 900 * kMiB), Layer(5, LayerPhase::kUnpacking, 4 * kMiB, 4 * kMiB)});
+  PullView view = Resolved(kImage, {Layer(0, LayerPhase::kDone, kMiB, kMiB),
+                                    Layer(1, LayerPhase::kFetching, 12 * kMiB, 28 * kMiB, 38.2 * kMiB),
+                                    Layer(2, LayerPhase::kFetching, 34 * kMiB, 57 * kMiB, 39 * kMiB),
+                                    Layer(3, LayerPhase::kWaiting, 0, kMiB), Layer(4, LayerPhase::kPresent, 0, 900 * kMiB),
+                                    Layer(5, LayerPhase::kUnpacking, 4 * kMiB, 4 * kMiB)});
   view.layers[0].finished = 1;
   view.layers[2].resumed_from = 19 * kMiB;
   view.layers[5].in_phase = milliseconds(3200);
   view.rate = 77 * kMiB;
   view.waiting_pulls = 2;
+  view.host = "mirror.test";
   EXPECT_THAT(Frame({view}, {100, 30}),
-              ElementsAre("reg.test:5712/team/app:v1  linux/amd64  6 layers, 1 here already, 91.0 MiB to fetch",
-                          "  resolved sha256:a08b224f3ace in 41ms  as secret shop/regcred (alice)  from reg.test:5712",
+              ElementsAre("reg.test:5712/team/app:v1  linux/amd64  6 layers, 91.0 MiB to fetch, 1 here already",
+                          "  resolved sha256:a08b224f3ace in 41ms  as secret shop/regcred (alice)  from mirror.test",
                           "  100000000000  [##################################]    1.0/  1.0 MiB  unpacked",
                           "  100000000001  [##############>...................]   12.0/ 28.0 MiB  38.2 MiB/s",
                           "  100000000002  [===========#########>.............]   34.0/ 57.0 MiB  39.0 MiB/s (resumed at 19.0)",
@@ -158,7 +161,7 @@ TEST(Summaries, SayWhatWasFetchedAndWhatNot) {
   view.pulled->set_bytes_reused(kMiB);
   view.pulled->set_bytes_resumed(2 * kMiB);
   EXPECT_EQ(Summary(view), "pulled reg.test:5712/team/app:v1@sha256:a08b224f3ace  86.9 MiB in 1.3s  "
-                           "(resolve 40ms, 1.0 MiB were here already, 2.0 MiB resumed)");
+                           "(resolve 40ms, 1.0 MiB reused, 2.0 MiB resumed)");
   view.pulled->set_was_present(true);
   EXPECT_EQ(Summary(view), "pulled reg.test:5712/team/app:v1@sha256:a08b224f3ace: here already (1.3s)");
 }

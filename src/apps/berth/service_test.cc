@@ -2,19 +2,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 
 #include <algorithm>
-#include <condition_variable>
-#include <fstream>
 #include <thread>
 
 #include "apps/berth/testing/fake_berthd.h"
 #include "apps/berth/testing/test_world.h"
 #include "host/dir.h"
-#include "host/poll.h"
 #include "host/process.h"
 #include "json/document.h"
 #include "task/context.h"
@@ -233,21 +227,22 @@ TEST_F(Service, ColourFollowsTerminalFlagAndNoColor) {
 TEST_F(Service, TimeoutIsStatus124) {
   world.clock = &time::SystemClock();
   EXPECT_EQ(Run({"pull", "x/hang", "--timeout", "1s", "--progress", "none"}), 124);
-  EXPECT_EQ(world.err(), "error: E-TIMEOUT x/hang: not done within 1s (--timeout)\n");
+  EXPECT_EQ(world.err(), "error: E-TIMEOUT x/hang: not done within 1s (--timeout)\n"
+                         "next: what was fetched stays: the same command goes on from there\n");
 }
 
 TEST_F(Service, AStoppedCommandIsCanceled) {
   std::jthread interrupt([&] {
-    while (daemon.pulls().empty()) std::this_thread::yield();
+    daemon.AwaitPulls(1);
     world.stop.request_stop();
   });
   EXPECT_EQ(Run({"pull", "x/hang", "--progress", "none"}), 130);
-  EXPECT_EQ(world.err(), "error: E-CANCELED x/hang: interrupted\n");
+  EXPECT_EQ(world.err(), "error: E-CANCELED x/hang: interrupted\nnext: what was fetched stays: the same command goes on from there\n");
 }
 
 TEST_F(Service, ADaemonThatGoesAwayIsStatusTwelve) {
   std::jthread stop([&] {
-    while (daemon.pulls().empty()) std::this_thread::yield();
+    daemon.AwaitPulls(1);
     daemon.Stop();
   });
   EXPECT_EQ(Run({"pull", "x/hang", "--progress", "none"}), 12);
@@ -287,11 +282,12 @@ TEST_P(Credentials, AreSentWithThePull) {
   arguments.insert(arguments.end(), row.arguments.begin(), row.arguments.end());
   EXPECT_EQ(world.Run(arguments), 0) << world.err();
   ASSERT_EQ(daemon.pulls().size(), 1u);
+  const v1::PullRequest request = daemon.pulls()[0];
   std::string got;
-  for (const auto& credential : daemon.pulls()[0].credentials())
+  for (const auto& credential : request.credentials())
     got += (got.empty() ? "" : ",") + credential.username() + ":" + credential.password() + credential.identity_token();
   EXPECT_EQ(got, row.want);
-  EXPECT_EQ(daemon.pulls()[0].node_credentials(), row.node);
+  EXPECT_EQ(request.node_credentials(), row.node);
   if (row.err.empty()) EXPECT_THAT(world.err(), IsEmpty());
   else EXPECT_THAT(world.err(), HasSubstr(row.err));
   EXPECT_THAT(world.err() + world.out(), Not(HasSubstr("hunter")));
@@ -587,7 +583,7 @@ class Program : public Service {
     spec.argv.insert(spec.argv.end(), images.begin(), images.end());
     auto process = host::Process::Spawn(spec);
     BERTH_CHECK(process.has_value());
-    while (daemon.pulls().size() < images.size()) std::this_thread::yield();
+    daemon.AwaitPulls(images.size());
     return *std::move(process);
   }
   static std::string ReadAll(host::Pipe& pipe) {

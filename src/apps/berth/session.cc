@@ -14,7 +14,6 @@
 namespace berth::cli {
 namespace {
 
-constexpr int kTimeoutStatus = 124;
 constexpr int kAnswerBytes = 64 << 20;  // the list of a node with tens of thousands of images
 
 Error NoSocket(std::string message, std::string next) { return Error(Reason::kSocket, std::move(message)).Next(std::move(next)); }
@@ -130,7 +129,7 @@ void Session::Prepare(grpc::ClientContext& context) const {
 
 Failure Session::Judge(const grpc::Status& status, const grpc::ClientContext& context) const {
   if (world_.stop.stop_requested() && status.error_code() == grpc::StatusCode::CANCELLED)
-    return Judge(Error(Reason::kCanceled, "interrupted"));
+    return Judge(Error(Reason::kCanceled, ""));
   if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED && deadline_ && world_.clock.WallNow() >= *deadline_) {
     Failure failure = FromError(Error(Reason::kTimeout, "not done within " + globals_.timeout + " (--timeout)"));
     failure.exit_status = kTimeoutStatus;
@@ -140,8 +139,9 @@ Failure Session::Judge(const grpc::Status& status, const grpc::ClientContext& co
 }
 
 Failure Session::Judge(const Error& error) const {
-  Failure failure = FromError(error);
-  if (error.cancelled() && world_.stop.stop_requested()) failure.exit_status = world_.interrupted_status();
+  if (!error.cancelled() || !world_.stop.stop_requested()) return FromError(error);
+  Failure failure = FromError(Error(Reason::kCanceled, "interrupted"));
+  failure.exit_status = world_.interrupted_status();
   return failure;
 }
 

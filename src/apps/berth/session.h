@@ -23,6 +23,7 @@ namespace berth::cli {
 namespace v1 = berth::v1;
 
 inline constexpr std::string_view kDefaultSocket = "/run/berth/berth.sock";
+inline constexpr int kTimeoutStatus = 124;  // --timeout, as timeout(1) has it
 
 enum class Output : std::uint8_t { kTable, kWide, kJson, kJsonl, kName };
 

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include <condition_variable>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -75,6 +76,11 @@ class FakeBerthd final : public v1::Berth::Service {
   }
   const std::string& socket() const { return socket_; }
   std::vector<v1::PullRequest> pulls() const { std::lock_guard lock(mutex_); return pulls_; }
+  // Until that many pulls have been asked for.
+  void AwaitPulls(std::size_t n) const {
+    std::unique_lock lock(mutex_);
+    asked_.wait(lock, [&] { return pulls_.size() >= n; });
+  }
 
  private:
   template <class Handler, class Request, class Response>
@@ -84,21 +90,43 @@ class FakeBerthd final : public v1::Berth::Service {
   using Context = grpc::ServerContext;
   grpc::Status Pull(Context* c, const v1::PullRequest* q, grpc::ServerWriter<v1::PullEvent>* w) override {
     { std::lock_guard lock(mutex_); pulls_.push_back(*q); }
+    asked_.notify_all();
     return Answer(pull, c, q, w);
   }
-  grpc::Status CheckStore(Context* c, const v1::CheckStoreRequest* q, grpc::ServerWriter<v1::CheckStoreEvent>* w) override { return Answer(check, c, q, w); }
-  grpc::Status ListImages(Context* c, const v1::ListImagesRequest* q, v1::ListImagesResponse* r) override { return Answer(list, c, q, r); }
-  grpc::Status InspectImage(Context* c, const v1::InspectImageRequest* q, v1::InspectImageResponse* r) override { return Answer(inspect, c, q, r); }
-  grpc::Status RemoveImage(Context* c, const v1::RemoveImageRequest* q, v1::RemoveImageResponse* r) override { return Answer(remove, c, q, r); }
-  grpc::Status Mount(Context* c, const v1::MountRequest* q, v1::MountResponse* r) override { return Answer(mount, c, q, r); }
-  grpc::Status Unmount(Context* c, const v1::UnmountRequest* q, v1::UnmountResponse* r) override { return Answer(unmount, c, q, r); }
-  grpc::Status ListMounts(Context* c, const v1::ListMountsRequest* q, v1::ListMountsResponse* r) override { return Answer(mounts, c, q, r); }
-  grpc::Status DiskUsage(Context* c, const v1::DiskUsageRequest* q, v1::DiskUsageResponse* r) override { return Answer(usage, c, q, r); }
-  grpc::Status Reclaim(Context* c, const v1::ReclaimRequest* q, v1::ReclaimResponse* r) override { return Answer(reclaim, c, q, r); }
-  grpc::Status Status(Context* c, const v1::StatusRequest* q, v1::StatusResponse* r) override { return Answer(status, c, q, r); }
+  grpc::Status CheckStore(Context* c, const v1::CheckStoreRequest* q, grpc::ServerWriter<v1::CheckStoreEvent>* w) override {
+    return Answer(check, c, q, w);
+  }
+  grpc::Status ListImages(Context* c, const v1::ListImagesRequest* q, v1::ListImagesResponse* r) override {
+    return Answer(list, c, q, r);
+  }
+  grpc::Status InspectImage(Context* c, const v1::InspectImageRequest* q, v1::InspectImageResponse* r) override {
+    return Answer(inspect, c, q, r);
+  }
+  grpc::Status RemoveImage(Context* c, const v1::RemoveImageRequest* q, v1::RemoveImageResponse* r) override {
+    return Answer(remove, c, q, r);
+  }
+  grpc::Status Mount(Context* c, const v1::MountRequest* q, v1::MountResponse* r) override {
+    return Answer(mount, c, q, r);
+  }
+  grpc::Status Unmount(Context* c, const v1::UnmountRequest* q, v1::UnmountResponse* r) override {
+    return Answer(unmount, c, q, r);
+  }
+  grpc::Status ListMounts(Context* c, const v1::ListMountsRequest* q, v1::ListMountsResponse* r) override {
+    return Answer(mounts, c, q, r);
+  }
+  grpc::Status DiskUsage(Context* c, const v1::DiskUsageRequest* q, v1::DiskUsageResponse* r) override {
+    return Answer(usage, c, q, r);
+  }
+  grpc::Status Reclaim(Context* c, const v1::ReclaimRequest* q, v1::ReclaimResponse* r) override {
+    return Answer(reclaim, c, q, r);
+  }
+  grpc::Status Status(Context* c, const v1::StatusRequest* q, v1::StatusResponse* r) override {
+    return Answer(status, c, q, r);
+  }
 
   std::string folder_, socket_;
   mutable std::mutex mutex_;
+  mutable std::condition_variable asked_;
   std::vector<v1::PullRequest> pulls_;  // guarded by mutex_
   std::unique_ptr<grpc::Server> server_;
 };
