@@ -2,13 +2,14 @@
 # Quoted includes: "berth/v1/berth.grpc.pb.h".
 pkg_check_modules(GRPCPP REQUIRED grpc++ protobuf)
 # gRPC and what only gRPC brings (60 shared objects of Abseil) from their archives: a program that ends after 5 ms would
-# spend 7 more on relocating them. What distributions patch in a hurry (OpenSSL, zlib, the C library) stays shared.
+# spend 7 more on relocating them. What distributions patch in a hurry (OpenSSL, zlib, the C library) stays shared. Under
+# the thread sanitizer all of it stays shared: tests/tsan.supp can then tell its code, which is not instrumented, from ours.
 set(grpc_archives)
 set(grpc_others)
 foreach(library IN LISTS GRPCPP_LINK_LIBRARIES)
   string(REGEX REPLACE "\\.so$" ".a" archive ${library})
   get_filename_component(file ${archive} NAME)
-  if(file MATCHES "^lib(grpc|gpr|absl|protobuf|upb|re2|address_sorting|cares)" AND EXISTS ${archive})
+  if(file MATCHES "^lib(grpc|gpr|absl|protobuf|upb|re2|address_sorting|cares)" AND EXISTS ${archive} AND NOT BERTH_SANITIZE STREQUAL "thread")
     list(APPEND grpc_archives ${archive})
   else()
     list(APPEND grpc_others ${library})

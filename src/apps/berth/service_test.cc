@@ -579,13 +579,20 @@ class Program : public Service {
  protected:
   // The program with a pull that hangs: returns once the daemon has the request and `err` shows its first line.
   host::Process Start(const host::Pipe& err, std::vector<std::string> images = {"x/hang"}) {
-    host::ProcessSpec spec{.program = BERTH_PROGRAM, .argv = {"berth", "-s", daemon.socket(), "pull"}, .fds = {{2, err.write.get()}}};
+    host::ProcessSpec spec = Spec({"-s", daemon.socket(), "pull"}, {{2, err.write.get()}});
     spec.argv.insert(spec.argv.end(), images.begin(), images.end());
     auto process = host::Process::Spawn(spec);
     BERTH_CHECK(process.has_value());
     daemon.AwaitPulls(images.size());
     return *std::move(process);
   }
+  static host::ProcessSpec Spec(std::vector<std::string> arguments, std::vector<std::pair<int, int>> fds) {
+    host::ProcessSpec spec{.program = BERTH_PROGRAM, .argv = std::move(arguments), .fds = std::move(fds)};
+    spec.argv.insert(spec.argv.begin(), "berth");
+    if (const char* options = getenv("TSAN_OPTIONS")) spec.env.push_back(std::string("TSAN_OPTIONS=") + options);
+    return spec;
+  }
+  // Until the program has ended.
   static std::string ReadAll(host::Pipe& pipe) {
     pipe.write.reset();
     std::string text;
@@ -603,11 +610,12 @@ TEST_P(Interrupted, CancelsAndExits) {
   auto err = *host::MakePipe();
   auto process = Start(err, {"x/hang", "y/hang"});
   ASSERT_TRUE(process.Kill(GetParam().signal));
+  const std::string said = ReadAll(err);
   const auto status = process.Wait(task::Context());
   ASSERT_TRUE(status);
   EXPECT_FALSE(status->signalled);
   EXPECT_EQ(status->code, GetParam().status);
-  EXPECT_THAT(ReadAll(err), AllOf(HasSubstr("error: E-CANCELED x/hang: interrupted\n"), HasSubstr("error: E-CANCELED y/hang: interrupted\n")));
+  EXPECT_THAT(said, AllOf(HasSubstr("error: E-CANCELED x/hang: interrupted\n"), HasSubstr("error: E-CANCELED y/hang: interrupted\n")));
 }
 INSTANTIATE_TEST_SUITE_P(Table, Interrupted, ::testing::Values(SignalRow{"sigint", SIGINT, 130}, SignalRow{"sigterm", SIGTERM, 143}),
                          [](const auto& row) { return row.param.name; });
@@ -615,7 +623,7 @@ INSTANTIATE_TEST_SUITE_P(Table, Interrupted, ::testing::Values(SignalRow{"sigint
 // A program that waits for its password is ended by the first signal too, with the terminal as it was.
 TEST_F(Program, IsInterruptedWhileItReadsStdin) {
   auto in = *host::MakePipe(), err = *host::MakePipe();
-  auto process = host::Process::Spawn({.program = BERTH_PROGRAM, .argv = {"berth", "name"}, .fds = {{0, in.read.get()}, {2, err.write.get()}}});
+  auto process = host::Process::Spawn(Spec({"name"}, {{0, in.read.get()}, {2, err.write.get()}}));
   ASSERT_TRUE(process);
   ASSERT_TRUE(process->Kill(SIGINT));
   const auto status = process->Wait(task::Context());
@@ -627,7 +635,7 @@ TEST_F(Program, IsInterruptedWhileItReadsStdin) {
 TEST_F(Program, EndsQuietlyWhenItsReaderGoes) {
   auto out = *host::MakePipe(), err = *host::MakePipe();
   out.read.reset();
-  auto process = host::Process::Spawn({.program = BERTH_PROGRAM, .argv = {"berth", "--help"}, .fds = {{1, out.write.get()}, {2, err.write.get()}}});
+  auto process = host::Process::Spawn(Spec({"--help"}, {{1, out.write.get()}, {2, err.write.get()}}));
   ASSERT_TRUE(process);
   const auto status = process->Wait(task::Context());
   ASSERT_TRUE(status);
