@@ -114,7 +114,8 @@ class Grammar {
     });
     Output_(sub, {"table", "json", "jsonl"});
 
-    sub = Command("doctor", "what this machine has, lacks, and what that means", Arguments::kNone, [](Session& s) { return Doctor(s); });
+    sub = Command("doctor", "what this machine has, lacks, and what that means", Arguments::kNone, [this](Session& s) { return Doctor(s, verbose_); });
+    sub->add_flag("-v,--verbose", verbose_, "the daemon's limits too");
     Output_(sub, {"table", "json", "jsonl"});
 
     sub = Command("name", "how names are read: JSON lines; no daemon needed", Arguments::kNone, [this](Session& s) { return Name(s, list_); });

@@ -61,7 +61,7 @@ void OwnChecks(std::vector<Check>& checks, bool daemon) {
 
 }  // namespace
 
-int Doctor(Session& session) {
+int Doctor(Session& session, bool verbose) {
   std::vector<Check> checks;
   int status = 0;
   std::optional<Failure> unreachable;
@@ -79,7 +79,10 @@ int Doctor(Session& session) {
     if (!session.Call(&v1::Berth::Stub::DiskUsage, v1::DiskUsageRequest(), usage)) checks.push_back(DiskCheck(usage));
   }
   OwnChecks(checks, !unreachable);
-  for (const auto& probe : daemon.probes()) checks.push_back({"berthd", probe.name(), probe.verdict(), probe.detail(), ""});
+  for (const auto& probe : daemon.probes()) {  // the daemon knows its own surroundings better
+    std::erase_if(checks, [&](const Check& check) { return check.name == probe.name(); });
+    checks.push_back({"berthd", probe.name(), probe.verdict(), probe.detail(), ""});
+  }
   for (Check& check : checks) {
     if (check.verdict != "ok" && check.means.empty()) check.means = Meaning(check.name);
     if (check.verdict == "missing" && status == 0) status = 1;
@@ -107,7 +110,8 @@ int Doctor(Session& session) {
   if (!unreachable) {
     out += "\nstore " + Escape(daemon.root()) + ", layers as " + Escape(daemon.form()) + ", " + Count(daemon.running_pulls(), "pull") +
            " running, " + std::to_string(daemon.waiting_pulls()) + " waiting\n";
-    for (const auto& limit : daemon.limits()) out += "limit " + Escape(limit) + "\n";
+    if (verbose)
+      for (const auto& limit : daemon.limits()) out += "limit " + Escape(limit) + "\n";
   }
   bool first = true;
   for (const Check& check : checks) {

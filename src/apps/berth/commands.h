@@ -42,7 +42,7 @@ int Unmount(Session& session, const std::vector<std::string>& directories);
 int DiskUsage(Session& session, bool verbose);
 int CheckStore(Session& session, bool repair, const std::string& depth);   // fsck
 int Reclaim(Session& session, const std::string& age);
-int Doctor(Session& session);
+int Doctor(Session& session, bool verbose);  // verbose: the daemon's limits too
 // Works without a daemon; names are lines of stdin when there are none here.
 int Name(Session& session, const std::vector<std::string>& names);
 int Version(Session& session);

@@ -93,6 +93,15 @@ std::string Totals(std::uint64_t current, std::uint64_t total, double rate) {
   return out;
 }
 
+// A mirror answered, or the registry without TLS: both worth a word.
+bool IsElsewhere(const PullView& pull) {
+  std::string_view host = pull.host;
+  if (host.starts_with("https://")) host.remove_prefix(8);
+  return !host.empty() && !pull.image.starts_with(std::string(host) + "/");
+}
+
+bool NothingFetched(const v1::Pulled& pulled) { return pulled.was_present() || pulled.bytes_fetched() == 0; }
+
 std::string WaitingPulls(const Snapshot& pulls) {
   std::uint32_t waiting = 0;
   for (const auto& pull : pulls) waiting = std::max(waiting, pull.waiting_pulls);
@@ -115,7 +124,7 @@ std::vector<std::string> OneImage(const PullView& pull, std::size_t columns, std
   }
   std::string source = "  resolved " + Digest(pull.digest, false) + " in " + Took(Seconds(pull.resolved_in));
   if (!pull.credential.empty()) source += "  as " + Escape(pull.credential);
-  if (!pull.host.empty() && !pull.image.starts_with(pull.host + "/")) source += "  from " + Escape(pull.host);  // a mirror
+  if (IsElsewhere(pull)) source += "  from " + Escape(pull.host);
   lines.push_back(std::move(source));
   const auto rows = Select(pull.layers, most, [](const LayerView& layer) -> std::uint64_t {
     switch (layer.phase) {
@@ -255,11 +264,11 @@ class Plain final : public Base {
         out += Line(pull, now, state, "start policy=" + (pull.policy.empty() ? "IfNotPresent" : Escape(pull.policy)));
       }
       if (pull.ended()) continue;
-      if (!state.resolved && pull.resolved()) {
+      if (!state.resolved && pull.resolved() && !pull.layers.empty()) {
         state.resolved = true;
         std::string text = "resolved " + Digest(pull.digest, true);
         if (!pull.platforms.empty()) text += " platform=" + Escape(pull.platforms);
-        if (!pull.layers.empty()) text += " " + Count(pull.layers.size(), "layer") + " " + Tight(Size(pull.total_bytes()));
+        text += " " + Count(pull.layers.size(), "layer") + " " + Tight(Size(pull.total_bytes()));
         if (!pull.credential.empty()) text += " cred=" + Word(pull.credential);
         if (!pull.host.empty()) text += " host=" + Escape(pull.host);
         out += Line(pull, now, state, text);
@@ -276,7 +285,7 @@ class Plain final : public Base {
              FailureText(At(pull.image, *pull.failure));
     const v1::Pulled& done = *pull.pulled;
     std::string text = "done " + Digest(done.digest(), true);
-    if (done.was_present()) text += " here already";
+    if (NothingFetched(done)) text += " here already";
     else text += " " + Tight(Size(done.bytes_fetched()));
     if (done.bytes_resumed() > 0) text += " resumed=" + Tight(Size(done.bytes_resumed()));
     return Line(pull, now, unused, text + " " + Took(done.total_seconds()));
@@ -340,7 +349,7 @@ class JsonLines final : public Reporter {
         out += End(w);
       }
       if (pull.ended()) continue;
-      if (!state.resolved && pull.resolved()) {
+      if (!state.resolved && pull.resolved() && !pull.layers.empty()) {
         state.resolved = true;
         json::Writer w = Begin("resolved", pull, now);
         w.Key("digest").String(pull.digest).Key("platforms").String(pull.platforms);
@@ -425,7 +434,7 @@ std::string Summary(const PullView& pull) {
   const v1::Pulled& done = *pull.pulled;
   std::string out = "pulled " + Escape(pull.image);
   if (pull.image.find('@') == std::string::npos) out += "@" + Digest(done.digest(), false);
-  if (done.was_present()) return out + ": here already (" + Took(done.total_seconds()) + ")";
+  if (NothingFetched(done)) return out + ": here already (" + Took(done.total_seconds()) + ")";
   out += "  " + Size(done.bytes_fetched()) + " in " + Took(done.total_seconds()) + "  (resolve " + Took(done.resolve_seconds());
   if (done.bytes_reused() > 0) out += ", " + Size(done.bytes_reused()) + " reused";
   if (done.bytes_resumed() > 0) out += ", " + Size(done.bytes_resumed()) + " resumed";

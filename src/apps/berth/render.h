@@ -6,7 +6,7 @@
 //   tty    at most 12 rows, redrawn at most five times a second; one image: a row per layer, several: a row per image.
 //          When an image has ended its summary takes the frame's place, and nothing is redrawn after that.
 //   plain  one line per state of a pull and a heartbeat every 10 s: a heartbeat gives way when there were six lines in
-//          the last minute.
+//          the last minute. "resolved" waits until the layers are known.
 //   json   one object per line: start, resolved, progress (per layer that changed, at most once a second, phases at
 //          once), pulled, failed.
 //   none   failures only.

@@ -66,16 +66,25 @@ TEST(Frames, OneImage) {
   view.layers[5].in_phase = milliseconds(3200);
   view.rate = 77 * kMiB;
   view.waiting_pulls = 2;
-  view.host = "mirror.test";
+  view.host = "https://mirror.test";
   EXPECT_THAT(Frame({view}, {100, 30}),
               ElementsAre("reg.test:5712/team/app:v1  linux/amd64  6 layers, 91.0 MiB to fetch, 1 here already",
-                          "  resolved sha256:a08b224f3ace in 41ms  as secret shop/regcred (alice)  from mirror.test",
+                          "  resolved sha256:a08b224f3ace in 41ms  as secret shop/regcred (alice)  from https://mirror.test",
                           "  100000000000  [##################################]    1.0/  1.0 MiB  unpacked",
                           "  100000000001  [##############>...................]   12.0/ 28.0 MiB  38.2 MiB/s",
                           "  100000000002  [===========#########>.............]   34.0/ 57.0 MiB  39.0 MiB/s (resumed at 19.0)",
                           "  100000000003  [..................................]    0.0/  1.0 MiB  waiting",
                           "  100000000005  [......uuu.........................]    4.0/  4.0 MiB  unpacking 3s",
                           "  total 51.0/91.0 MiB  56%  77.0 MiB/s  eta 519ms   waiting: 2 pulls"));
+}
+
+TEST(Frames, NameTheHostWhenItIsNotTheRegistryItself) {
+  PullView view = Resolved(kImage, {Layer(0, LayerPhase::kWaiting, 0, kMiB)});
+  for (const auto& [host, shown] : std::vector<std::pair<std::string, bool>>{
+           {"", false}, {"reg.test:5712", false}, {"https://reg.test:5712", false}, {"http://reg.test:5712", true}, {"https://reg.test", true}}) {
+    view.host = host;
+    EXPECT_EQ(Frame({view}, {200, 30})[1].find("  from ") != std::string::npos, shown) << host;
+  }
 }
 
 TEST(Frames, BeforeItIsResolved) {
@@ -162,7 +171,7 @@ TEST(Summaries, SayWhatWasFetchedAndWhatNot) {
   view.pulled->set_bytes_resumed(2 * kMiB);
   EXPECT_EQ(Summary(view), "pulled reg.test:5712/team/app:v1@sha256:a08b224f3ace  86.9 MiB in 1.3s  "
                            "(resolve 40ms, 1.0 MiB reused, 2.0 MiB resumed)");
-  view.pulled->set_was_present(true);
+  view.pulled->set_bytes_fetched(0);  // the registry was asked and had nothing new
   EXPECT_EQ(Summary(view), "pulled reg.test:5712/team/app:v1@sha256:a08b224f3ace: here already (1.3s)");
 }
 

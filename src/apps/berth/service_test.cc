@@ -551,11 +551,21 @@ TEST_F(Service, DoctorTellsWhatVerdictsMean) {
     probe.set_name("erofs");
     probe.set_verdict("missing");
     probe.set_detail("no such file system");
+    auto& kernel = *answer.add_probes();
+    kernel.set_name("kernel");
+    kernel.set_verdict("ok");
+    kernel.set_detail("of the daemon");
+    answer.add_limits("pull.parallel=8");
     return grpc::Status::OK;
   };
   EXPECT_EQ(Run({"doctor"}), 1);
   EXPECT_THAT(world.out(), AllOf(HasSubstr("berth 0.1.0, berthd 9.9.9"), HasSubstr("erofs missing: layers become directories"),
-                                 HasSubstr("store /var/lib/berth, layers as tree")));
+                                 HasSubstr("store /var/lib/berth, layers as tree"), HasSubstr("of the daemon"), Not(HasSubstr("limit"))));
+  const std::string text = world.out();
+  EXPECT_EQ(text.find("\nkernel"), text.rfind("\nkernel"));  // once: the daemon's
+  TestWorld verbose;
+  EXPECT_EQ(verbose.Run({"-s", daemon.socket(), "doctor", "-v"}), 1);
+  EXPECT_THAT(verbose.out(), HasSubstr("limit pull.parallel=8\n"));
   TestWorld version;
   EXPECT_EQ(version.Run({"-s", daemon.socket(), "version"}), 0);
   EXPECT_EQ(version.out(), "berth " BERTH_VERSION "\nberthd 9.9.9\n");
