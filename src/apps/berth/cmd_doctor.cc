@@ -38,7 +38,7 @@ std::string Meaning(std::string_view name) {
 
 Check DiskCheck(const v1::DiskUsageResponse& usage) {
   const std::uint64_t used = usage.disk_total() - std::min(usage.disk_total(), usage.disk_available());
-  const std::uint64_t percent = usage.disk_total() == 0 ? 0 : used * 100 / usage.disk_total();
+  const std::uint64_t percent = Percent(used, usage.disk_total());
   return {"berth", "disk", percent >= 95 ? "missing" : percent >= 85 ? "degraded" : "ok",
           std::to_string(percent) + "% of " + Size(usage.disk_total()) + " used, " + Size(usage.disk_available()) + " available at " + usage.path(), ""};
 }

@@ -31,7 +31,7 @@ int DiskUsage(Session& session, bool verbose) {
   table.Row({"unreferenced", Size(usage.unreferenced_bytes()), "left by crashes and failed pulls: berth reclaim"});
   const std::uint64_t used = usage.disk_total() - std::min(usage.disk_total(), usage.disk_available());
   table.Row({"disk", Size(usage.disk_total()),
-             std::to_string(usage.disk_total() == 0 ? 0 : (used * 100 + usage.disk_total() / 2) / usage.disk_total()) + "% used, " +
+             std::to_string(Percent(used, usage.disk_total())) + "% used, " +
                  Size(usage.disk_available()) + " available at " + usage.path()});
   std::string out = table.Text(!session.globals().no_headers);
   if (verbose) {

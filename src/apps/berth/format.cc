@@ -58,7 +58,13 @@ std::string SizePair(std::uint64_t part, std::uint64_t whole) {
   return Format(format, static_cast<double>(part) / size, static_cast<double>(whole) / size, kUnits[unit].data());
 }
 
-std::string Rate(double bytes_per_second) { return Size(static_cast<std::uint64_t>(std::max(0.0, bytes_per_second))) + "/s"; }
+std::string Rate(double bytes_per_second) {
+  return Size(static_cast<std::uint64_t>(std::clamp(bytes_per_second, 0.0, 1e18))) + "/s";
+}
+
+std::uint64_t Percent(std::uint64_t part, std::uint64_t whole) {
+  return whole == 0 ? 0 : static_cast<std::uint64_t>(std::min(1.0, static_cast<double>(part) / static_cast<double>(whole)) * 100);
+}
 
 std::string Took(double seconds) {
   if (seconds < 0.9995) return Format("%.0fms", std::max(0.0, seconds) * 1000);

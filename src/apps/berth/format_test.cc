@@ -26,6 +26,8 @@ INSTANTIATE_TEST_SUITE_P(
         Text{"pair", SizePair(12'687'769, 29'989'273), " 12.1/ 28.6 MiB"}, Text{"pair_bytes", SizePair(5, 900), "    5/  900 B  "},
         Text{"pair_beyond_total", SizePair(2048, 1024), "  2.0/  1.0 KiB"},
         Text{"rate", Rate(40'055'603.2), "38.2 MiB/s"}, Text{"rate_negative", Rate(-1), "0 B/s"},
+        Text{"rate_absurd", Rate(1e300), "888.2 PiB/s"}, Text{"percent", std::to_string(Percent(999, 1000)), "99"},
+        Text{"percent_huge", std::to_string(Percent(UINT64_MAX, UINT64_MAX)), "100"}, Text{"percent_none", std::to_string(Percent(5, 0)), "0"},
         Text{"took_ms", Took(0.041), "41ms"}, Text{"took_s", Took(1.34), "1.3s"}, Text{"took_just_below_a_second", Took(0.9996), "1s"},
         Text{"took_m", Took(125), "2m05s"}, Text{"took_h", Took(3 * 3600 + 7 * 60 + 9), "3h07m"}, Text{"took_59_96", Took(59.96), "1m00s"},
         Text{"one", Count(1, "layer"), "1 layer"}, Text{"many", Count(0, "layer"), "0 layers"},

@@ -25,7 +25,8 @@ void RateMeter::Sample(time::SteadyTime now, std::uint64_t total) {
   // One point at or before the window's start stays: the mean is over the whole window.
   while (points_.size() > 2 && points_[1].at <= now - kRateWindow) points_.pop_front();
   const double seconds = Seconds(points_.back().at - points_.front().at);
-  rate_ = seconds > 0 ? static_cast<double>(points_.back().total - points_.front().total) / seconds : 0;
+  constexpr double kMost = 1e15;  // whatever the daemon counts: sums of it still fit an integer
+  rate_ = seconds > 0 ? std::min(kMost, static_cast<double>(points_.back().total - points_.front().total) / seconds) : 0;
 }
 
 std::uint64_t PullView::total_bytes() const {

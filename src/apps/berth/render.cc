@@ -87,7 +87,7 @@ std::string Totals(std::uint64_t current, std::uint64_t total, double rate) {
   out.erase(0, out.find_first_not_of(' '));
   for (auto at = out.find("/ "); at != out.npos; at = out.find("/ ")) out.erase(at + 1, 1);
   while (out.back() == ' ') out.pop_back();
-  out += "  " + std::to_string(total == 0 ? 0 : current * 100 / total) + "%";
+  out += "  " + std::to_string(Percent(current, total)) + "%";
   if (current >= total) out += "  unpacking";
   else if (rate >= 1) out += "  " + Rate(rate) + "  eta " + Took(static_cast<double>(total - current) / rate);
   return out;
@@ -324,7 +324,7 @@ class Plain final : public Base {
       return text;
     }
     std::string text = Tight(SizePair(pull.current_bytes(), pull.total_bytes())) + " " +
-                       std::to_string(pull.total_bytes() == 0 ? 0 : pull.current_bytes() * 100 / pull.total_bytes()) + "% " +
+                       std::to_string(Percent(pull.current_bytes(), pull.total_bytes())) + "% " +
                        Tight(Rate(pull.rate));
     if (const auto eta = pull.eta()) text += " eta=" + Took(*eta);
     text += " active=" + std::to_string(pull.CountOf(LayerPhase::kFetching));
@@ -418,9 +418,9 @@ class JsonLines final : public Reporter {
 }  // namespace
 
 std::string Bar(std::uint64_t resumed, std::uint64_t current, std::uint64_t total, std::size_t width) {
-  const auto cells = [&](std::uint64_t bytes) {
-    return total == 0 ? 0 : std::min(width, static_cast<std::size_t>(static_cast<double>(bytes) / static_cast<double>(total) *
-                                                                     static_cast<double>(width)));
+  const auto cells = [&](std::uint64_t bytes) -> std::size_t {
+    if (bytes >= total) return total == 0 ? 0 : width;
+    return static_cast<std::size_t>(static_cast<double>(bytes) / static_cast<double>(total) * static_cast<double>(width));
   };
   const std::size_t full = cells(current), old = std::min(cells(resumed), full);
   std::string bar(width, '.');

@@ -1,5 +1,6 @@
 #include "apps/berth/session.h"
 
+#include <google/protobuf/stubs/logging.h>
 #include <grpc/support/log.h>
 #include <grpcpp/create_channel_posix.h>
 #include <sys/socket.h>
@@ -113,8 +114,9 @@ Result<v1::Berth::Stub*> Session::Stub() {
   if (stub_ != nullptr) return stub_.get();
   ASSIGN_OR_RETURN(const Endpoint endpoint, FindEndpoint(world_, globals_.socket));
   ASSIGN_OR_RETURN(host::Fd fd, ConnectTo(endpoint));
-  // gRPC's own log lines are for its developers.
+  // Their own log lines are for their developers.
   if (world_.Variable("GRPC_VERBOSITY").empty()) gpr_set_log_function([](gpr_log_func_args*) {});
+  google::protobuf::SetLogHandler(nullptr);
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
@@ -130,7 +132,9 @@ void Session::Prepare(grpc::ClientContext& context) const {
 Failure Session::Judge(const grpc::Status& status, const grpc::ClientContext& context) const {
   if (world_.stop.stop_requested() && status.error_code() == grpc::StatusCode::CANCELLED)
     return Judge(Error(Reason::kCanceled, ""));
-  if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED && deadline_ && world_.clock.WallNow() >= *deadline_) {
+  // The daemon knows the deadline too and may give up a moment before our own timer does, in its own words.
+  const bool late = deadline_ && world_.clock.WallNow() + std::chrono::seconds(1) >= *deadline_;
+  if (late && (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED || status.error_code() == grpc::StatusCode::CANCELLED)) {
     Failure failure = FromError(Error(Reason::kTimeout, "not done within " + globals_.timeout + " (--timeout)"));
     failure.exit_status = kTimeoutStatus;
     return failure;
