@@ -85,7 +85,7 @@ class Bench:
         found = berthd.berth("fsck")
         if found.returncode:
             raise Bad(f"fsck after the fault: {found.stdout}{found.stderr}")
-        present = {self.name_of(name) for image in berthd.json("images") for name in image["names"]} - {None}
+        present = {self.name_of(name) for image in berthd.json("images")["images"] for name in image["names"]} - {None}
         if missing := set(acknowledged) - present:
             raise Bad(f"acknowledged and lost: {missing}")
         for name in sorted(present):
@@ -108,7 +108,7 @@ class Bench:
 
     def empty(self, berthd):
         """Removes all; nothing but the catalog may stay."""
-        for image in berthd.json("images"):
+        for image in berthd.json("images")["images"]:
             berthd.berth("rm", "--all-names", image["id"], check=True)
         berthd.berth("reclaim", "--age", "0s", check=True)
         left = [p for sub in ("layers", "tmp", "ingest", "blobs/sha256", "writable") for p in (berthd.store / sub).glob("*")]

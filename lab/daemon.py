@@ -48,7 +48,7 @@ class Berthd:
         self.socket.unlink(missing_ok=True)
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen([binary("berthd", self.faults), "--config", str(config)], stdin=subprocess.DEVNULL,
-                                            stdout=log, stderr=log, env=os.environ | self.env | (env or {}), start_new_session=True)
+                                            stdout=log, stderr=log, env=os.environ | self.env | (env or {}), process_group=0)
         return self.ready() if wait else None
 
     def ready(self, seconds=30):

@@ -8,6 +8,7 @@
 #include "api/pool.h"
 #include "api/render.h"
 #include "berth/v1/berth.grpc.pb.h"
+#include "host/fault.h"
 #include "log/log.h"
 
 namespace berth::api {
@@ -136,7 +137,9 @@ class Service::Impl final : public v1::Berth::CallbackService {
     Render(done, last.mutable_pulled());
     ASSIGN_OR_RETURN(const LayerUse use, Use());
     for (const auto& image : done.images) Render(image, use.Unique(image), last.mutable_pulled()->add_images());
-    return stream.Send(std::move(last));
+    auto told = stream.Send(std::move(last));
+    BERTH_FAULT_IN(stream.ctx(), kPullAnswered);
+    return told;
   }
 
   static bool Moved(const pull::Snapshot& a, const pull::Snapshot& b) {

@@ -1,8 +1,12 @@
 // One exchange against a server that misbehaves; rows of reliability-security 3.c.
 #include "http/client.h"
 
+#include <arpa/inet.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <fstream>
 #include <ostream>
@@ -575,6 +579,60 @@ TEST(Connect, RefusedAndUnknown) {
   const auto unknown = Fetch(client, To("http://no-such-name.invalid/x?canary"));
   EXPECT_EQ(unknown.error().reason(), Reason::kDns) << unknown.error().Text();
   EXPECT_THAT(unknown.error().Text(), Not(HasSubstr("canary")));
+}
+
+// A port that answers no SYN: its queue of connections is full and nobody accepts.
+class BlackHole {
+ public:
+  BlackHole() {
+    sockaddr_in a{};
+    a.sin_family = AF_INET;
+    a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t length = sizeof a;
+    auto* address = reinterpret_cast<sockaddr*>(&a);
+    EXPECT_EQ(bind(fds_[0], address, length), 0);
+    EXPECT_EQ(listen(fds_[0], 0), 0);
+    getsockname(fds_[0], address, &length);
+    port_ = ntohs(a.sin_port);
+    for (std::size_t i = 1; i < fds_.size(); ++i) (void)connect(fds_[i], address, length);
+  }
+  ~BlackHole() {
+    for (const int fd : fds_) close(fd);
+  }
+  std::string url() const { return "https://127.0.0.1:" + std::to_string(port_) + "/"; }
+
+ private:
+  static int Open() { return socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0); }
+  std::array<int, 5> fds_{Open(), Open(), Open(), Open(), Open()};
+  std::uint16_t port_ = 0;
+};
+
+TEST(Connect, ABlackHoleEndsAtTheConnectBudget) {  // C-06
+  const BlackHole hole;
+  Client client;
+  time::testing::ManualClock clock;
+  Result<std::string> got = "";
+  {
+    const std::jthread hands([&](std::stop_token stop) {
+      while (!stop.stop_requested()) {
+        clock.Advance(1s);
+        client.Nudge();
+        std::this_thread::yield();
+      }
+    });
+    got = Fetch(client, To(hole.url()), task::Context(std::stop_token(), clock));
+  }
+  ASSERT_FALSE(got);
+  EXPECT_EQ(got.error().reason(), Reason::kTimeout);
+  EXPECT_THAT(got.error().Text(), HasSubstr("within 10 s (connect)"));
+}
+
+TEST(Connect, ABlackHoleCanBeCancelled) {
+  const BlackHole hole;
+  Client client;
+  Timed timed(client, To(hole.url()));
+  timed.Cancel();
+  EXPECT_TRUE(timed.Outcome().error().cancelled());
 }
 
 // ---- TLS (C-58)

@@ -3,7 +3,7 @@
 // 301, 302, 303, 307 and 308 are followed for GET and HEAD, and the method stays; any other answer, and a redirect
 // without Location, is the caller's. When scheme, host or port change, only Accept, Range, If-Range and User-Agent go along:
 // no Authorization, Cookie, Referer or other header, no client certificate, no skip_verify; and the address that is connected to must be allowed.
-// https to http is kInsecureRedirect; a sixth hop kTooManyRedirects; a Location that is no http(s) URL kProtocolError; a
+// https to http is kInsecureRedirect (from a registry that is configured as plain, http may lead to http); a sixth hop kTooManyRedirects; a Location that is no http(s) URL kProtocolError; a
 // refused address kPolicy.
 #pragma once
 

@@ -129,8 +129,13 @@ Result<std::shared_ptr<const Trust>> TrustCache::Get(const TlsOptions& options) 
     if (!HoldsCertificate(pem)) return Unusable(file, "CA file");
     trust->pem += pem;
   }
-  for (const std::string* file : {&options.client_cert, &options.client_key})
-    if (!file->empty() && Contents(*file).find(kBegin) == std::string::npos) return Unusable(*file, "client certificate or key");
+  for (const std::string* file : {&options.client_cert, &options.client_key}) {
+    if (file->empty()) continue;
+    std::string key = Contents(*file);
+    const bool good = key.find(kBegin) != std::string::npos;
+    secret::Secret::Wipe(key);
+    if (!good) return Unusable(*file, "client certificate or key");
+  }
   const std::string system = bundle.empty() ? "" : Contents(bundle);
   if (folders.empty()) {
     const std::size_t hashed = HashedCertificates(std::string(kSystemFolder));

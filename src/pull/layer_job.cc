@@ -190,7 +190,6 @@ Result<LayerJobs::Done> LayerJobs::FromNetwork(const task::Context& ctx, const J
   *was_resumed = resumed > 0;
   job.board->Resume(resumed, network ? network->host() : "");
   ASSIGN_OR_RETURN(auto staging, stores_.layers.Stage(ctx, job.layer.digest, options_.form, job.diff_id.algorithm()));
-  BERTH_FAULT_IN(ctx, kUnpackStarted);
   Stream stream(job.layer, std::move(staging));
   const auto room = std::make_unique<std::byte[]>(kChunkBytes);
 

@@ -402,6 +402,8 @@ class Puller::Flight {
     result_.total_seconds = Seconds(ctx_.clock().SteadyNow() - started_);
     publication.journal = record_->ToJson(request_.policy, result_, nullptr);
     RETURN_IF_ERROR(stores_.catalog.PublishImage(publication));
+    // One transaction makes both durable.
+    BERTH_FAULT_IN(ctx_, kImageRecorded);
     BERTH_FAULT_IN(ctx_, kPullRecorded);
     intent_.reset();
     result_.images = std::move(publication.images);
