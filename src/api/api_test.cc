@@ -229,7 +229,7 @@ TEST_F(ApiTest, TheNodesCredentialsComeLastAndOnlyWhenAskedFor) {
 TEST_F(ApiTest, CancellingACallLeavesAPartialThatTheNextOneResumes) {
   const auto image = node_.registry.PutImage("app", "1", {kBig});
   const auto never = std::make_shared<Gate>();
-  node_.registry.On(Blob("app", image.layers[0]), [&](const ServerRequest&) {
+  node_.registry.On(Blob("app", image.layers[0]), [never](const ServerRequest&) {
     return Reply::Head(200, kBig.size()).Send(kBig.substr(0, 2'000'000)).WaitFor(never);
   }, 1);
   {
@@ -323,7 +323,7 @@ TEST_F(ApiTest, CountersAreToldByTheBeatOfTheClock) {
 TEST_F(ApiTest, StoppingFailsRunningCallsAsUnavailableAndRefusesNewOnes) {
   const auto image = node_.registry.PutImage("app", "1", {kBig});
   const auto never = std::make_shared<Gate>();
-  node_.registry.On(Blob("app", image.layers[0]), [&](const ServerRequest&) {
+  node_.registry.On(Blob("app", image.layers[0]), [never](const ServerRequest&) {
     return Reply::Head(200, kBig.size()).Send(kBig.substr(0, 1'000'000)).WaitFor(never);
   });
   grpc::ClientContext context;

@@ -496,7 +496,9 @@ TEST(Puller, TheFirstFailureEndsTheOtherLayers) {
   Node node;
   const auto image = node.registry.PutImage("app", "1", {kBig, kSmall});
   const auto never = std::make_shared<Gate>();
-  node.registry.On(Blob("app", image.layers[0]), [&](const ServerRequest&) { return Reply::Head(200, kBig.size()).Send(kBig.substr(0, 1000)).WaitFor(never); });
+  node.registry.On(Blob("app", image.layers[0]), [never](const ServerRequest&) {
+    return Reply::Head(200, kBig.size()).Send(kBig.substr(0, 1000)).WaitFor(never);
+  });
   node.registry.Remove("app", image.layers[1].digest);
   const auto done = node.Pull(node.Ask("app:1"));  // would hang if it waited for the large one first
   ASSERT_FALSE(done);
@@ -507,9 +509,8 @@ TEST(Puller, TheFirstFailureEndsTheOtherLayers) {
 TEST(Puller, CancellingEndsAPullWhereverItHangs) {
   Node node;
   const auto image = node.registry.PutImage("app", "1", {kBig});
-  const auto never = std::make_shared<Gate>();
   for (const std::string& at : {std::string("GET /v2/app/manifests"), "GET /v2/app/blobs/" + image.config.digest.ToString(), Blob("app", image.layers[0])}) {
-    node.registry.On(at, [&](const ServerRequest&) { return Reply::Silence(); }, 1);
+    node.registry.On(at, [](const ServerRequest&) { return Reply::Silence(); }, 1);
     node.registry.ClearLog();
     const std::size_t before = node.registry.server().requests().size();
     std::stop_source stop;
