@@ -252,7 +252,7 @@ TEST_F(ApiTest, CancellingACallLeavesAPartialThatTheNextOneResumes) {
 TEST_F(ApiTest, SixtyFourCallersShareOneDownloadAndOneWhoLeavesFailsNobody) {  // F-01, F-03
   const auto image = node_.registry.PutImage("app", "1", {kBig, kSmall});
   std::latch ready(64);
-  node_.registry.On("GET /v2/app/manifests/1", [&](const ServerRequest&) {
+  node_.registry.On("GET /v2/app/manifests/1", [&, image](const ServerRequest&) {
     ready.wait();
     return Reply::Text(200, image.manifest_bytes, {{"Content-Type", image.manifest.media_type}});
   });
@@ -347,7 +347,7 @@ TEST_F(ApiTest, MoreStreamsThanTheLimitAreRefused) {
   Start(time::SystemClock(), std::move(options));
   const auto image = node_.registry.PutImage("app", "1", {kSmall});
   std::latch go(1);
-  node_.registry.On("GET /v2/app/manifests/1", [&](const ServerRequest&) {
+  node_.registry.On("GET /v2/app/manifests/1", [&, image](const ServerRequest&) {
     go.wait();
     return Reply::Text(200, image.manifest_bytes, {{"Content-Type", image.manifest.media_type}});
   });
