@@ -40,7 +40,9 @@ using pull::testing::Tar;
 
 const std::string kBig = Tar("big", std::string(3'000'000, 'b')), kSmall = Tar("small", "s");
 
-std::string Blob(const std::string& repository, const oci::Descriptor& d) { return "GET /v2/" + repository + "/blobs/" + d.digest.ToString(); }
+std::string Blob(const std::string& repository, const oci::Descriptor& d) {
+  return "GET /v2/" + repository + "/blobs/" + d.digest.ToString();
+}
 
 v1::Failure FailureOf(const grpc::ClientContext& context) {
   v1::Failure failure;
@@ -64,7 +66,8 @@ class ApiTest : public ::testing::Test {
     options.limits = {"layers=500"};
     options.probes = {{"erofs", "ok", "files"}};
     reclaimer_ = std::make_unique<reclaim::Reclaimer>(
-        reclaim::Reclaimer::Stores{*node_.stores.content, *node_.stores.layers, *node_.stores.catalog, *node_.stores.leases}, node_.stores.clock);
+        reclaim::Reclaimer::Stores{*node_.stores.content, *node_.stores.layers, *node_.stores.catalog, *node_.stores.leases},
+        node_.stores.clock);
     service_ = std::make_unique<Service>(
         Service::Parts{*node_.puller, *reclaimer_, *mounter_, *node_.stores.content, *node_.stores.layers, *node_.stores.catalog,
                        *node_.stores.leases, node_.stores.root}, std::move(options), clock);
@@ -109,7 +112,8 @@ class ApiTest : public ::testing::Test {
     return story;
   }
   template <class Request, class Answer>
-  grpc::Status Call(grpc::Status (v1::Berth::Stub::*method)(grpc::ClientContext*, const Request&, Answer*), const Request& request, Answer* answer) {
+  grpc::Status Call(grpc::Status (v1::Berth::Stub::*method)(grpc::ClientContext*, const Request&, Answer*), const Request& request,
+                    Answer* answer) {
     grpc::ClientContext context;
     const auto status = (stub_.get()->*method)(&context, request, answer);
     if (!status.ok()) failure_ = FailureOf(context);
@@ -171,7 +175,8 @@ TEST_F(ApiTest, AFailureIsAStatusWithATrailer) {
   };
   node_.registry.PutImage("app", "1", {kSmall});
   node_.registry.RequireBasic("alice", "right");
-  v1::PullRequest bad_policy = Ask("app:1", "always"), bad_platform = Ask("app:1"), both = Ask("app:1"), bad_name, crlf = Ask("app:1"), wrong = Ask("app:1");
+  v1::PullRequest bad_policy = Ask("app:1", "always"), bad_platform = Ask("app:1"), both = Ask("app:1"), bad_name,
+                  crlf = Ask("app:1"), wrong = Ask("app:1");
   bad_platform.add_platforms("a/b/c/d/e");
   both.add_platforms("linux/amd64");
   both.set_all_platforms(true);
@@ -207,7 +212,8 @@ TEST_F(ApiTest, AFailureIsAStatusWithATrailer) {
 TEST_F(ApiTest, TheNodesCredentialsComeLastAndOnlyWhenAskedFor) {
   Stop();
   ServiceOptions options;
-  options.node_credentials = [&](const task::Context&, const reference::Reference& reference) -> Result<std::vector<credentials::Credential>> {
+  using Found = Result<std::vector<credentials::Credential>>;
+  options.node_credentials = [&](const task::Context&, const reference::Reference& reference) -> Found {
     EXPECT_EQ(reference.path(), "app");
     std::vector<credentials::Credential> found;
     found.push_back(pull::testing::Login("node", "right"));
@@ -395,7 +401,8 @@ struct FilterRow {
   std::size_t found;
 };
 TEST_F(ImagesTest, AreFilteredByNameRepositoryAndId) {
-  for (const auto& [filter, found] : {FilterRow{"app:1", 1}, {"app:2", 1}, {"app", 2}, {"app:9", 0}, {"ap", 0}}) EXPECT_THAT(Images(node_.Name(filter)), SizeIs(found)) << filter;
+  for (const auto& [filter, found] : {FilterRow{"app:1", 1}, {"app:2", 1}, {"app", 2}, {"app:9", 0}, {"ap", 0}})
+    EXPECT_THAT(Images(node_.Name(filter)), SizeIs(found)) << filter;
   EXPECT_THAT(Images(one_.config.digest.ToString()), SizeIs(1));
   EXPECT_THAT(Images(one_.manifest.digest.Hex().substr(0, 8)), SizeIs(1));
   v1::ListImagesRequest request;
@@ -405,8 +412,9 @@ TEST_F(ImagesTest, AreFilteredByNameRepositoryAndId) {
 }
 
 TEST_F(ImagesTest, AreInspectedByNameByIdAndByPrefix) {
-  for (const std::string& text : {node_.Name("app:1"), one_.config.digest.ToString(), one_.config.digest.Hex(), one_.manifest.digest.ToString(),
-                                  one_.config.digest.Hex().substr(0, 12), "sha256:" + one_.manifest.digest.Hex().substr(0, 12)}) {
+  for (const std::string& text : {node_.Name("app:1"), one_.config.digest.ToString(), one_.config.digest.Hex(),
+                                  one_.manifest.digest.ToString(), one_.config.digest.Hex().substr(0, 12),
+                                  "sha256:" + one_.manifest.digest.Hex().substr(0, 12)}) {
     v1::InspectImageRequest request;
     request.set_image(text);
     v1::InspectImageResponse answer;
@@ -452,8 +460,10 @@ TEST(FindImages, AnIdThatFitsSeveralListsThem) {
   // Enough images that two ids begin alike in four digits: their configs are made up.
   const auto digest = [](const std::string& hex) { return *digest::Digest::Parse("sha256:" + hex + std::string(64 - hex.size(), '0')); };
   for (const char* hex : {"abcd1", "abcd2"}) {
-    ASSERT_TRUE(stores.catalog->PublishImage({.name = std::string("r/") + hex + ":1", .implied_name = {}, .target = digest(std::string(hex) + "f"), .media_type = "m",
-                                              .documents = {}, .images = {{.manifest = digest(std::string(hex) + "f"), .config = digest(hex), .platform = "linux/amd64"}},
+    const auto manifest = digest(std::string(hex) + "f");
+    ASSERT_TRUE(stores.catalog->PublishImage({.name = std::string("r/") + hex + ":1", .implied_name = {}, .target = manifest,
+                                              .media_type = "m", .documents = {},
+                                              .images = {{.manifest = manifest, .config = digest(hex), .platform = "linux/amd64"}},
                                               .pull = {}, .journal = ""}));
   }
   const auto both = FindImages(*stores.catalog, "abcd");
@@ -662,7 +672,8 @@ TEST_F(ApiTest, AnInheritedSocketIsUsedAsItIs) {
 }
 
 TEST_F(ApiTest, NonsenseOnTheSocketHurtsNobody) {  // G-02, G-03
-  for (const std::string& text : {std::string("GET / HTTP/1.1\r\n\r\n"), std::string("\x16\x03\x01\x02", 4), std::string("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), std::string(100'000, '\0')}) {
+  for (const std::string& text : {std::string("GET / HTTP/1.1\r\n\r\n"), std::string("\x16\x03\x01\x02", 4),
+                                  std::string("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), std::string(100'000, '\0')}) {
     const int s = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     sockaddr_un address{};
     address.sun_family = AF_UNIX;

@@ -36,7 +36,8 @@ Result<std::uint64_t> WithUnit(const std::string& text, std::span<const Unit> un
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
   const std::string_view suffix(end, static_cast<std::size_t>(text.data() + text.size() - end));
   const auto unit = std::ranges::find(units, suffix, &Unit::suffix);
-  if (error != std::errc() || unit == units.end() || number > std::numeric_limits<std::int64_t>::max() / unit->factor) return Wrong(text, wanted);
+  if (error != std::errc() || unit == units.end() || number > std::numeric_limits<std::int64_t>::max() / unit->factor)
+    return Wrong(text, wanted);
   return number * unit->factor;
 }
 
@@ -155,10 +156,12 @@ const std::vector<Setting>& Settings() {
       Text("socket", "where berth.v1 is served; root's, mode 0600", AT(socket)),
       Text("worker", "berth-unpack; empty: beside berthd", AT(worker)),
       Choice("form", "how layers are kept; auto: EROFS where this kernel mounts it", AT(form),
-             std::vector<std::pair<std::string_view, FormChoice>>{{"auto", FormChoice::kAuto}, {"erofs", FormChoice::kErofs}, {"tree", FormChoice::kTree}}),
+             std::vector<std::pair<std::string_view, FormChoice>>{
+                 {"auto", FormChoice::kAuto}, {"erofs", FormChoice::kErofs}, {"tree", FormChoice::kTree}}),
       Choice("log.level", "debug, info, warning, error", AT(log.level),
              std::vector<std::pair<std::string_view, log::Level>>{
-                 {"debug", log::Level::kDebug}, {"info", log::Level::kInfo}, {"warning", log::Level::kWarning}, {"error", log::Level::kError}}),
+                 {"debug", log::Level::kDebug}, {"info", log::Level::kInfo}, {"warning", log::Level::kWarning},
+                 {"error", log::Level::kError}}),
       Choice("log.format", "klog text or JSON lines", AT(log.format),
              std::vector<std::pair<std::string_view, log::Format>>{{"text", log::Format::kText}, {"json", log::Format::kJson}}),
       List("hostsDirs", "folders with HOST/hosts.toml or certificates; the first that knows a host wins", AT(registry.hosts.roots)),

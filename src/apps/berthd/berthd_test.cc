@@ -12,6 +12,7 @@
 #include <fstream>
 
 #include "berth/v1/berth.grpc.pb.h"
+#include "config/daemon_config.h"
 #include "host/process.h"
 #include "reclaim/testing/stores.h"
 #include "registry/testing/fake_registry.h"
@@ -310,6 +311,24 @@ TEST_F(BerthdTest, IsClosedToOtherUsers) {  // G-01, and 5.5
   EXPECT_THAT(Read(proc + "/limits"), ::testing::ContainsRegex("Max core file size +0 +0"));
   ASSERT_EQ(::stat((proc + "/environ").c_str(), &st), 0);
   EXPECT_EQ(st.st_uid, 0u);
+}
+
+TEST(Units, NameWhatTheDaemonUses) {
+  const std::string folder = BERTH_SOURCE_DIR "/packaging/systemd/";
+  const std::string service = Read(folder + "berthd.service"), socket = Read(folder + "berthd.socket");
+  const config::DaemonConfig defaults;
+  EXPECT_THAT(socket, HasSubstr("ListenStream=" + defaults.socket + "\n"));
+  EXPECT_THAT(socket, HasSubstr("SocketMode=0600\n"));
+  EXPECT_THAT(service, HasSubstr("RequiresMountsFor=" + defaults.root + "\n"));
+  EXPECT_EQ(defaults.root, "/var/lib/berth");
+  EXPECT_THAT(service, HasSubstr("StateDirectory=berth\n"));
+  EXPECT_EQ(defaults.run_dir, "/run/berth");
+  EXPECT_THAT(service, HasSubstr("RuntimeDirectory=berth\n"));
+  for (const char* line : {"Type=notify\n", "WatchdogSec=", "UMask=0077\n", "LimitCORE=0\n", "NoNewPrivileges=yes\n", "Restart=always\n"})
+    EXPECT_THAT(service, HasSubstr(line));
+  // Each of these would give the service a mount namespace, and its mounts would not reach the host.
+  for (const char* cut : {"\nProtectSystem=", "\nProtectHome=", "\nPrivate", "\nReadWritePaths=", "\nProtectKernel", "\nInaccessiblePaths=", "\nMountFlags="})
+    EXPECT_THAT(service, Not(HasSubstr(cut)));
 }
 
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)

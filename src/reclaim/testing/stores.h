@@ -63,7 +63,8 @@ class Stores {
   explicit Stores(layer::UnpackOptions unpack = {}) : unpack_(unpack) {
     std::signal(SIGPIPE, SIG_IGN);  // as the daemon does: a worker may end before its input
     // Files have the system's times.
-    clock.JumpWall(std::chrono::duration_cast<time::Duration>(std::chrono::system_clock::now() - clock.WallNow()) + std::chrono::seconds(1));
+    const auto behind = std::chrono::duration_cast<time::Duration>(std::chrono::system_clock::now() - clock.WallNow());
+    clock.JumpWall(behind + std::chrono::seconds(1));
     Reopen();
   }
   void Reopen() {
