@@ -21,7 +21,8 @@ class Mounts {
   // Forgets records whose mount is gone; how many.
   Result<std::size_t> Recover();
   // The target in the spelling under which it is on record.
-  Result<std::string> Mount(const task::Context& ctx, const catalog::ImageRecord& image, const std::string& target, rootfs::Writable writable);
+  Result<std::string> Mount(const task::Context& ctx, const catalog::ImageRecord& image, const std::string& target,
+                            rootfs::Writable writable);
   Result<> Unmount(const std::string& target);
 
  private:

@@ -1,6 +1,7 @@
 #include "api/server.h"
 
 #include <fcntl.h>
+#include <grpc/grpc.h>
 #include <grpcpp/grpcpp.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -96,6 +97,8 @@ Result<std::unique_ptr<Server>> Server::Start(Service& service, ServerOptions op
     ASSIGN_OR_RETURN(state->listener, Listen(options.socket));
     state->socket = options.socket;
   }
+  // Keeps the library up until the process ends: its own shutdown may take ten seconds (1.51).
+  ::grpc_init();
   grpc::ServerBuilder builder;
   builder.SetMaxReceiveMessageSize(static_cast<int>(options.message_bytes));
   builder.SetMaxSendMessageSize(static_cast<int>(options.message_bytes));

@@ -1,6 +1,7 @@
 #include "api/service.h"
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 
 #include "api/images.h"
@@ -20,6 +21,10 @@ constexpr int kCredentials = 64;
 
 Error Usage(std::string text) { return Error(Reason::kUsage, std::move(text)); }
 
+bool HasControls(std::string_view text) {
+  return std::ranges::any_of(text, [](unsigned char c) { return c < ' ' || c == 0x7f; });
+}
+
 // Of a message that gRPC owns: the values move out, the bytes go.
 Result<std::vector<credentials::Credential>> TakeCredentials(const v1::PullRequest& request) {
   auto& message = const_cast<v1::PullRequest&>(request);
@@ -33,12 +38,12 @@ Result<std::vector<credentials::Credential>> TakeCredentials(const v1::PullReque
     c.registry_token = secret::Secret::Take(*from.mutable_registry_token());
     c.source = from.source().empty() ? "request" : from.source();
     c.pattern = from.pattern();
-    const auto control = [](std::string_view text) { return std::ranges::any_of(text, [](unsigned char ch) { return ch < ' ' || ch == 0x7f; }); };
     const std::size_t size = c.username.size() + c.password.size() + c.identity_token.size() + c.registry_token.size() +
                              c.source.size() + c.pattern.size();
+    const auto all = std::to_array<std::string_view>({c.username, c.password.Reveal(), c.identity_token.Reveal(), c.registry_token.Reveal(),
+                                                      c.source, c.pattern});
     if (size > kCredentialBytes) wrong = Usage("a credential is longer than " + std::to_string(kCredentialBytes) + " bytes");
-    else if (control(c.username) || control(c.password.Reveal()) || control(c.identity_token.Reveal()) || control(c.registry_token.Reveal()) ||
-             control(c.source) || control(c.pattern)) wrong = Usage("a credential holds control characters");
+    else if (std::ranges::any_of(all, HasControls)) wrong = Usage("a credential holds control characters");
     else if (c.empty()) wrong = Usage("a credential has neither password nor token");
     taken.push_back(std::move(c));
   }
@@ -156,7 +161,8 @@ class Service::Impl final : public v1::Berth::CallbackService {
   }
 
   grpc::ServerWriteReactor<v1::CheckStoreEvent>* CheckStore(Context* call, const v1::CheckStoreRequest* message) override {
-    return streams_.Start<v1::CheckStoreEvent>(call, [this, repair = message->repair(), depth = message->depth()](auto& stream) -> Result<> {
+    const bool repair = message->repair();
+    return streams_.Start<v1::CheckStoreEvent>(call, [this, repair, depth = message->depth()](auto& stream) -> Result<> {
       fsck::Options options{.repair = repair ? fsck::Repair::kYes : fsck::Repair::kNo};
       ASSIGN_OR_RETURN(options.depth, DepthOf(depth));
       if (checking_.exchange(true)) return Error(Reason::kConflict, "the store is being checked already").Next("wait for that to end");

@@ -64,6 +64,14 @@ serializeImagePulls: false
   EXPECT_EQ(config->origins.at("retry.base"), "f.yaml:5");
 }
 
+TEST(Config, ConnectionsCanBeLedElsewhere) {
+  const auto config = Parse("resolve: [\"reg.test:443=127.0.0.1:5000\", \"[2001:db8::1]:443=[::1]:5001\"]\n");
+  ASSERT_TRUE(config) << config.error().Text();
+  EXPECT_THAT(config->registry.overrides, ElementsAre(http::ResolveOverride{"reg.test", 443, "127.0.0.1", 5000},
+                                                      http::ResolveOverride{"2001:db8::1", 443, "::1", 5001}));
+  EXPECT_EQ(ParseConfig(PrintConfig(*config), "again", {})->registry.overrides, config->registry.overrides);
+}
+
 TEST(Config, SetComesLast) {
   const auto config = Parse("root: /a\n", {"root=/b", "hostsDirs=/x,/y", "pull.layers=1"});
   ASSERT_TRUE(config) << config.error().Text();
@@ -95,6 +103,9 @@ INSTANTIATE_TEST_SUITE_P(Bad, BadConfigTest, testing::Values(
     BadCase{"ScalarForList", "hostsDirs: /a\n", "must be a list"},
     BadCase{"ListOfMaps", "hostsDirs: [{a: b}]\n", "plain values"},
     BadCase{"BrokenYaml", "root: [\n", "no valid YAML"},
+    BadCase{"NoLimitIsOff", "limits: {connect: 0s}\n", "no limit can be switched off"},
+    BadCase{"ResolveWithoutPort", "resolve: [\"a=b:1\"]\n", "host:port=address:port"},
+    BadCase{"ResolveBareIpv6", "resolve: [\"::1:2=b:1\"]\n", "host:port=address:port"},
     BadCase{"OtherKind", "---\nkind: Pod\n", "kind is \"Pod\""},
     BadCase{"NoMap", "---\n- a\n", "must be a map"}),
   [](const auto& i) { return i.param.name; });

@@ -36,7 +36,8 @@ Result<std::uint64_t> WithUnit(const std::string& text, std::span<const Unit> un
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
   const std::string_view suffix(end, static_cast<std::size_t>(text.data() + text.size() - end));
   const auto unit = std::ranges::find(units, suffix, &Unit::suffix);
-  if (error != std::errc() || unit == units.end() || number > std::numeric_limits<std::int64_t>::max() / unit->factor) return Wrong(text, wanted);
+  if (error != std::errc() || unit == units.end() || number > std::numeric_limits<std::int64_t>::max() / unit->factor)
+    return Wrong(text, wanted);
   return number * unit->factor;
 }
 
@@ -79,8 +80,9 @@ Setting Size(std::string_view key, std::string_view doc, At at, bool limit = tru
 template <class At>
 Setting Time(std::string_view key, std::string_view doc, At at, bool limit = false) {
   return {key, doc, limit, false,
-          [at](DaemonConfig& c, const Values& v) -> Result<> {
+          [at, limit](DaemonConfig& c, const Values& v) -> Result<> {
             ASSIGN_OR_RETURN(const std::uint64_t nanos, WithUnit(v[0], kDurations, "a duration such as 500ms, 10s, 5m or 72h"));
+            if (limit && nanos == 0) return Wrong(v[0], "longer than nothing: no limit can be switched off");
             at(c) = time::Duration(static_cast<std::int64_t>(nanos));
             return {};
           },
@@ -107,6 +109,43 @@ Setting Switch(std::string_view key, std::string_view doc, At at) {
   return Choice(key, doc, at, std::vector<std::pair<std::string_view, bool>>{{"true", true}, {"false", false}});
 }
 
+// "host:port", "[2001:db8::1]:443".
+std::optional<std::pair<std::string, std::uint16_t>> HostAndPort(std::string_view text) {
+  const auto colon = text.rfind(':');
+  if (colon == text.npos || colon == 0) return std::nullopt;
+  const std::string_view digits = text.substr(colon + 1);
+  std::uint16_t port = 0;
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), port);
+  if (error != std::errc() || end != digits.data() + digits.size() || port == 0) return std::nullopt;
+  std::string_view host = text.substr(0, colon);
+  if (host.starts_with('[') && host.ends_with(']')) host = host.substr(1, host.size() - 2);
+  else if (host.find(':') != host.npos) return std::nullopt;
+  return std::pair(std::string(host), port);
+}
+
+Setting Resolve(std::string_view key, std::string_view doc) {
+  return {key, doc, false, true,
+          [](DaemonConfig& c, const Values& v) -> Result<> {
+            std::vector<http::ResolveOverride> overrides;
+            for (const std::string& text : v) {
+              const auto equals = text.find('=');
+              const auto from = HostAndPort(std::string_view(text).substr(0, equals));
+              const auto to = equals == text.npos ? std::nullopt : HostAndPort(std::string_view(text).substr(equals + 1));
+              if (!from || !to) return Wrong(text, "host:port=address:port");
+              overrides.push_back({from->first, from->second, to->first, to->second});
+            }
+            c.registry.overrides = std::move(overrides);
+            return {};
+          },
+          [](const DaemonConfig& c) {
+            const auto name = [](const std::string& host) { return host.find(':') == host.npos ? host : "[" + host + "]"; };
+            Values values;
+            for (const auto& o : c.registry.overrides)
+              values.push_back(name(o.host) + ":" + std::to_string(o.port) + "=" + name(o.address) + ":" + std::to_string(o.to_port));
+            return values;
+          }};
+}
+
 #define AT(member) [](DaemonConfig& c) -> auto& { return c.member; }
 
 const std::vector<Setting>& Settings() {
@@ -117,16 +156,18 @@ const std::vector<Setting>& Settings() {
       Text("socket", "where berth.v1 is served; root's, mode 0600", AT(socket)),
       Text("worker", "berth-unpack; empty: beside berthd", AT(worker)),
       Choice("form", "how layers are kept; auto: EROFS where this kernel mounts it", AT(form),
-             std::vector<std::pair<std::string_view, FormChoice>>{{"auto", FormChoice::kAuto}, {"erofs", FormChoice::kErofs}, {"tree", FormChoice::kTree}}),
+             std::vector<std::pair<std::string_view, FormChoice>>{
+                 {"auto", FormChoice::kAuto}, {"erofs", FormChoice::kErofs}, {"tree", FormChoice::kTree}}),
       Choice("log.level", "debug, info, warning, error", AT(log.level),
              std::vector<std::pair<std::string_view, log::Level>>{
-                 {"debug", log::Level::kDebug}, {"info", log::Level::kInfo}, {"warning", log::Level::kWarning}, {"error", log::Level::kError}}),
+                 {"debug", log::Level::kDebug}, {"info", log::Level::kInfo}, {"warning", log::Level::kWarning},
+                 {"error", log::Level::kError}}),
       Choice("log.format", "klog text or JSON lines", AT(log.format),
              std::vector<std::pair<std::string_view, log::Format>>{{"text", log::Format::kText}, {"json", log::Format::kJson}}),
       List("hostsDirs", "folders with HOST/hosts.toml or certificates; the first that knows a host wins", AT(registry.hosts.roots)),
       List("plainHttp", "registries (host[:port]) spoken to in plain HTTP", AT(registry.hosts.plain_http)),
       List("trustedRealms", "token services on other domains that may see a registry's credentials", AT(registry.trusted_realms)),
-      List("resolve", "host:port=address:port: connect there instead", AT(hosts_overrides)),
+      Resolve("resolve", "host:port=address:port: connect there instead"),
       Choice("credentials.profile", "how keys of credential files match (ARCHITECTURE.md)", AT(profile),
              std::vector<std::pair<std::string_view, credentials::Profile>>{
                  {"Documented", credentials::Profile::kDocumented}, {"Kubelet", credentials::Profile::kKubelet}}),
@@ -168,8 +209,17 @@ const std::vector<Setting>& Settings() {
       Size("limits.token_body_bytes", "answer of a token service", AT(registry.token_body_bytes)),
       Size("limits.token_bytes", "a token", AT(registry.token_bytes)),
       Size("limits.error_body_bytes", "of an error answer that is read", AT(registry.error_body_bytes)),
+      Time("limits.connect", "name and TCP of one connection", AT(registry.http.connect), true),
+      Time("limits.tls", "its TLS handshake", AT(registry.http.tls), true),
+      Time("limits.headers", "from a request to the last header of its answer", AT(registry.http.headers), true),
+      Size("limits.min_rate", "bytes per second a download must bring over the stall window", AT(registry.http.min_rate)),
+      Time("limits.stall_window", "a download below that for so long is broken off and resumed", AT(registry.http.stall_window), true),
+      Size("limits.header_bytes", "headers of one answer", AT(registry.http.header_bytes), true, 1024),
+      Size("limits.header_fields", "how many it may have", AT(registry.http.header_fields), true, 16),
       Size("limits.redirects", "hops of one request", AT(registry.redirects)),
       Size("limits.streams", "calls at once", AT(streams)),
+      Size("limits.message_bytes", "one message of berth.v1", AT(message_bytes), true, 64u << 10),
+      Size("limits.metadata_bytes", "headers of one call", AT(metadata_bytes), true, 4u << 10),
       Size("limits.journal", "entries of the journal", AT(journal)),
   };
   return settings;
@@ -203,7 +253,7 @@ Result<> Apply(DaemonConfig& config, const std::string& key, const Values& value
     return Error(Reason::kConfig, origin + ": there is no setting " + Quoted(key) + (nearest.empty() ? "" : "; did you mean " + Quoted(nearest) + "?"))
         .Next("berthd --print-config shows all settings");
   }
-  if (setting->list ? !list && values != Values{""} && origin != "--set" : list) 
+  if (setting->list ? !list && values != Values{""} && origin != "--set" : list)
     return Error(Reason::kConfig, origin + ": " + key + (setting->list ? " must be a list" : " must be one value"));
   auto set = setting->set(config, setting->list && values == Values{""} ? Values{} : values);
   if (!set) return Error(Reason::kConfig, origin + ": " + key + ": " + set.error().message());

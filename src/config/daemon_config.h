@@ -33,7 +33,6 @@ struct DaemonConfig {
   log::Options log;
 
   registry::ClientOptions registry;
-  std::vector<std::string> hosts_overrides;  // "host:port=address:port": connect there instead
   std::vector<std::string> node_config;      // directories of the node's config.json
   credentials::Profile profile = credentials::Profile::kDocumented;
 
@@ -43,6 +42,8 @@ struct DaemonConfig {
   time::Duration leftover_age = std::chrono::hours(1);  // objects of failed pulls
   time::Duration sweep_every = std::chrono::minutes(10);
   std::uint64_t streams = 256;                          // calls at once
+  std::uint64_t message_bytes = 16u << 20;              // of one call
+  std::uint64_t metadata_bytes = 16u << 10;
   std::uint64_t journal = 10'000;                       // entries
 
   std::map<std::string, std::string> origins;  // key -> "file:line" or "--set"; keys at their default are not in it

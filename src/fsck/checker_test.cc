@@ -139,10 +139,11 @@ TEST_F(CheckerTest, StopsBetweenTwoObjects) {
   std::stop_source stop;
   std::uint64_t seen = 0;
   Checker checker({*stores_.content, *stores_.layers, *stores_.catalog, *stores_.leases});
-  const auto summary = checker.Run(task::Context(stop.get_token()), {}, {.finding = nullptr, .progress = [&](std::uint64_t n, std::uint64_t) {
+  const auto count = [&](std::uint64_t n, std::uint64_t) {
     seen = n;
     if (n == 2) stop.request_stop();
-  }});
+  };
+  const auto summary = checker.Run(task::Context(stop.get_token()), {}, {.finding = nullptr, .progress = count});
   EXPECT_TRUE(summary.error().cancelled());
   EXPECT_EQ(seen, 2u);
 }

@@ -44,7 +44,18 @@ std::string Noise(std::size_t size, unsigned seed = 1) {
 }
 const std::string kSmall = Tar("small", "s"), kBase = Tar("base", Noise(300'000, 2)), kBig = Tar("big", Noise(3'000'000, 3));
 
-std::string Blob(const std::string& repository, const oci::Descriptor& d) { return "GET /v2/" + repository + "/blobs/" + d.digest.ToString(); }
+std::string Blob(const std::string& repository, const oci::Descriptor& d) {
+  return "GET /v2/" + repository + "/blobs/" + d.digest.ToString();
+}
+
+// Until the first layer of a pull is on its way.
+void AwaitFetching(const Puller::Pull& pull) {
+  for (;;) {
+    const Snapshot now = pull.progress().Take();
+    if (!now.layers.empty() && now.layers[0].phase == LayerPhase::kFetching) return;
+    ASSERT_TRUE(pull.progress().AwaitChange({}, now.version));
+  }
+}
 
 // A place in the pull that stops until the test lets go of it.
 class PausePoint {
@@ -72,6 +83,14 @@ class PausePoint {
   std::vector<host::Fd> held_;
 };
 
+std::string Text(const oci::Descriptor& d) {
+  return oci::testing::DescriptorText(d.media_type, d.digest.ToString(), std::to_string(d.size));
+}
+// A manifest that FakeRegistry::PutImage would not write.
+void PutManifest(FakeRegistry& registry, const std::string& tag, const std::vector<std::string>& layers, const oci::Descriptor& config) {
+  registry.PutManifest("app", oci::testing::ManifestText(layers, Text(config)), std::string(oci::kOciManifest), tag);
+}
+
 // An index of images that are in the registry already; platform "" for none.
 oci::Descriptor PutIndex(FakeRegistry& registry, const std::string& repository, const std::string& tag,
                          const std::vector<std::pair<std::string, oci::Descriptor>>& entries) {
@@ -80,7 +99,8 @@ oci::Descriptor PutIndex(FakeRegistry& registry, const std::string& repository, 
     std::string more;
     for (std::size_t at = 0, part = 0; at < platform.size(); ++part) {
       const std::size_t end = std::min(platform.find('/', at), platform.size());
-      more += std::string(part == 0 ? R"(,"platform":{")" : R"(,")") + std::array{"os", "architecture", "variant"}.at(part) + R"(":")" + platform.substr(at, end - at) + '"';
+      more += std::string(part == 0 ? R"(,"platform":{")" : R"(,")") + std::array{"os", "architecture", "variant"}.at(part) + R"(":")" +
+              platform.substr(at, end - at) + '"';
       at = end + 1;
     }
     if (!more.empty()) more += '}';
@@ -358,8 +378,7 @@ TEST(Puller, ADiffIdThatIsNotTheLayersIsTheImagesFault) {
   Node node;
   const auto layer = node.registry.PutBlob("app", kBase);
   const auto config = node.registry.PutBlob("app", oci::testing::ConfigText(), std::string(oci::kOciConfig));
-  node.registry.PutManifest("app", oci::testing::ManifestText({oci::testing::DescriptorText(layer.media_type, layer.digest.ToString(), std::to_string(layer.size))},
-      oci::testing::DescriptorText(oci::kOciConfig, config.digest.ToString(), std::to_string(config.size))), std::string(oci::kOciManifest), "1");
+  PutManifest(node.registry, "1", {Text(layer)}, config);
   const auto done = node.Pull(node.Ask("app:1"));
   ASSERT_FALSE(done);
   EXPECT_EQ(done.error().reason(), Reason::kDigestMismatch);
@@ -376,8 +395,7 @@ TEST(Puller, OneLayerUnderTwoDiffIdsIsRefusedAlsoWhenItIsHere) {
   ASSERT_TRUE(node.Pull(node.Ask("app:good")));
   const auto layer = node.registry.PutBlob("app", kBase);
   const auto config = node.registry.PutBlob("app", oci::testing::ConfigText(), std::string(oci::kOciConfig));
-  node.registry.PutManifest("app", oci::testing::ManifestText({oci::testing::DescriptorText(layer.media_type, layer.digest.ToString(), std::to_string(layer.size))},
-      oci::testing::DescriptorText(oci::kOciConfig, config.digest.ToString(), std::to_string(config.size))), std::string(oci::kOciManifest), "bad");
+  PutManifest(node.registry, "bad", {Text(layer)}, config);
   const auto done = node.Pull(node.Ask("app:bad"));
   ASSERT_FALSE(done);
   EXPECT_EQ(done.error().reason(), Reason::kDigestMismatch);
@@ -423,8 +441,7 @@ TEST(Puller, WhatCannotFitIsRefusedBeforeItFillsTheDisk) {
     diffs.push_back('"' + digest + '"');
   }
   const auto config = node.registry.PutBlob("app", oci::testing::ConfigText("{}", oci::testing::List(diffs)), std::string(oci::kOciConfig));
-  node.registry.PutManifest("app", oci::testing::ManifestText(layers, oci::testing::DescriptorText(oci::kOciConfig, config.digest.ToString(), std::to_string(config.size))),
-                            std::string(oci::kOciManifest), "1");
+  PutManifest(node.registry, "1", layers, config);
   node.registry.ClearLog();
   const auto done = node.Pull(node.Ask("app:1"));
   ASSERT_FALSE(done);
@@ -496,7 +513,9 @@ TEST(Puller, TheFirstFailureEndsTheOtherLayers) {
   Node node;
   const auto image = node.registry.PutImage("app", "1", {kBig, kSmall});
   const auto never = std::make_shared<Gate>();
-  node.registry.On(Blob("app", image.layers[0]), [&](const ServerRequest&) { return Reply::Head(200, kBig.size()).Send(kBig.substr(0, 1000)).WaitFor(never); });
+  node.registry.On(Blob("app", image.layers[0]), [never](const ServerRequest&) {
+    return Reply::Head(200, kBig.size()).Send(kBig.substr(0, 1000)).WaitFor(never);
+  });
   node.registry.Remove("app", image.layers[1].digest);
   const auto done = node.Pull(node.Ask("app:1"));  // would hang if it waited for the large one first
   ASSERT_FALSE(done);
@@ -507,9 +526,8 @@ TEST(Puller, TheFirstFailureEndsTheOtherLayers) {
 TEST(Puller, CancellingEndsAPullWhereverItHangs) {
   Node node;
   const auto image = node.registry.PutImage("app", "1", {kBig});
-  const auto never = std::make_shared<Gate>();
-  for (const std::string& at : {std::string("GET /v2/app/manifests"), "GET /v2/app/blobs/" + image.config.digest.ToString(), Blob("app", image.layers[0])}) {
-    node.registry.On(at, [&](const ServerRequest&) { return Reply::Silence(); }, 1);
+  for (const std::string& at : {std::string("GET /v2/app/manifests"), Blob("app", image.config), Blob("app", image.layers[0])}) {
+    node.registry.On(at, [](const ServerRequest&) { return Reply::Silence(); }, 1);
     node.registry.ClearLog();
     const std::size_t before = node.registry.server().requests().size();
     std::stop_source stop;
@@ -567,7 +585,8 @@ TEST(Puller, ImagesShareTheirLayersAlsoWhileTheyAreOnTheirWay) {  // F-02
   Node node(options);
   constexpr int kImages = 8;
   std::vector<FakeRegistry::Image> images;
-  for (int i = 0; i < kImages; ++i) images.push_back(node.registry.PutImage("app", std::to_string(i), {kBase, kBig, Tar("own", std::to_string(i))}));
+  for (int i = 0; i < kImages; ++i)
+    images.push_back(node.registry.PutImage("app", std::to_string(i), {kBase, kBig, Tar("own", std::to_string(i))}));
   std::vector<Puller::Pull> pulls;
   for (int i = 0; i < kImages; ++i) pulls.push_back(node.puller->Start({}, node.Ask("app:" + std::to_string(i))));
   for (auto& pull : pulls) {
@@ -587,9 +606,7 @@ TEST(Puller, WhoLeavesFailsNobodyAndALateOneSeesHowFarItIs) {  // F-03
   half.AwaitReached();
   auto second = node.puller->Start({}, node.Ask("app:2"));
   std::uint64_t seen = 0;
-  for (Snapshot s = second.progress().Take(); s.layers.empty() || s.layers[0].phase != LayerPhase::kFetching; s = second.progress().Take()) {
-    ASSERT_TRUE(second.progress().AwaitChange({}, s.version));
-  }
+  AwaitFetching(second);
   seen = second.progress().Take().layers[0].current;
   EXPECT_GE(seen, kBig.size() / 2) << "it joined in the middle";
   first.reset();
@@ -658,8 +675,7 @@ TEST_F(PrivateTest, AnothersFailureIsNoVerdictOnOurs) {  // F-14
   created.AwaitReached();
   node_.registry.PutImage("app", "2", {kBig});
   auto b = node_.puller->Start({}, node_.Ask("app:2", Policy::kIfNotPresent, "alice", "right"));
-  for (Snapshot s = b.progress().Take(); s.layers.empty() || s.layers[0].phase != LayerPhase::kFetching; s = b.progress().Take())
-    ASSERT_TRUE(b.progress().AwaitChange({}, s.version));
+  AwaitFetching(b);
   node_.registry.On(Blob("app", image_.layers[0]), [](const ServerRequest&) { return Reply::Text(403, ""); }, 1);
   created.Release();
   const auto first = a->Wait({});

@@ -1,21 +1,18 @@
 // berthd: the daemon. This file is its table of contents.
 #include <CLI/CLI.hpp>
 #include <malloc.h>
-#include <poll.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
-#include <sys/signalfd.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include <cstdio>
 #include <csignal>
+#include <cstdio>
+#include <mutex>
 #include <random>
 #include <thread>
 
 #include "api/server.h"
 #include "apps/berthd/notify.h"
 #include "apps/berthd/probe.h"
+#include "apps/berthd/process.h"
 #include "config/daemon_config.h"
 #include "credentials/node_config.h"
 #include "host/fault.h"
@@ -26,88 +23,78 @@
 namespace berth::berthd {
 namespace {
 
-constexpr auto kGrace = std::chrono::seconds(8);
+constexpr auto kGrace = std::chrono::seconds(5);   // for running calls to end
+constexpr auto kEnd = std::chrono::seconds(9);     // for everything: the unit gives ten
 
-// No core dumps, no ptrace by others, private files, no death by a closed pipe; glibc keeps few arenas and gives memory back.
-void HardenProcess() {
-  const rlimit none{0, 0};
-  ::setrlimit(RLIMIT_CORE, &none);
-  ::prctl(PR_SET_DUMPABLE, 0);
-  ::umask(077);
-  std::signal(SIGPIPE, SIG_IGN);
-  ::mallopt(M_ARENA_MAX, 2);
-  ::mallopt(M_TRIM_THRESHOLD, 1 << 20);
-  ::mallopt(M_MMAP_THRESHOLD, 256 << 10);
+// Reads the settings (again): the file and what the command line put over it.
+using LoadSettings = std::function<Result<config::DaemonConfig>()>;
+
+// Of the socket's folder: two daemons with different stores must not take each other's socket away.
+Result<host::StoreLock> LockSocket(const std::string& socket) {
+  const auto slash = socket.rfind('/');
+  ASSIGN_OR_RETURN(const host::Dir folder, host::Dir::Open(slash == 0 ? "/" : socket.substr(0, slash)));
+  auto lock = host::StoreLock::Acquire(folder, socket.substr(slash + 1) + ".lock");
+  if (!lock && lock.error().reason() == Reason::kConflict)
+    return Error(Reason::kConflict, "another berthd serves the socket " + Quoted(socket)).Next("stop it, or set `socket`");
+  return lock;
 }
 
-// Blocked in every thread, read from one descriptor.
-Result<host::Fd> TakeSignals() {
-  sigset_t set;
-  ::sigemptyset(&set);
-  for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGUSR1}) ::sigaddset(&set, signal);
-  ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
-  host::Fd fd(::signalfd(-1, &set, SFD_CLOEXEC));
-  if (!fd.valid()) return host::OsError(errno, "signalfd");
-  return fd;
+// A catalog that is gone must not look like an empty store whose layers nobody needs.
+Result<> CheckCatalogIsThere(const host::Dir& root, const layer::LayerStore& layers) {
+  ASSIGN_OR_RETURN(const bool there, root.Exists("catalog.db"));
+  if (there) return {};
+  ASSIGN_OR_RETURN(const auto left, layers.List());
+  if (left.empty()) return {};
+  return Error(Reason::kCorrupt, "catalog.db is missing, and the store holds " + std::to_string(left.size()) + " layers")
+      .Next("put catalog.db back, or move the store away and pull the images again");
 }
 
-int NextSignal(const host::Fd& signals) {
-  signalfd_siginfo info{};
-  while (::read(signals.get(), &info, sizeof info) != sizeof info) {
+// Log and credentials change at once; hosts.toml and certificates are read at every pull; the rest needs a restart.
+void Reload(const LoadSettings& load, config::DaemonConfig& current, credentials::NodeConfig& node) {
+  Notify("RELOADING=1");
+  node.Reload();
+  if (auto fresh = load(); !fresh) {
+    log::Failure("the settings cannot be read; the old ones stay", {{"error", fresh.error()}});
+  } else {
+    log::Init(fresh->log);
+    current.log = fresh->log;
+    auto old = current;
+    old.origins = fresh->origins;
+    const bool same = config::PrintConfig(old) == config::PrintConfig(*fresh);
+    log::Info("settings read again", {{"restart_needed", !same}});
   }
-  return static_cast<int>(info.ssi_signo);
+  Notify("READY=1");
 }
 
-std::string WorkerPath(const config::DaemonConfig& config) {
-  if (!config.worker.empty()) return config.worker;
-  char path[4096];
-  const ssize_t length = ::readlink("/proc/self/exe", path, sizeof path);
-  const std::string self(path, length > 0 ? static_cast<std::size_t>(length) : 0);
-  const std::string beside = self.substr(0, self.rfind('/')) + "/berth-unpack";
-  // In a build folder each program has a folder of its own.
-  if (::access(beside.c_str(), X_OK) != 0) {
-    const std::string build = self.substr(0, self.rfind('/')) + "/../berth-unpack/berth-unpack";
-    if (::access(build.c_str(), X_OK) == 0) return build;
-  }
-  return beside;
-}
-
-Result<> MakeFolder(const std::string& path) {
-  for (std::size_t i = 1; i <= path.size(); ++i)
-    if (i == path.size() || path[i] == '/')
-      if (::mkdir(path.substr(0, i).c_str(), i == path.size() ? 0700 : 0755) != 0 && errno != EEXIST) return host::OsError(errno, "make folder " + Quoted(path));
-  return {};
-}
-
-http::ProxyRules::GetEnv Environment() {
-  return [](std::string_view name) -> std::optional<std::string> {
-    const char* value = std::getenv(std::string(name).c_str());
-    return value == nullptr ? std::nullopt : std::optional<std::string>(value);
-  };
-}
-
-Result<int> Serve(config::DaemonConfig config) {
+Result<int> Serve(config::DaemonConfig config, const LoadSettings& load) {
   const time::Clock& clock = time::SystemClock();
+  const config::DaemonConfig given = config;
   ASSIGN_OR_RETURN(const host::Fd signals, TakeSignals());
+  std::jthread guard;  // of the end; the last to go
+  ASSIGN_OR_RETURN(host::Fd inherited, api::TakeInheritedSocket());
 
   // The store is ours alone.
-  RETURN_IF_ERROR(MakeFolder(config.root));
-  RETURN_IF_ERROR(MakeFolder(config.run_dir));
+  RETURN_IF_ERROR(MakePrivateFolder(config.root));
+  RETURN_IF_ERROR(MakePrivateFolder(config.run_dir));
   ASSIGN_OR_RETURN(const host::Dir root, host::Dir::Open(config.root));
   auto lock = host::StoreLock::Acquire(root);
   if (!lock) return std::move(lock).error().Context(config.root);
+  ASSIGN_OR_RETURN(const auto socket_lock, LockSocket(config.socket));
   ASSIGN_OR_RETURN(const Machine machine, LookAround(root, config.form));
   config.pull.form = machine.form;
 
   // What it holds.
+  ASSIGN_OR_RETURN(const std::string worker, FindWorker(config));
   ASSIGN_OR_RETURN(auto content, content::Store::Open(root));
-  ASSIGN_OR_RETURN(auto layers, layer::LayerStore::Open(config.root, {.worker = WorkerPath(config), .unpack = config.unpack}));
+  ASSIGN_OR_RETURN(auto layers, layer::LayerStore::Open(config.root, {.worker = worker, .unpack = config.unpack}));
+  RETURN_IF_ERROR(CheckCatalogIsThere(root, *layers));
   ASSIGN_OR_RETURN(auto catalog, catalog::Catalog::Open(config.root, clock, config.journal));
   catalog::Leases leases;
   reclaim::Reclaimer reclaimer({*content, *layers, *catalog, leases}, clock);
   ASSIGN_OR_RETURN(const auto recovery, reclaimer.Recover({}));
   if (recovery.leftovers + recovery.adopted + recovery.lost + recovery.interrupted > 0)
-    log::Info("store recovered", {{"leftovers", recovery.leftovers}, {"adopted", recovery.adopted}, {"lost", recovery.lost}, {"interrupted_pulls", recovery.interrupted}});
+    log::Info("store recovered", {{"leftovers", recovery.leftovers}, {"adopted", recovery.adopted}, {"lost", recovery.lost},
+                                  {"interrupted_pulls", recovery.interrupted}});
   ASSIGN_OR_RETURN(auto mounter, rootfs::Mounter::Open(config.root, *layers));
 
   // The way to the registries.
@@ -116,7 +103,7 @@ Result<int> Serve(config::DaemonConfig config) {
   std::mt19937_64 generator{std::random_device{}()};
   std::mutex generator_mutex;
   const auto random = [&] {
-    std::lock_guard guard(generator_mutex);
+    std::lock_guard hold(generator_mutex);
     return std::uniform_real_distribution<double>(0, 1)(generator);
   };
   registry::Client registry(http, clock, random, config.registry);
@@ -126,50 +113,46 @@ Result<int> Serve(config::DaemonConfig config) {
   pull::Puller puller({registry, *content, *layers, *catalog, leases, root}, config.pull);
 
   // The face.
-  api::Service service({puller, reclaimer, *mounter, *content, *layers, *catalog, leases, root},
-                       {.root = config.root, .form = machine.form, .host = config.pull.host, .probes = Describe(machine, root),
-                        .limits = config::ListLimits(config),
-                        .node_credentials = [&](const task::Context&, const reference::Reference& name) -> Result<std::vector<credentials::Credential>> {
-                          return node.Get()->Find(name.Repository());
-                        }},
-                       clock);
+  api::ServiceOptions options{.root = config.root, .form = machine.form, .host = config.pull.host, .probes = Describe(machine, root),
+                              .limits = config::ListLimits(config)};
+  options.node_credentials = [&](const task::Context&, const reference::Reference& name) -> Result<std::vector<credentials::Credential>> {
+    return node.Get()->Find(name.Repository());
+  };
+  options.streams = {.limit = config.streams, .on_idle = [] { ::malloc_trim(0); }};
+  api::Service service({puller, reclaimer, *mounter, *content, *layers, *catalog, leases, root}, std::move(options), clock);
   RETURN_IF_ERROR(service.Recover());
-  ASSIGN_OR_RETURN(host::Fd inherited, api::TakeInheritedSocket());
-  ASSIGN_OR_RETURN(auto server, api::Server::Start(service, {.socket = config.socket, .inherited = std::move(inherited), .streams = config.streams}));
+  api::ServerOptions listen{.socket = config.socket, .inherited = std::move(inherited), .message_bytes = config.message_bytes,
+                            .metadata_bytes = config.metadata_bytes, .streams = config.streams};
+  ASSIGN_OR_RETURN(auto server, api::Server::Start(service, std::move(listen)));
 
-  std::jthread sweeper([&](std::stop_token stop) {
+  // What goes on beside it.
+  const std::jthread sweeper([&](const std::stop_token& stop) {
     const task::Context ctx(stop, clock);
     while (clock.SleepFor(stop, config.sweep_every)) {
-      if (const auto swept = reclaimer.Sweep(ctx, reclaim::Ages{.unneeded = config.leftover_age, .partials = config.partial_age}); !swept && !swept.error().cancelled())
-        log::Warning("leftovers could not be removed", {{"error", swept.error()}});
+      const auto swept = reclaimer.Sweep(ctx, reclaim::Ages{.unneeded = config.leftover_age, .partials = config.partial_age});
+      if (!swept && !swept.error().cancelled()) log::Warning("leftovers could not be removed", {{"error", swept.error()}});
       ::malloc_trim(0);
     }
   });
+  const std::jthread watchdog = FeedWatchdog(clock, [&] { return catalog->OpenPulls().has_value(); });
 
   log::Info("berthd is ready", {{"version", BERTH_VERSION}, {"store", config.root}, {"socket", config.socket}, {"form", layer::Name(machine.form)}});
   Notify("READY=1");
+  config::DaemonConfig current = given;
   for (;;) {
     const int signal = NextSignal(signals);
-    if (signal == SIGUSR1) {
-      log::Info("state", {{"running_pulls", puller.running()}, {"waiting_pulls", puller.waiting()}, {"streams", service.streams()}});
-      continue;
-    }
     if (signal == SIGHUP) {
-      // hosts.toml and certificates are read at every pull; the node's credentials are kept a while.
-      node.Reload();
-      log::Info("credentials will be read again", {});
-      continue;
+      Reload(load, current, node);
+    } else if (signal == SIGUSR1) {
+      log::Info("state", {{"running_pulls", puller.running()}, {"waiting_pulls", puller.waiting()}, {"streams", service.streams()},
+                          {"leased_objects", leases.size()}});
+    } else {
+      break;
     }
-    break;
   }
   log::Info("stopping", {});
   Notify("STOPPING=1");
-  std::jthread impatient([&](std::stop_token stop) {
-    // A second signal ends it at once; partial downloads are on disk as they are.
-    pollfd wait{signals.get(), POLLIN, 0};
-    while (!stop.stop_requested())
-      if (::poll(&wait, 1, 200) > 0 && (NextSignal(signals) & ~SIGHUP) != 0) ::_exit(143);
-  });
+  guard = GuardTheEnd(signals, kEnd);
   service.Drain();
   server->Stop(kGrace);
   return 0;
@@ -205,12 +188,13 @@ int Main(int argc, char** argv) {
     if (!error.next_step().empty()) std::fprintf(stderr, "next: %s\n", error.next_step().c_str());
     return error.info().exit_status;
   };
-  auto config = config::LoadConfig(file, overrides);
+  const LoadSettings load = [&] { return config::LoadConfig(file, overrides); };
+  auto config = load();
   if (!config) return fail(config.error());
   if (print) return std::fputs(config::PrintConfig(*config).c_str(), stdout), 0;
   log::Init(config->log);
   if (const auto faults = host::ConfigureFaultsFromEnvironment(); !faults) return fail(faults.error());
-  const auto served = Serve(*std::move(config));
+  const auto served = Serve(*std::move(config), load);
   return served ? *served : fail(served.error());
 }
 

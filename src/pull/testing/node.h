@@ -44,7 +44,8 @@ class Node {
     client.retry.rounds = 2;
     client.retry.base = client.retry.cap = std::chrono::milliseconds(1);
     client_ = std::make_unique<registry::Client>(http_, time::SystemClock(), [] { return 0.5; }, client);
-    puller = std::make_unique<Puller>(Puller::Stores{*client_, *stores.content, *stores.layers, *stores.catalog, *stores.leases, stores.root}, options_);
+    puller = std::make_unique<Puller>(
+        Puller::Stores{*client_, *stores.content, *stores.layers, *stores.catalog, *stores.leases, stores.root}, options_);
   }
   // As after the end of the daemon: what is in memory is gone.
   void Restart() {

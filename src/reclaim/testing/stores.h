@@ -5,6 +5,8 @@
 //   stores.Reopen();                                                                  // as a restart finds it
 #pragma once
 
+#include <csignal>
+#include <cstdlib>
 #include <filesystem>
 #include <memory>
 #include <stdexcept>
@@ -21,7 +23,11 @@
 
 namespace berth::reclaim::testing {
 
-inline std::string WorkerPath() { return BERTH_BINARY_DIR "/src/apps/berth-unpack/berth-unpack"; }
+// A sanitizer's build has a worker that its own jail stops: such runs name another build's.
+inline std::string WorkerPath() {
+  const char* other = std::getenv("BERTH_TEST_WORKER");
+  return other != nullptr ? other : BERTH_BINARY_DIR "/src/apps/berth-unpack/berth-unpack";
+}
 
 // An archive of one file.
 inline std::string Tar(std::string_view name, std::string_view contents) {
@@ -55,8 +61,10 @@ class Stores {
   };
 
   explicit Stores(layer::UnpackOptions unpack = {}) : unpack_(unpack) {
+    std::signal(SIGPIPE, SIG_IGN);  // as the daemon does: a worker may end before its input
     // Files have the system's times.
-    clock.JumpWall(std::chrono::duration_cast<time::Duration>(std::chrono::system_clock::now() - clock.WallNow()) + std::chrono::seconds(1));
+    const auto behind = std::chrono::duration_cast<time::Duration>(std::chrono::system_clock::now() - clock.WallNow());
+    clock.JumpWall(behind + std::chrono::seconds(1));
     Reopen();
   }
   void Reopen() {

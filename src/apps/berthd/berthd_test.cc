@@ -1,0 +1,352 @@
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <grpc/grpc.h>
+#include <grpcpp/grpcpp.h>
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <fstream>
+
+#include "berth/v1/berth.grpc.pb.h"
+#include "config/daemon_config.h"
+#include "host/process.h"
+#include "reclaim/testing/stores.h"
+#include "registry/testing/fake_registry.h"
+
+namespace berth::berthd {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+using http::testing::Gate;
+using http::testing::Reply;
+using http::testing::ServerRequest;
+using reclaim::testing::Folder;
+using reclaim::testing::Tar;
+using registry::testing::FakeRegistry;
+
+const std::string kBig = Tar("big", std::string(3'000'000, 'b'));
+constexpr auto kPatience = std::chrono::seconds(60);
+
+task::Context Patience() { return task::Context().WithTimeout(kPatience); }
+
+std::string Read(const std::string& file) {
+  std::ifstream stream(file);
+  return {std::istreambuf_iterator<char>(stream), {}};
+}
+
+// The service manager's side of NOTIFY_SOCKET.
+class Manager {
+ public:
+  explicit Manager(const std::string& path) : path_(path), socket_(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)) {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    path.copy(address.sun_path, sizeof address.sun_path - 1);
+    EXPECT_EQ(::bind(socket_.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+    const timeval patience{60, 0};
+    ::setsockopt(socket_.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+  }
+  ~Manager() { ::unlink(path_.c_str()); }
+  std::string Next() {
+    char text[256];
+    const ssize_t length = ::recv(socket_.get(), text, sizeof text, 0);
+    return length > 0 ? std::string(text, static_cast<std::size_t>(length)) : "nothing";
+  }
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+  host::Fd socket_;
+};
+
+class BerthdTest : public ::testing::Test {
+ protected:
+  BerthdTest() {
+    ::grpc_init();  // stays: its shutdown with the last channel of each test may take seconds (1.51)
+    WriteConfig("");
+  }
+  std::string Path(const std::string& name) const { return folder_.path() + "/" + name; }
+  void WriteConfig(const std::string& more) {
+    std::ofstream(Path("config.yaml"), std::ios::trunc)
+        << "apiVersion: berth.dev/v1alpha1\nkind: ImageDaemonConfiguration\nroot: " << Path("store") << "\nrunDir: " << Path("run") << "\nsocket: "
+        << Path("run/berth.sock") << "\nworker: " << reclaim::testing::WorkerPath() << "\nhostsDirs: []\nplainHttp: [\"127.0.0.1\"]\nretry.base: 1ms\n"
+        << more;
+  }
+  host::ProcessSpec Spec(std::vector<std::string> arguments = {}, std::vector<std::string> env = {}) {
+    errors_ = host::Fd(::open(Path("stderr").c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+    host::ProcessSpec spec{.program = BERTH_PROGRAM, .argv = {"berthd", "--config", Path("config.yaml")}, .env = std::move(env)};
+    for (auto& argument : arguments) spec.argv.push_back(std::move(argument));
+    spec.fds = {{1, errors_.get()}, {2, errors_.get()}};
+    spec.die_with_thread = true;
+    return spec;
+  }
+  std::string Errors() const { return Read(Path("stderr")); }
+
+  // Until it is ready.
+  host::Process Start(std::vector<std::string> env = {}) {
+    Manager manager(Path("notify"));
+    env.push_back("NOTIFY_SOCKET=" + manager.path());
+    auto process = host::Process::Spawn(Spec({}, std::move(env)));
+    EXPECT_TRUE(process) << process.error().Text();
+    EXPECT_EQ(manager.Next(), "READY=1") << Errors();
+    return *std::move(process);
+  }
+  // What one that cannot start says, and its exit status.
+  int Fails(std::vector<std::string> arguments = {}) {
+    auto process = host::Process::Spawn(Spec(std::move(arguments)));
+    const auto status = process->Wait(Patience());
+    EXPECT_TRUE(status && !status->signalled);
+    return status ? status->code : -1;
+  }
+  std::string Stop(host::Process& process, int signal = SIGTERM) {
+    EXPECT_TRUE(process.Kill(signal));
+    const auto status = process.Wait(Patience());
+    return status ? status->Text() : status.error().Text();
+  }
+  std::unique_ptr<v1::Berth::Stub> Connect() {
+    grpc::ChannelArguments arguments;
+    arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+    return v1::Berth::NewStub(grpc::CreateCustomChannel("unix:" + Path("run/berth.sock"), grpc::InsecureChannelCredentials(), arguments));
+  }
+  v1::PullRequest Ask() {
+    v1::PullRequest request;
+    request.set_image(registry_.host() + "/app:1");
+    request.add_platforms("linux/amd64");
+    return request;
+  }
+  std::pair<grpc::Status, v1::Pulled> Pull() {
+    grpc::ClientContext context;
+    const auto stub = Connect();
+    const auto reader = stub->Pull(&context, Ask());
+    v1::PullEvent event;
+    while (reader->Read(&event)) {}
+    return {reader->Finish(), event.pulled()};
+  }
+  // A pull that hangs in the middle of its layer, with the larger part of it there.
+  void HangThePull() {
+    image_ = registry_.PutImage("app", "1", {kBig});
+    const auto never = std::make_shared<Gate>();
+    registry_.On("GET /v2/app/blobs/" + image_.layers[0].digest.ToString(), [never](const ServerRequest&) {
+      return Reply::Head(200, kBig.size()).Send(kBig.substr(0, 2'000'000)).WaitFor(never);
+    }, 1);
+    stub_ = Connect();
+    context_ = std::make_unique<grpc::ClientContext>();
+    reader_ = stub_->Pull(context_.get(), Ask());
+    v1::PullEvent event;
+    while (reader_->Read(&event))
+      if (event.layers_size() == 1 && event.layers(0).current() > 1'000'000) return;
+    FAIL() << reader_->Finish().error_message();
+  }
+  grpc::Status EndOfThePull() {
+    v1::PullEvent event;
+    while (reader_->Read(&event)) {}
+    return reader_->Finish();
+  }
+
+  Folder folder_;
+  FakeRegistry registry_;
+  FakeRegistry::Image image_;
+  host::Fd errors_;
+  std::unique_ptr<v1::Berth::Stub> stub_;
+  std::unique_ptr<grpc::ClientContext> context_;
+  std::unique_ptr<grpc::ClientReader<v1::PullEvent>> reader_;
+};
+
+TEST_F(BerthdTest, ServesAndEndsWithoutTraces) {
+  auto daemon = Start();
+  struct stat st {};
+  ASSERT_EQ(::stat(Path("store").c_str(), &st), 0);
+  EXPECT_EQ(st.st_mode & 07777, 0700u);
+  registry_.PutImage("app", "1", {kBig});
+  const auto [status, pulled] = Pull();
+  EXPECT_TRUE(status.ok()) << status.error_message();
+  EXPECT_EQ(pulled.images_size(), 1);
+  EXPECT_EQ(Stop(daemon), "exit status 0");
+  EXPECT_FALSE(std::filesystem::exists(Path("run/berth.sock")));
+  for (const char* folder : {"store/tmp", "store/ingest"}) EXPECT_TRUE(std::filesystem::is_empty(Path(folder))) << folder;
+  EXPECT_THAT(Errors(), HasSubstr("image pulled"));
+}
+
+TEST_F(BerthdTest, OneForAStoreAndOneForASocket) {  // E-23
+  auto daemon = Start();
+  EXPECT_EQ(Fails(), 1);
+  EXPECT_THAT(Errors(), HasSubstr("E-CONFLICT " + Path("store") + ": another berthd uses this store"));
+  EXPECT_EQ(Fails({"--set", "root=" + Path("other")}), 1);
+  EXPECT_THAT(Errors(), HasSubstr("another berthd serves the socket"));
+  registry_.PutImage("app", "1", {kBig});
+  EXPECT_TRUE(Pull().first.ok()) << "the first is as it was";
+}
+
+TEST_F(BerthdTest, AStopInTheMiddleOfAPullIsOrderlyAndThePullIsResumed) {  // E-05
+  {
+    auto daemon = Start();
+    HangThePull();
+    ASSERT_TRUE(daemon.Kill(SIGTERM));
+    EXPECT_EQ(EndOfThePull().error_code(), grpc::StatusCode::UNAVAILABLE);
+    reader_.reset();
+    stub_.reset();  // a client that idles with its connection open uses up the grace
+    const auto status = daemon.Wait(Patience());
+    ASSERT_TRUE(status);
+    EXPECT_EQ(status->Text(), "exit status 0") << Errors();
+  }
+  auto daemon = Start();
+  const auto [status, pulled] = Pull();
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  EXPECT_GT(pulled.bytes_resumed(), 1'000'000u);
+  EXPECT_EQ(pulled.bytes_resumed() + pulled.bytes_fetched(), kBig.size());
+}
+
+TEST_F(BerthdTest, AKillInTheMiddleOfAPullToo) {
+  {
+    auto daemon = Start();
+    HangThePull();
+    EXPECT_EQ(Stop(daemon, SIGKILL), "killed by signal 9");
+    EXPECT_FALSE(EndOfThePull().ok());
+    EXPECT_TRUE(std::filesystem::exists(Path("run/berth.sock"))) << "stale now";
+  }
+  auto daemon = Start();
+  EXPECT_THAT(Errors(), HasSubstr("interrupted_pulls=1"));
+  EXPECT_TRUE(std::filesystem::is_empty(Path("store/tmp"))) << "what the worker had written";
+  const auto [status, pulled] = Pull();
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  EXPECT_GT(pulled.bytes_resumed(), 1'000'000u);
+}
+
+TEST_F(BerthdTest, TellsTheServiceManagerHowItIs) {
+  Manager manager(Path("notify"));
+  auto daemon = *host::Process::Spawn(Spec({}, {"NOTIFY_SOCKET=" + manager.path(), "WATCHDOG_USEC=20000"}));
+  bool ready = false, fed = false;
+  for (std::string said; !ready || !fed;) {
+    said = manager.Next();
+    ASSERT_NE(said, "nothing") << Errors();
+    ready = ready || said == "READY=1";
+    fed = fed || said == "WATCHDOG=1";
+  }
+  ASSERT_TRUE(daemon.Kill(SIGTERM));
+  std::string said;
+  while ((said = manager.Next()) == "WATCHDOG=1") {}
+  EXPECT_EQ(said, "STOPPING=1");
+  EXPECT_TRUE(daemon.Wait(Patience())->success());
+}
+
+TEST_F(BerthdTest, ReadsItsSettingsAgainAndKeepsTheOldWhenTheyAreWrong) {
+  Manager manager(Path("notify"));
+  auto daemon = *host::Process::Spawn(Spec({}, {"NOTIFY_SOCKET=" + manager.path()}));
+  ASSERT_EQ(manager.Next(), "READY=1");
+  const auto reload = [&] {
+    ASSERT_TRUE(daemon.Kill(SIGHUP));
+    EXPECT_EQ(manager.Next(), "RELOADING=1");
+    EXPECT_EQ(manager.Next(), "READY=1");
+  };
+  WriteConfig("pull: {layer: 3}\n");
+  reload();
+  EXPECT_THAT(Errors(), HasSubstr("did you mean"));
+  WriteConfig("log: {format: json}\n");
+  reload();
+  EXPECT_THAT(Errors(), HasSubstr("\"restart_needed\":false"));
+  WriteConfig("pull: {layers: 3}\n");
+  reload();
+  EXPECT_THAT(Errors(), HasSubstr("restart_needed=true"));
+  ASSERT_TRUE(daemon.Kill(SIGUSR1));
+  EXPECT_EQ(Stop(daemon), "exit status 0");
+  EXPECT_THAT(Errors(), HasSubstr("\"state\" running_pulls=0"));
+}
+
+TEST_F(BerthdTest, AnImpatientSecondSignalEndsItAtOnce) {
+  Manager manager(Path("notify"));
+  auto daemon = *host::Process::Spawn(Spec({}, {"NOTIFY_SOCKET=" + manager.path()}));
+  ASSERT_EQ(manager.Next(), "READY=1");
+  // Whoever holds a connection open without speaking keeps gRPC from ending within its grace.
+  const host::Fd caller(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  Path("run/berth.sock").copy(address.sun_path, sizeof address.sun_path - 1);
+  ASSERT_EQ(::connect(caller.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+  ASSERT_TRUE(daemon.Kill(SIGTERM));
+  ASSERT_EQ(manager.Next(), "STOPPING=1");
+  ASSERT_TRUE(daemon.Kill(SIGINT));
+  const auto status = daemon.Wait(Patience());
+  ASSERT_TRUE(status) << status.error().Text();
+  EXPECT_TRUE(status->code == 128 + SIGINT || status->success()) << status->Text() << ": it may have been faster";
+}
+
+TEST_F(BerthdTest, ACatalogThatIsGoneIsNoEmptyStore) {  // E-12
+  {
+    auto daemon = Start();
+    registry_.PutImage("app", "1", {kBig});
+    ASSERT_TRUE(Pull().first.ok());
+    Stop(daemon);
+  }
+  for (const char* file : {"catalog.db", "catalog.db-wal", "catalog.db-shm"}) std::filesystem::remove(Path("store/") + file);
+  EXPECT_EQ(Fails(), 9);
+  EXPECT_THAT(Errors(), HasSubstr("E-CORRUPT catalog.db is missing, and the store holds 1 layers"));
+  std::ofstream(Path("store/catalog.db")) << std::string(8192, 'x');
+  EXPECT_EQ(Fails(), 9);
+  EXPECT_THAT(Errors(), HasSubstr("E-CORRUPT"));
+  EXPECT_FALSE(std::filesystem::is_empty(Path("store/layers"))) << "nothing was thrown away";
+}
+
+TEST_F(BerthdTest, SaysWhatIsWrongWithItsSettings) {
+  EXPECT_EQ(Fails({"--set", "worker=/nonexistent"}), 2);
+  EXPECT_THAT(Errors(), HasSubstr("cannot be run"));
+  EXPECT_EQ(Fails({"--set", "rot=/x"}), 2);
+  EXPECT_THAT(Errors(), HasSubstr("did you mean \"root\""));
+  EXPECT_EQ(Fails({"--no-such-flag"}), 2);
+  EXPECT_EQ(Fails({"--set", "socket=" + Path("config.yaml")}), 2);
+  EXPECT_THAT(Errors(), HasSubstr("is there and is no socket"));
+  EXPECT_EQ(Fails({"--print-config"}), 0);
+  EXPECT_THAT(Errors(), HasSubstr("retry.base: 1ms  # " + Path("config.yaml") + ":9"));
+}
+
+TEST_F(BerthdTest, IsClosedToOtherUsers) {  // G-01, and 5.5
+  auto daemon = Start();
+  struct stat st {};
+  ASSERT_EQ(::stat(Path("run/berth.sock").c_str(), &st), 0);
+  EXPECT_EQ(st.st_mode & 07777, 0600u);
+  const std::string proc = "/proc/" + std::to_string(daemon.pid());
+  EXPECT_THAT(Read(proc + "/limits"), ::testing::ContainsRegex("Max core file size +0 +0"));
+  ASSERT_EQ(::stat((proc + "/environ").c_str(), &st), 0);
+  EXPECT_EQ(st.st_uid, 0u);
+}
+
+TEST(Units, NameWhatTheDaemonUses) {
+  const std::string folder = BERTH_SOURCE_DIR "/packaging/systemd/";
+  const std::string service = Read(folder + "berthd.service"), socket = Read(folder + "berthd.socket");
+  const config::DaemonConfig defaults;
+  EXPECT_THAT(socket, HasSubstr("ListenStream=" + defaults.socket + "\n"));
+  EXPECT_THAT(socket, HasSubstr("SocketMode=0600\n"));
+  EXPECT_THAT(service, HasSubstr("RequiresMountsFor=" + defaults.root + "\n"));
+  EXPECT_EQ(defaults.root, "/var/lib/berth");
+  EXPECT_THAT(service, HasSubstr("StateDirectory=berth\n"));
+  EXPECT_EQ(defaults.run_dir, "/run/berth");
+  EXPECT_THAT(service, HasSubstr("RuntimeDirectory=berth\n"));
+  for (const char* line : {"Type=notify\n", "WatchdogSec=", "UMask=0077\n", "LimitCORE=0\n", "NoNewPrivileges=yes\n", "Restart=always\n"})
+    EXPECT_THAT(service, HasSubstr(line));
+  // Each of these would give the service a mount namespace, and its mounts would not reach the host.
+  for (const char* cut : {"\nProtectSystem=", "\nProtectHome=", "\nPrivate", "\nReadWritePaths=", "\nProtectKernel", "\nInaccessiblePaths=", "\nMountFlags="})
+    EXPECT_THAT(service, Not(HasSubstr(cut)));
+}
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+TEST_F(BerthdTest, IdlesWithinFortyMebibytes) {  // architecture 7
+  const auto resident = [](const host::Process& process) {
+    const std::string status = Read("/proc/" + std::to_string(process.pid()) + "/status");
+    return std::stol(status.substr(status.find("VmRSS:") + 6));
+  };
+  auto daemon = Start();
+  const long fresh = resident(daemon);
+  registry_.PutImage("app", "1", {kBig, Tar("two", std::string(2'000'000, '2'))});
+  ASSERT_TRUE(Pull().first.ok());
+  const long after = resident(daemon);
+  std::printf("resident: %ld KiB fresh, %ld KiB after a pull\n", fresh, after);
+  EXPECT_LT(fresh, 40 << 10);
+  EXPECT_LT(after, 40 << 10);
+}
+#endif
+
+}  // namespace
+}  // namespace berth::berthd
