@@ -112,9 +112,10 @@ class Lowers {
     const Tree& t = tree(dir.layer);
     if (!children) children = erofs::ChildrenByName(t);
     const auto names = children->Of(dir.node);
-    const auto same = std::ranges::equal_range(names, name, {}, [&](std::uint32_t i) -> std::string_view { return t.nodes[i].name; });
-    for (const std::uint32_t i : same) {
-      if (!t.nodes[i].removed) return i;
+    const auto name_of = [&](std::uint32_t i) -> std::string_view { return t.nodes[i].name; };
+    // Not equal_range: clang 14, which builds the fuzz targets, does not take it over a span.
+    for (auto it = std::ranges::lower_bound(names, name, {}, name_of); it != names.end() && name_of(*it) == name; ++it) {
+      if (!t.nodes[*it].removed) return *it;
     }
     return kNoNode;
   }
