@@ -44,7 +44,8 @@ Result<DockerConfig> Parse(std::string_view text, Profile profile = Profile::kDo
 }
 
 TEST(DockerConfig, ReadsBothFormats) {
-  const auto config = Parse(R"({"auths":{"a.io":{"username":"foo","password":"bar","email":"e"},"b.io":{"username":"foo","password":"bar","auth":"cGluZzpwb25n"},
+  const auto config = Parse(
+      R"({"auths":{"a.io":{"username":"foo","password":"bar","email":"e"},"b.io":{"username":"foo","password":"bar","auth":"cGluZzpwb25n"},
                                "c.io":{"x":1},"d.io":null},"HttpHeaders":{"A":"b"},"credsStore":"pass","credHelpers":{"e.io":"ecr"}})");
   ASSERT_TRUE(config) << config.error().Text();
   ASSERT_THAT(config->entries, SizeIs(4));
@@ -86,7 +87,10 @@ class NodeConfigTest : public testing::Test {
   }
   ~NodeConfigTest() override { std::filesystem::remove_all(root_); }
   void Write(const char* name, const char* text) { std::ofstream(root_ / name) << text; }
-  NodeConfigOptions Options() const { return {.config_json = {(root_ / "a").string(), (root_ / "b").string()}, .dockercfg = {(root_ / "a").string()}}; }
+  NodeConfigOptions Options() const {
+    return {.config_json = {(root_ / "a").string(), (root_ / "b").string()},
+            .dockercfg = {(root_ / "a").string()}};
+  }
 
   std::filesystem::path root_;
   time::testing::ManualClock clock_;

@@ -90,7 +90,8 @@ secret::Secret EncodeEntry(std::string_view username, const secret::Secret& pass
 }
 
 Result<DockerConfig> ParseDockerConfig(std::string_view text, FileFormat format, Profile profile, std::string_view source) {
-  ASSIGN_OR_RETURN(const auto document, json::Document::Parse(text, Reason::kInvalidCredentials, {.bytes = kDockerConfigBytes, .depth = 32}));
+  ASSIGN_OR_RETURN(const auto document, json::Document::Parse(text, Reason::kInvalidCredentials,
+                                                              {.bytes = kDockerConfigBytes, .depth = 32}));
   const json::Value root = document.root();
   if (!root.IsObject()) return Bad(root.path(), "must be an object");
   DockerConfig config;

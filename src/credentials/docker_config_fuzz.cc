@@ -20,7 +20,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       const auto encoded = EncodeEntry(credential.username, credential.password, "");
       const std::string file = "{\"k\":" + std::string(encoded.Reveal()) + "}";
       const auto again = ParseDockerConfig(file, FileFormat::kDockerCfg, profile, "fuzz");
-      if (!again || again->entries[0].credential.username != credential.username || !(again->entries[0].credential.password == credential.password)) {
+      if (!again || again->entries[0].credential.username != credential.username ||
+          !(again->entries[0].credential.password == credential.password)) {
         // Only text that is not UTF-8 (from base64) is changed on its way through JSON.
         const std::string pair = credential.username + std::string(credential.password.Reveal());
         for (const char c : pair)

@@ -34,7 +34,8 @@ std::shared_ptr<const Keyring> NodeConfig::Read() const {
       const std::string path = folder + "/" + name;
       const auto text = host::ReadSmallFile(path, kDockerConfigBytes);
       if (!text && text.error().reason() == Reason::kNotFound) continue;
-      auto config = text ? ParseDockerConfig(*text, format, options_.profile, std::string(name) + " " + path) : Result<DockerConfig>(text.error());
+      auto config = text ? ParseDockerConfig(*text, format, options_.profile, std::string(name) + " " + path)
+                         : Result<DockerConfig>(text.error());
       if (!config) {
         log::Warning("a credential file is passed over", {{"file", path}, {"error", config.error()}});
         continue;

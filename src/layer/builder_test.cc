@@ -85,27 +85,57 @@ TEST_P(Refuses, TheLayer) {
 std::vector<Refusal> BadNames() {
   return {
       {"A01_Climbs1", Builder().File("../canary/pwned", "x").Finish(), Reason::kInvalidLayer, "climbs"},
-      {"A01_Climbs40", Builder().File(Climbs(40) + "canary/pwned", "x").Finish(), Reason::kInvalidLayer, "climbs"},
-      {"A01_Climbs400", Builder().File(Climbs(400) + "canary/pwned", "x").Finish(), Reason::kInvalidLayer, "climbs"},
-      {"A02_ClimbsAfterComponents", Builder().File("a/b/" + Climbs(40) + "canary/pwned", "x").Finish(), Reason::kInvalidLayer, "climbs"},
+      {"A01_Climbs40", Builder().File(Climbs(40) + "canary/pwned", "x").Finish(), Reason::kInvalidLayer,
+       "climbs"},
+      {"A01_Climbs400", Builder().File(Climbs(400) + "canary/pwned", "x").Finish(), Reason::kInvalidLayer,
+       "climbs"},
+      {"A02_ClimbsAfterComponents", Builder().File("a/b/" + Climbs(40) + "canary/pwned", "x").Finish(),
+       Reason::kInvalidLayer, "climbs"},
       {"A06_RootIsALink", Builder().Symlink("./", "/canary").Finish(), Reason::kInvalidLayer, "root"},
       {"A06_RootIsALinkDot", Builder().Symlink(".", "/canary").Finish(), Reason::kInvalidLayer, "root"},
       {"A07_RootIsAFile", Builder().File("/", "x").Finish(), Reason::kInvalidLayer, "root"},
       {"A07_RootIsAHardLink", Builder().File("f").HardLink("/", "f").Finish(), Reason::kInvalidLayer, "root"},
       {"A07_RootIsADevice", Builder().CharDevice("/", 1, 3).Finish(), Reason::kInvalidLayer, "root"},
       {"A08_DotsAsALink", Builder().Symlink("..", "/canary").Finish(), Reason::kInvalidLayer, "climbs"},
-      {"A09_DotsAsADirectory", Builder().Dir("..").Mode(0777).Uid(12345).Finish(), Reason::kInvalidLayer, "climbs"},
-      {"A11_NulInAPaxPath", Builder().Pax({{"path", std::string("etc/ok\0../../canary", 19)}}).File("x", "x").Finish()},
+      {"A09_DotsAsADirectory", Builder().Dir("..").Mode(0777).Uid(12345).Finish(), Reason::kInvalidLayer,
+       "climbs"},
+      {"A11_NulInAPaxPath",
+       Builder().Pax({{"path", std::string("etc/ok\0../../canary", 19)}}).File("x", "x").Finish()},
       {"A14_Component256", Builder().File(std::string(256, 'n')).Finish(), Reason::kInvalidLayer, "255"},
-      {"A14_Component256InALink", Builder().Symlink("s", std::string(256, 'n')).File("s/x").Finish(), Reason::kInvalidLayer, "255"},
-      {"A15_Path4200", Builder().File([] { std::string p; for (int i = 0; i < 21; ++i) p += std::string(199, 'n') + "/"; return p + "f"; }()).Finish(), Reason::kInvalidLayer, "4,096"},
-      {"A16_PrefixClimbs", Builder().File("canary").Prefix("../../..").Finish(), Reason::kInvalidLayer, "climbs"},
+      {"A14_Component256InALink", Builder().Symlink("s", std::string(256, 'n')).File("s/x").Finish(),
+       Reason::kInvalidLayer, "255"},
+      {"A15_Path4200",
+       Builder()
+           .File([] {
+             std::string p;
+             for (int i = 0; i < 21; ++i) p += std::string(199, 'n') + "/";
+             return p + "f";
+           }())
+           .Finish(),
+       Reason::kInvalidLayer, "4,096"},
+      {"A16_PrefixClimbs", Builder().File("canary").Prefix("../../..").Finish(), Reason::kInvalidLayer,
+       "climbs"},
       {"A18_TooDeep", Builder().Dir(Nested(2000)).Finish(), Reason::kLimitExceeded, "depth"},
-      {"A18_TooDeepInSteps", [] { Builder b; b.Dir(Nested(1000)).Symlink("s", Nested(1000)).File("s/" + Nested(30) + "f"); return b.Finish(); }(), Reason::kLimitExceeded, "depth"},
-      {"A83_PaxPathClimbs", Builder().Pax({{"path", "../../x"}}).File("harmless").Finish(), Reason::kInvalidLayer, "climbs"},
-      {"A83_GnuNameClimbs", Builder().GnuLongName("../../x").File("harmless").Finish(), Reason::kInvalidLayer, "climbs"},
-      {"A96_SparseNameClimbs", Builder().Pax({{"GNU.sparse.major", "1"}, {"GNU.sparse.minor", "0"}, {"GNU.sparse.realsize", "1"}, {"GNU.sparse.name", "../x"}})
-                                   .File("x", tar::testing::Padded("1\n0\n1\n") + "a").Finish(), Reason::kInvalidLayer, "climbs"},
+      {"A18_TooDeepInSteps",
+       [] {
+         Builder b;
+         b.Dir(Nested(1000)).Symlink("s", Nested(1000)).File("s/" + Nested(30) + "f");
+         return b.Finish();
+       }(),
+       Reason::kLimitExceeded, "depth"},
+      {"A83_PaxPathClimbs", Builder().Pax({{"path", "../../x"}}).File("harmless").Finish(),
+       Reason::kInvalidLayer, "climbs"},
+      {"A83_GnuNameClimbs", Builder().GnuLongName("../../x").File("harmless").Finish(), Reason::kInvalidLayer,
+       "climbs"},
+      {"A96_SparseNameClimbs",
+       Builder()
+           .Pax({{"GNU.sparse.major", "1"},
+                 {"GNU.sparse.minor", "0"},
+                 {"GNU.sparse.realsize", "1"},
+                 {"GNU.sparse.name", "../x"}})
+           .File("x", tar::testing::Padded("1\n0\n1\n") + "a")
+           .Finish(),
+       Reason::kInvalidLayer, "climbs"},
   };
 }
 
@@ -156,11 +186,17 @@ std::vector<Refusal> BadMarkers() {
 
 std::vector<Refusal> BadAttributes() {
   return {
-      {"A50_CharDeviceByPolicy", Builder().CharDevice("c", 1, 3).Finish(), Reason::kPolicy, "character devices", {.char_devices = false}},
-      {"A51_BlockDevice", Builder().BlockDevice("b", 8, 0).Mode(0666).Finish(), Reason::kPolicy, "block devices"},
+      {"A50_CharDeviceByPolicy",
+       Builder().CharDevice("c", 1, 3).Finish(),
+       Reason::kPolicy,
+       "character devices",
+       {.char_devices = false}},
+      {"A51_BlockDevice", Builder().BlockDevice("b", 8, 0).Mode(0666).Finish(), Reason::kPolicy,
+       "block devices"},
       {"A52_RawWhiteout", Builder().CharDevice("etc/passwd", 0, 0).Finish(), Reason::kPolicy, "0:0"},
       {"A53_Major4096", Builder().CharDevice("c", 4096, 0).Finish(), Reason::kInvalidLayer, "device number"},
-      {"A53_Minor2To20", Builder().CharDevice("c", 1, 1 << 20).Finish(), Reason::kInvalidLayer, "device number"},
+      {"A53_Minor2To20", Builder().CharDevice("c", 1, 1 << 20).Finish(), Reason::kInvalidLayer,
+       "device number"},
       {"A53_MajorMinus1", Builder().CharDevice("c", -1, 0).Finish()},
       {"A53_Major2To32", Builder().CharDevice("c", (1ll << 32) + 1, 3).Finish()},
       {"A61_LargeXattr", Builder().File("f").Xattr("user.k", std::string(70000, 'v')).Finish()},
@@ -168,12 +204,37 @@ std::vector<Refusal> BadAttributes() {
       {"A62_LongName", Builder().File("f").Xattr("user." + std::string(300, 'n'), "v").Finish()},
       {"A64_OwnerMinus1", Builder().File("f").Uid(4294967295).Finish()},
       {"A65_PaxOwner", Builder().File("f").Record("uid", "4294967296").Finish()},
-      {"CapabilityOfNoVersion", Builder().File("f").Xattr("security.capability", "x").Finish(), Reason::kInvalidLayer, "security.capability"},
+      {"CapabilityOfNoVersion", Builder().File("f").Xattr("security.capability", "x").Finish(),
+       Reason::kInvalidLayer, "security.capability"},
       {"A94_UnknownType", Builder().Entry('Z', "f").Finish()},
-      {"A95_ApparentBytes", Builder().File("a", std::string(600, 'x')).File("b", std::string(600, 'x')).Finish(), Reason::kLimitExceeded, "unpacked_bytes", {.unpacked_bytes = 1000}},
-      {"A100_Entries", [] { Builder b; for (int i = 0; i < 20; ++i) b.File("f" + std::to_string(i)); return b.Finish(); }(), Reason::kLimitExceeded, "limit entries", {.entries = 10}},
-      {"A100_ImpliedCountToo", Builder().File(Nested(20) + "f").Finish(), Reason::kLimitExceeded, "limit entries", {.entries = 10}},
-      {"A100_WhiteoutsCountToo", [] { Builder b; for (int i = 0; i < 20; ++i) b.File(".wh.f" + std::to_string(i)); return b.Finish(); }(), Reason::kLimitExceeded, "limit entries", {.entries = 10}},
+      {"A95_ApparentBytes",
+       Builder().File("a", std::string(600, 'x')).File("b", std::string(600, 'x')).Finish(),
+       Reason::kLimitExceeded,
+       "unpacked_bytes",
+       {.unpacked_bytes = 1000}},
+      {"A100_Entries",
+       [] {
+         Builder b;
+         for (int i = 0; i < 20; ++i) b.File("f" + std::to_string(i));
+         return b.Finish();
+       }(),
+       Reason::kLimitExceeded,
+       "limit entries",
+       {.entries = 10}},
+      {"A100_ImpliedCountToo",
+       Builder().File(Nested(20) + "f").Finish(),
+       Reason::kLimitExceeded,
+       "limit entries",
+       {.entries = 10}},
+      {"A100_WhiteoutsCountToo",
+       [] {
+         Builder b;
+         for (int i = 0; i < 20; ++i) b.File(".wh.f" + std::to_string(i));
+         return b.Finish();
+       }(),
+       Reason::kLimitExceeded,
+       "limit entries",
+       {.entries = 10}},
       {"A91_EndsInData", Builder().File("f", std::string(5000, 'x')).Finish().substr(0, 2000)},
       {"A12_ErrorsEscape", Builder().File("../a\nb\x1b[31m\xff").Finish(), Reason::kInvalidLayer, "\\x0a"},
   };

@@ -39,7 +39,8 @@ const std::string& Blob() {
     tar::testing::Builder b;
     std::size_t total = 0;
     std::vector<std::string> paths;
-    for (const auto& entry : std::filesystem::recursive_directory_iterator("/usr/lib", std::filesystem::directory_options::skip_permission_denied)) {
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(
+             "/usr/lib", std::filesystem::directory_options::skip_permission_denied)) {
       if (entry.is_regular_file() && !entry.is_symlink()) paths.push_back(entry.path());
     }
     std::sort(paths.begin(), paths.end());

@@ -12,16 +12,35 @@ namespace {
 digest::Digest Some(std::string_view text) { return digest::Digest::Of(bytes::AsView(text)); }
 
 UnpackReport Report() {
-  return {.blob = Some("blob"), .diff_id = digest::Digest::Of(bytes::AsView("tar"), digest::Algorithm::kSha512), .form = Form::kTree,
-          .format = codec::Format::kZstd, .compressed_bytes = 1, .uncompressed_bytes = 2, .entries = 3, .nodes = 4, .unpacked_bytes = 1ull << 60,
-          .data_bytes = 6, .image_bytes = 7, .implied = 8, .outside_links = 9, .image_crc32c = 0xFFFFFFFFu,
-          .root = {false, 07777, 0xFFFFFFFEu, 1, 9223372036, 999'999'999, true, true}, .ignored = {10, 11, 12}};
+  return {.blob = Some("blob"),
+          .diff_id = digest::Digest::Of(bytes::AsView("tar"), digest::Algorithm::kSha512),
+          .form = Form::kTree,
+          .format = codec::Format::kZstd,
+          .compressed_bytes = 1,
+          .uncompressed_bytes = 2,
+          .entries = 3,
+          .nodes = 4,
+          .unpacked_bytes = 1ull << 60,
+          .data_bytes = 6,
+          .image_bytes = 7,
+          .implied = 8,
+          .outside_links = 9,
+          .image_crc32c = 0xFFFFFFFFu,
+          .root = {false, 07777, 0xFFFFFFFEu, 1, 9223372036, 999'999'999, true, true},
+          .ignored = {10, 11, 12}};
 }
 
 TEST(UnpackOptions, SurviveTheWayToTheWorker) {
   UnpackOptions o{.blob = Some("blob"), .diff_algorithm = digest::Algorithm::kSha384, .form = Form::kTree};
   o.codec = {.output_bytes = 1, .zstd_window_bytes = 2};
-  o.tar = {.entries = 3, .extension_bytes = 4, .extensions_in_a_row = 5, .xattr_value_bytes = 6, .xattr_total_bytes = 7, .xattrs = 8, .sparse_segments = 9, .file_bytes = 10};
+  o.tar = {.entries = 3,
+           .extension_bytes = 4,
+           .extensions_in_a_row = 5,
+           .xattr_value_bytes = 6,
+           .xattr_total_bytes = 7,
+           .xattrs = 8,
+           .sparse_segments = 9,
+           .file_bytes = 10};
   o.build = {.char_devices = false, .block_devices = true, .entries = 11, .unpacked_bytes = 12, .depth = 13, .hard_links = 14};
   const auto again = UnpackOptions::FromJson(o.ToJson());
   ASSERT_TRUE(again) << again.error().Text();

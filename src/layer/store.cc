@@ -34,7 +34,9 @@ std::string Stem(const Digest& blob) {
 }
 std::optional<Digest> FromStem(std::string_view stem) {
   const std::size_t dash = stem.find('-');
-  const std::string text = dash == stem.npos ? "sha256:" + std::string(stem) : std::string(stem.substr(0, dash)) + ":" + std::string(stem.substr(dash + 1));
+  const std::string text = dash == stem.npos
+                               ? "sha256:" + std::string(stem)
+                               : std::string(stem.substr(0, dash)) + ":" + std::string(stem.substr(dash + 1));
   auto parsed = Digest::Parse(text);
   return parsed && Stem(*parsed) == stem ? std::optional(*parsed) : std::nullopt;
 }
@@ -343,7 +345,8 @@ Result<> LayerStore::Verify(const task::Context& ctx, const Digest& blob, Depth 
     if (!file || file->blob != blob || file->variant.empty() || file->kind != kMeta) continue;
     RETURN_IF_ERROR(ctx.Check());
     Descriptor variant;
-    if (auto good = VerifyMeta(blob, file->variant, depth, variant); !good) return Error(std::move(good).error()).Context("variant " + file->variant).Context(place);
+    if (auto good = VerifyMeta(blob, file->variant, depth, variant); !good)
+      return Error(std::move(good).error()).Context("variant " + file->variant).Context(place);
   }
   if (depth != Depth::kData || info->report.form != Form::kErofs) return {};
   if (descriptor.crcs.size() != (info->report.data_bytes + kCrcBlock - 1) / kCrcBlock) return Corrupt("the descriptor of " + place + " lacks checksums");

@@ -223,7 +223,8 @@ std::vector<std::string> OpaqueDirectories(const Tree& tree) {
     const Node& n = tree.nodes[i];
     if (!n.xattrs || std::ranges::none_of(*n.xattrs, [](const auto& x) { return x.first == "trusted.overlay.opaque"; })) continue;
     std::string& path = paths.emplace_back();
-    for (std::uint32_t up = i; up != 0; up = tree.nodes[up].parent) path.insert(0, path.empty() ? tree.nodes[up].name : tree.nodes[up].name + "/");
+    for (std::uint32_t up = i; up != 0; up = tree.nodes[up].parent)
+      path.insert(0, path.empty() ? tree.nodes[up].name : tree.nodes[up].name + "/");
   }
   return paths;
 }

@@ -175,7 +175,10 @@ Result<UnpackReport> UnpackStream(bytes::Source& compressed, int data_fd, int me
     Result<Parsed> parsed = Error(Reason::kInternal, "nothing was parsed");
     {
       std::jthread parser([&] {
-        parsed = Guarded(options, [&] { return Parse(pool, erofs ? static_cast<ContentSink&>(writer) : files, erofs ? &writer : nullptr, options); });
+        parsed = Guarded(options, [&] {
+          return Parse(pool, erofs ? static_cast<ContentSink&>(writer) : files, erofs ? &writer : nullptr,
+                       options);
+        });
         if (!parsed && on_failure) on_failure(parsed.error());
         pool.Stop();
       });

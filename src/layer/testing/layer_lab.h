@@ -44,7 +44,9 @@ struct LayerBlob {
 inline LayerBlob MakeBlob(const std::string& archive, Compression how = Compression::kGzip) {
   LayerBlob blob;
   blob.diff_id = digest::Digest::Of(bytes::AsView(archive));
-  blob.bytes = how == Compression::kGzip ? codec::testing::Gzip(archive) : how == Compression::kZstd ? codec::testing::Zstd(archive) : archive;
+  blob.bytes = how == Compression::kGzip   ? codec::testing::Gzip(archive)
+               : how == Compression::kZstd ? codec::testing::Zstd(archive)
+                                           : archive;
   blob.digest = digest::Digest::Of(bytes::AsView(blob.bytes));
   return blob;
 }
@@ -87,7 +89,8 @@ inline Listing List(const std::string& root) {
     std::string line = text;
     if (!S_ISDIR(info.st_mode)) line += " inode of " + first.try_emplace(info.st_ino, path).first->second + " links " + std::to_string(info.st_nlink);
     if (S_ISREG(info.st_mode)) line += " " + std::to_string(info.st_size) + " " + digest::Digest::Of(bytes::AsView(ReadFile(full))).Short();
-    if (S_ISCHR(info.st_mode) || S_ISBLK(info.st_mode)) line += " " + std::to_string(major(info.st_rdev)) + ":" + std::to_string(minor(info.st_rdev));
+    if (S_ISCHR(info.st_mode) || S_ISBLK(info.st_mode))
+      line += " " + std::to_string(major(info.st_rdev)) + ":" + std::to_string(minor(info.st_rdev));
     if (S_ISLNK(info.st_mode)) {
       std::string target(4096, '\0');
       target.resize(static_cast<std::size_t>(std::max<ssize_t>(0, readlink(full.c_str(), target.data(), target.size()))));

@@ -163,32 +163,98 @@ inline std::vector<Row> AttributeRows() {
       {"A50_CharDevice", Builder().CharDevice("null", 1, 3).Mode(0666).Finish(), {"null c1:3 0666"}},
       {"A53_LargestDevice", Builder().CharDevice("c", 0xfff, 0xfffff).Finish(), {"c c4095:1048575"}},
       {"A54_Fifo", Builder().Fifo("p").Fifo("q").File("q", "x").Finish(), {"p|", "q=x"}, {.replaced = 1}},
-      {"A56_OddUserDatabase", Builder().Fifo("etc/passwd").Dir("etc/group").Finish(), {"etc/ implied", "etc/group/", "etc/passwd|"}},
-      {"A58_OverlayXattrs", Builder().Dir("d").Xattr("trusted.overlay.opaque", "y").Xattr("trusted.overlay.redirect", "/x").Xattr("user.overlay.opaque", "y")
-           .File("f").Xattr("trusted.overlay.metacopy", "").Xattr("user.overlay.origin", "x").Finish(), {"d/", "f="}, {.xattrs = 5}},
-      {"A59_Capability", Builder().File("f").Mode(04755).Uid(1000).Xattr("security.capability", kCap2).Finish(),
+      {"A56_OddUserDatabase",
+       Builder().Fifo("etc/passwd").Dir("etc/group").Finish(),
+       {"etc/ implied", "etc/group/", "etc/passwd|"}},
+      {"A58_OverlayXattrs",
+       Builder()
+           .Dir("d")
+           .Xattr("trusted.overlay.opaque", "y")
+           .Xattr("trusted.overlay.redirect", "/x")
+           .Xattr("user.overlay.opaque", "y")
+           .File("f")
+           .Xattr("trusted.overlay.metacopy", "")
+           .Xattr("user.overlay.origin", "x")
+           .Finish(),
+       {"d/", "f="},
+       {.xattrs = 5}},
+      {"A59_Capability",
+       Builder().File("f").Mode(04755).Uid(1000).Xattr("security.capability", kCap2).Finish(),
        {"f= 4755 1000:0 {security.capability=" + kCap2 + "}"}},
-      {"A60_UserXattrOnALink", Builder().Symlink("l", "t").Xattr("user.k", "v").CharDevice("c", 1, 3).Xattr("user.k", "v").Finish(),
-       {"c c1:3", "l->t"}, {.xattrs = 2}},
-      {"A63_OnlyTheAllowList", Builder().File("f").Record("SCHILY.fflags", "immutable").Xattr("security.selinux", "x").Xattr("security.ima", "x")
-           .Xattr("system.posix_acl_access", "x").Xattr("trusted.k", "x").Xattr("user.k", "v").Finish(), {"f= {user.k=v}"}, {.xattrs = 4}},
-      {"A66_LargeOwners", Builder().File("f").Uid(2147483648).Gid(4294967294).Finish(), {"f= 2147483648:4294967294"}},
-      {"A67_SetIdBits", Builder().File("f").Mode(06755).Dir("d").Mode(01777).Dir("e").Mode(02755).Finish(), {"d/ 1777", "e/ 2755", "f= 6755"}},
+      {"A60_UserXattrOnALink",
+       Builder().Symlink("l", "t").Xattr("user.k", "v").CharDevice("c", 1, 3).Xattr("user.k", "v").Finish(),
+       {"c c1:3", "l->t"},
+       {.xattrs = 2}},
+      {"A63_OnlyTheAllowList",
+       Builder()
+           .File("f")
+           .Record("SCHILY.fflags", "immutable")
+           .Xattr("security.selinux", "x")
+           .Xattr("security.ima", "x")
+           .Xattr("system.posix_acl_access", "x")
+           .Xattr("trusted.k", "x")
+           .Xattr("user.k", "v")
+           .Finish(),
+       {"f= {user.k=v}"},
+       {.xattrs = 4}},
+      {"A66_LargeOwners",
+       Builder().File("f").Uid(2147483648).Gid(4294967294).Finish(),
+       {"f= 2147483648:4294967294"}},
+      {"A67_SetIdBits",
+       Builder().File("f").Mode(06755).Dir("d").Mode(01777).Dir("e").Mode(02755).Finish(),
+       {"d/ 1777", "e/ 2755", "f= 6755"}},
       {"A68_TypeBitsInTheMode", Builder().File("f").Mode(0177777).Finish(), {"f= 7777"}},
-      {"A69_Times", Builder().File("f").Record("mtime", "1e30").Finish(0).substr(0, 0) + Builder().File("a").Record("mtime", "-5.5").File("b").Record("mtime", "99999999999999999999")
-           .File("c").Record("mtime", "1.000000009").Finish(), {"a=", "b= @9223372036.000000000", "c= @1.000000009"}},
+      {"A69_Times",
+       Builder().File("f").Record("mtime", "1e30").Finish(0).substr(0, 0) +
+           Builder()
+               .File("a")
+               .Record("mtime", "-5.5")
+               .File("b")
+               .Record("mtime", "99999999999999999999")
+               .File("c")
+               .Record("mtime", "1.000000009")
+               .Finish(),
+       {"a=", "b= @9223372036.000000000", "c= @1.000000009"}},
       {"A70_NumbersBeatNames", Builder().File("f").Owner("root", "root").Uid(1234).Finish(), {"f= 1234:0"}},
       {"A80_PaxSizeWins", Builder().Pax({{"size", "3"}}).File("f", "abc").Size(0).Finish(), {"f=abc"}},
-      {"A95_Sparse", Builder().Pax({{"GNU.sparse.major", "0"}, {"GNU.sparse.minor", "1"}, {"GNU.sparse.size", "12290"}, {"GNU.sparse.numblocks", "2"},
-                                    {"GNU.sparse.map", "0,2,12288,2"}}).File("f", "ab" + std::string()).Finish(0).substr(0, 0) +
-                         Builder().Pax({{"GNU.sparse.major", "1"}, {"GNU.sparse.minor", "0"}, {"GNU.sparse.realsize", "12290"}, {"GNU.sparse.name", "f"}})
-                             .File("x", tar::testing::Padded("2\n8192\n512\n12288\n2\n") + std::string(512, 'a') + "zz").Finish(),
+      {"A95_Sparse",
+       Builder()
+               .Pax({{"GNU.sparse.major", "0"},
+                     {"GNU.sparse.minor", "1"},
+                     {"GNU.sparse.size", "12290"},
+                     {"GNU.sparse.numblocks", "2"},
+                     {"GNU.sparse.map", "0,2,12288,2"}})
+               .File("f", "ab" + std::string())
+               .Finish(0)
+               .substr(0, 0) +
+           Builder()
+               .Pax({{"GNU.sparse.major", "1"},
+                     {"GNU.sparse.minor", "0"},
+                     {"GNU.sparse.realsize", "12290"},
+                     {"GNU.sparse.name", "f"}})
+               .File("x", tar::testing::Padded("2\n8192\n512\n12288\n2\n") + std::string(512, 'a') + "zz")
+               .Finish(),
        {"f=" + zeros + std::string(512, 'a') + std::string(3584, '\0') + "zz"}},
-      {"SparseSegmentsInOnePage", Builder().Pax({{"GNU.sparse.major", "1"}, {"GNU.sparse.minor", "0"}, {"GNU.sparse.realsize", "9000"}, {"GNU.sparse.name", "f"}})
-                             .File("x", tar::testing::Padded("2\n512\n512\n1536\n512\n") + std::string(512, 'a') + std::string(512, 'b')).Finish(),
-       {"f=" + std::string(512, '\0') + std::string(512, 'a') + std::string(512, '\0') + std::string(512, 'b') + std::string(9000 - 2048, '\0')}},
-      {"SparseAllHole", Builder().Pax({{"GNU.sparse.major", "1"}, {"GNU.sparse.minor", "0"}, {"GNU.sparse.realsize", "5000"}, {"GNU.sparse.name", "f"}})
-                             .File("x", tar::testing::Padded("0\n")).Finish(), {"f=" + std::string(5000, '\0')}},
+      {"SparseSegmentsInOnePage",
+       Builder()
+           .Pax({{"GNU.sparse.major", "1"},
+                 {"GNU.sparse.minor", "0"},
+                 {"GNU.sparse.realsize", "9000"},
+                 {"GNU.sparse.name", "f"}})
+           .File("x", tar::testing::Padded("2\n512\n512\n1536\n512\n") + std::string(512, 'a') +
+                          std::string(512, 'b'))
+           .Finish(),
+       {"f=" + std::string(512, '\0') + std::string(512, 'a') + std::string(512, '\0') +
+        std::string(512, 'b') + std::string(9000 - 2048, '\0')}},
+      {"SparseAllHole",
+       Builder()
+           .Pax({{"GNU.sparse.major", "1"},
+                 {"GNU.sparse.minor", "0"},
+                 {"GNU.sparse.realsize", "5000"},
+                 {"GNU.sparse.name", "f"}})
+           .File("x", tar::testing::Padded("0\n"))
+           .Finish(),
+       {"f=" + std::string(5000, '\0')}},
   };
 }
 
