@@ -186,19 +186,18 @@ inline void Inflate::Bits::Align() {
   count = 0;
 }
 
-[[gnu::always_inline]] inline Inflate::Stop Inflate::DecodeSymbols(const Tables& tables, Bits& held, const std::uint8_t* in_limit,
-                                                                   Target& to) {
+Inflate::Stop Inflate::DecodeSymbols(const std::uint8_t* in_limit, Target& to) {
   constexpr std::uint32_t kSymbolMask = (1u << kSymbolBits) - 1, kDistanceMask = (1u << kDistanceBits) - 1;
-  const std::uint32_t* const symbols = tables.symbol.data();
-  const std::uint32_t* const distances = tables.distance.data();
+  const std::uint32_t* const symbols = tables_.symbol.data();
+  const std::uint32_t* const distances = tables_.distance.data();
   const std::uint8_t* const begin = to.begin;
   std::uint8_t* const limit = to.limit;
   std::uint8_t* out = to.at;
-  Bits b = held;
+  Bits b = bits_;
   Stop stop = Stop::kLimit;
   // After a refill all 64 bits are the stream's, though `count` may say 56: a look-up never waits for the refill that
-  // follows it. What comes next is looked up both ways, as a symbol and as a distance, before it is known which is right:
-  // half of what a mispredicted branch costs. An entry only counts once its bits are dropped.
+  // follows it. What comes next is looked up both ways, as a symbol and as a distance, before it is known which is right,
+  // so a mispredicted branch does not wait for a load too (4 %). An entry only counts once its bits are dropped.
   b.Refill();
   std::uint32_t next = symbols[b.bits & kSymbolMask], d = 0;
   do {
@@ -268,29 +267,12 @@ inline void Inflate::Bits::Align() {
     }
   } while (b.in <= in_limit && out < limit);
   b.GiveBack();
-  held = b;
+  bits_ = b;
   to.at = out;
   return stop;
 }
 
-Inflate::Stop Inflate::DecodeSymbolsPlain(const Tables& tables, Bits& held, const std::uint8_t* in_limit, Target& to) {
-  return DecodeSymbols(tables, held, in_limit, to);
-}
-#if defined(__x86_64__)
-// Shifts by a register without flags, and masks in one instruction.
-[[gnu::target("bmi,bmi2")]] Inflate::Stop Inflate::DecodeSymbolsBmi2(const Tables& tables, Bits& held, const std::uint8_t* in_limit,
-                                                                     Target& to) {
-  return DecodeSymbols(tables, held, in_limit, to);
-}
-#endif
-
-Inflate::Inflate(bool plain) : loop_(DecodeSymbolsPlain), window_(std::make_unique_for_overwrite<std::uint8_t[]>(kWindow + kSlack)) {
-#if defined(__x86_64__)
-  if (!plain && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2")) loop_ = DecodeSymbolsBmi2;
-#else
-  static_cast<void>(plain);
-#endif
-}
+Inflate::Inflate() : window_(std::make_unique_for_overwrite<std::uint8_t[]>(kWindow + kSlack)) {}
 
 void Inflate::Start() {
   state_ = State::kHeader;
@@ -393,7 +375,7 @@ bool Inflate::Run(const std::uint8_t* in_end, const std::uint8_t* safe, const st
         break;
       }
       case State::kSymbols:
-        switch (loop_(tables_, bits_, in_limit, to)) {
+        switch (DecodeSymbols(in_limit, to)) {
           case Stop::kLimit: break;
           case Stop::kEndOfBlock: EndBlock(); break;
           case Stop::kBroken: return false;

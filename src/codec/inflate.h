@@ -23,8 +23,7 @@ namespace berth::codec {
 
 class Inflate {
  public:
-  // `plain`: without this processor's extensions, as the tests want it.
-  explicit Inflate(bool plain = false);
+  Inflate();
   // A stream starts at the next byte of the input; nothing of an earlier one is left.
   void Start();
   // Fills `room`, less of it only at the end of the stream: then ended(), and the input stands behind the stream's last
@@ -73,22 +72,16 @@ class Inflate {
     std::uint8_t* limit;
   };
   enum class Stop : std::uint8_t { kLimit, kEndOfBlock, kBroken };
-  using Loop = Stop (*)(const Tables&, Bits&, const std::uint8_t* in_limit, Target&);
-  static Stop DecodeSymbols(const Tables& tables, Bits& held, const std::uint8_t* in_limit, Target& to);
-  static Stop DecodeSymbolsPlain(const Tables&, Bits&, const std::uint8_t*, Target&);
-#if defined(__x86_64__)
-  static Stop DecodeSymbolsBmi2(const Tables&, Bits&, const std::uint8_t*, Target&);
-#endif
 
   Result<> Decode(InputBuffer& input, std::size_t wanted, Target& to);
   bool Run(const std::uint8_t* in_end, const std::uint8_t* safe, const std::uint8_t* in_limit, Target& to);
+  Stop DecodeSymbols(const std::uint8_t* in_limit, Target& to);
   bool Header();
   void EndBlock();
   bool DynamicTables();
   bool FixedTables();
   std::size_t Give(bytes::MutableView room);
 
-  Loop loop_;
   State state_ = State::kDone;
   bool last_block_ = false;
   bool tables_fixed_ = false;

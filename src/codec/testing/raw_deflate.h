@@ -37,12 +37,11 @@ struct Inflated {
 };
 
 // An Error also for more than `most` bytes. Aborts where inflate.h breaks its word, a byte written behind the room included.
-inline Result<Inflated> Ours(std::string_view stream, std::size_t piece, std::size_t room, std::size_t most = 64u << 20,
-                             bool plain = false) {
+inline Result<Inflated> Ours(std::string_view stream, std::size_t piece, std::size_t room, std::size_t most = 64u << 20) {
   constexpr char kCanary = '\x5a';
   Pieces source(stream, piece);
   InputBuffer input(source);
-  Inflate inflate(plain);
+  Inflate inflate;
   inflate.Start();
   Inflated inflated;
   std::string buffer(room + 64, kCanary);
