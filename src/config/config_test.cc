@@ -107,8 +107,20 @@ INSTANTIATE_TEST_SUITE_P(Bad, BadConfigTest, testing::Values(
     BadCase{"ResolveWithoutPort", "resolve: [\"a=b:1\"]\n", "host:port=address:port"},
     BadCase{"ResolveBareIpv6", "resolve: [\"::1:2=b:1\"]\n", "host:port=address:port"},
     BadCase{"OtherKind", "---\nkind: Pod\n", "kind is \"Pod\""},
+    BadCase{"Alias", "root: &a /x\nsocket: *a\n", "aliases"},
+    BadCase{"TooDeep", "a: [[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]\n", "nested deeper than 16"},
+    BadCase{"TrailingGarbage", "root: /x\n}\n", "no valid YAML"},
     BadCase{"NoMap", "---\n- a\n", "must be a map"}),
   [](const auto& i) { return i.param.name; });
+
+// yaml-cpp 0.7 gives empty documents without end for these (found by config_fuzz).
+TEST(Config, MalformedTextEnds) {
+  for (const char* text : {",piVersionaai?er", ",", "?,", "]"}) {
+    const auto config = ParseConfig(text, "f.yaml", {});
+    ASSERT_FALSE(config) << text;
+    EXPECT_EQ(config.error().reason(), Reason::kConfig);
+  }
+}
 
 TEST(Config, RelativePathsAreRefused) { EXPECT_THAT(Parse("", {"root=store"}).error().Text(), HasSubstr("absolute path")); }
 

@@ -4,14 +4,31 @@
 
 #include "credentials/keyring.h"
 
+namespace {
+
+// An error's text without "$.auths["key"].auth": from each '$' to the blank that ends it outside of quotes.
+std::string WithoutPlaces(const std::string& text) {
+  std::string out;
+  bool place = false, quoted = false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (!place && text[i] == '$') place = true;
+    if (place && text[i] == '"' && text[i - 1] != '\\') quoted = !quoted;
+    if (place && !quoted && text[i] == ' ') place = false;
+    if (!place) out += text[i];
+  }
+  return out;
+}
+
+}  // namespace
+
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace berth::credentials;
   const std::string_view text(reinterpret_cast<const char*>(data), size);
   for (const auto profile : {Profile::kDocumented, Profile::kKubelet}) {
     auto config = ParseDockerConfig(text, FileFormat::kConfigJson, profile, "fuzz");
     if (!config) {
-      // The seeds carry this password in every place that can hold one.
-      if ((config.error().Text() + config.error().next_step()).find("hunter2canary") != std::string::npos) std::abort();
+      // The seeds carry this password in every place that can hold one; a place may name keys, which are no secrets.
+      if (WithoutPlaces(config.error().Text() + config.error().next_step()).find("hunter2canary") != std::string::npos) std::abort();
       continue;
     }
     for (const auto& entry : config->entries) {
