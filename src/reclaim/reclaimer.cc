@@ -100,8 +100,32 @@ Result<Freed> Reclaimer::Delete(const task::Context& ctx, const catalog::Unrefer
   return freed;
 }
 
+// Blobs without rows: documents of a pull that failed before it published, what a crash left. Claimed meanwhile, so that
+// neither a pull that is about to record them nor another removal comes in between.
+Result<std::size_t> Reclaimer::AdoptBlobs() {
+  ASSIGN_OR_RETURN(const auto files, stores_.content.List());
+  ASSIGN_OR_RETURN(const auto rows, stores_.catalog.ListBlobs());
+  std::set<Digest> known;
+  for (const auto& row : rows) known.insert(row.digest);
+  std::vector<Digest> strays;
+  for (const auto& file : files)
+    if (!known.contains(file.digest)) strays.push_back(file.digest);
+  const auto claim = stores_.leases.ClaimFree(strays);
+  std::size_t adopted = 0;
+  for (const auto& stray : claim.objects()) {
+    ASSIGN_OR_RETURN(const auto bytes, stores_.content.Size(stray));
+    if (!bytes) continue;
+    ASSIGN_OR_RETURN(const auto layer, stores_.catalog.FindLayer(stray));
+    RETURN_IF_ERROR(stores_.catalog.AddBlob({stray, *bytes, layer ? BlobKind::kLayer : BlobKind::kDocument}));
+    ++adopted;
+  }
+  return adopted;
+}
+
 Result<Freed> Reclaimer::Sweep(const task::Context& ctx, const Ages& ages) {
   BERTH_FAULT_IN(ctx, kGcMark);
+  RETURN_IF_ERROR(AdoptBlobs());
+  BERTH_FAULT_IN(ctx, kGcRoots);
   const time::WallTime now = clock_.WallNow();
   const auto before = [&](time::Duration age) { return age == time::Duration::zero() ? kAnyAge : now - age; };
   ASSIGN_OR_RETURN(const auto free, stores_.catalog.FindUnreferenced(before(ages.unneeded)));
@@ -163,19 +187,14 @@ Result<Reclaimer::Recovery> Reclaimer::Recover(const task::Context& ctx) {
 
   ASSIGN_OR_RETURN(const auto blobs, stores_.content.List());
   ASSIGN_OR_RETURN(const auto blob_rows, stores_.catalog.ListBlobs());
-  std::set<Digest> blob_files, known_blobs;
+  std::set<Digest> blob_files;
   for (const auto& blob : blobs) blob_files.insert(blob.digest);
   for (const auto& row : blob_rows) {
-    known_blobs.insert(row.digest);
     if (blob_files.contains(row.digest)) continue;
     RETURN_IF_ERROR(row.kind == BlobKind::kLayer ? stores_.catalog.ForgetBlob(row.digest) : lose(row.digest, "document"));
   }
-  for (const auto& blob : blobs) {
-    if (known_blobs.contains(blob.digest)) continue;
-    const bool layer = with_files.contains(blob.digest) || with_rows.contains(blob.digest);
-    RETURN_IF_ERROR(stores_.catalog.AddBlob({blob.digest, blob.bytes, layer ? BlobKind::kLayer : BlobKind::kDocument}));
-    ++recovery.adopted;
-  }
+  ASSIGN_OR_RETURN(const std::size_t adopted, AdoptBlobs());
+  recovery.adopted += adopted;
   RETURN_IF_ERROR(ctx.Check());
   return recovery;
 }

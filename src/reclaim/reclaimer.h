@@ -2,7 +2,7 @@
 //
 // Order of every removal: rows first, in one transaction that checks again that nobody needs the object; then the files,
 // while the objects are claimed so that no pull can begin to rely on them (catalog/leases.h). A crash in between leaves
-// files without rows, which Recover() gives rows again, so that age removes them. Nothing that an image, a name or a
+// files without rows; those get rows again (Recover(); blobs also at every Sweep()), so that age removes them. Nothing that an image, a name or a
 // running pull needs is ever deleted.
 // Errors: kInUse for mounted images, those of catalog and host. Safe for concurrent use.
 #pragma once
@@ -70,6 +70,7 @@ class Reclaimer {
  private:
   Result<std::set<digest::Digest>> LayersOf(const std::vector<digest::Digest>& manifests);
   Result<Freed> DeleteAfter(const task::Context& ctx, const std::set<digest::Digest>& layers);
+  Result<std::size_t> AdoptBlobs();  // gives them rows; how many
   Result<Freed> Delete(const task::Context& ctx, const catalog::Unreferenced& candidates);
 
   Stores stores_;

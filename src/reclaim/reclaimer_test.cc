@@ -103,6 +103,24 @@ TEST_F(ReclaimerTest, ASweepTakesOnlyWhatIsUnneededOldAndNotInUse) {
   EXPECT_TRUE(*stores_.layers->Find(image.layers[0]));
 }
 
+// A pull that fails after its documents were stored records nothing (found by lab/matrix.py).
+TEST_F(ReclaimerTest, DocumentsOfAFailedPullGoWithTheirAgeUnlessAPullUsesThem) {
+  const std::string kept = "{\"kept\":1}", stray = "{\"stray\":1}";
+  ASSERT_TRUE(stores_.content->Put(Of(kept), kept));
+  ASSERT_TRUE(stores_.content->Put(Of(stray), stray));
+  auto reclaimer = Make();
+  {
+    const auto lease = *stores_.leases->Acquire({}, {Of(kept)});
+    EXPECT_EQ(reclaimer.Sweep({}, std::chrono::hours(1))->objects, 0u) << "young";
+    stores_.clock.Advance(std::chrono::hours(2));
+    EXPECT_EQ(reclaimer.Sweep({}, std::chrono::hours(1))->objects, 1u);
+    EXPECT_TRUE(*stores_.content->Size(Of(kept)));
+    EXPECT_FALSE(*stores_.content->Size(Of(stray)));
+  }
+  EXPECT_EQ(reclaimer.Sweep({}, time::Duration::zero())->objects, 1u);
+  EXPECT_EQ(Blobs(), 0u);
+}
+
 TEST_F(ReclaimerTest, PartialsHaveAnAgeOfTheirOwnAndThoseInUseStay) {
   auto busy = *stores_.content->Resume(Of("busy"), 100);
   { auto partial = *stores_.content->Resume(Of("p"), 100); ASSERT_TRUE(partial->Append(bytes::AsView("12345"))); }
