@@ -118,7 +118,7 @@ def main():
                         if case["needs"] == needs:
                             try:
                                 matrix.run(berthd, server, case)
-                            except (RuntimeError, subprocess.TimeoutExpired) as error:
+                            except (RuntimeError, OSError, subprocess.TimeoutExpired) as error:
                                 matrix.fail(case, str(error)[:500])
                 if hostile.SECRET in berthd.log_path.read_text(errors="replace"):
                     matrix.fail({"id": "log", "note": ""}, "the canary's secret is in the log")

@@ -2,8 +2,8 @@
 //
 // Order of every removal: rows first, in one transaction that checks again that nobody needs the object; then the files,
 // while the objects are claimed so that no pull can begin to rely on them (catalog/leases.h). A crash in between leaves
-// files without rows; those get rows again (Recover(); blobs also at every Sweep()), so that age removes them. Nothing that an image, a name or a
-// running pull needs is ever deleted.
+// files without rows; those get rows again (Recover(); blobs also at every Sweep()), so that age removes them. Nothing that
+// an image, a name or a running pull needs is ever deleted.
 // Errors: kInUse for mounted images, those of catalog and host. Safe for concurrent use.
 #pragma once
 
