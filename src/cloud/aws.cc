@@ -145,8 +145,13 @@ class Finder {
     }
     if (call.authorization && call.authorization->Reveal().find_first_of(std::string_view("\r\n\0", 3)) != std::string_view::npos)
       return Error(Reason::kConfig, "the container authorization token holds a line end");
-    ASSIGN_OR_RETURN(const auto body, Ask(ctx_, world_, call, AwsErrorCodes()));
-    ASSIGN_OR_RETURN(auto keys, ParseAwsKeys(body.Reveal()));
+    auto body = Ask(ctx_, world_, call, AwsErrorCodes());
+    if (!body) {
+      // The path is as good as a password on ECS.
+      const Error& e = body.error();
+      return Error(e.reason(), e.message().find(call.url.path) == std::string::npos || call.url.path == "/" ? e.message() : call.peer + " cannot be reached");
+    }
+    ASSIGN_OR_RETURN(auto keys, ParseAwsKeys(body->Reveal()));
     return std::optional<AwsKeys>(std::move(keys));
   }
 

@@ -64,10 +64,12 @@ Result<Answer> Exchange(const task::Context& ctx, const World& world, const Call
       if (!again) return answer;
       if (const std::string* after = answer->headers.Find("Retry-After"))
         wait = std::max(wait, http::ParseRetryAfter(*after, ctx.clock().WallNow(), kLongestWait).value_or(time::Duration::zero()));
-      answer = BadStatus(call, status).Retryable(true);
+      answer = BadStatus(call, status, KnownWord(answer->body.Reveal(), call.retry_codes)).Retryable(true);
+    } else {
+      answer = std::move(answer).error().Context(call.peer);
     }
-    if (tries == kTries || answer.error().cancelled() || !answer.error().transient()) return std::move(answer).error().Context(call.peer);
-    if (ctx.deadline() && ctx.clock().SteadyNow() + wait >= *ctx.deadline()) return std::move(answer).error().Context(call.peer);
+    if (tries == kTries || answer.error().cancelled() || !answer.error().transient()) return answer;
+    if (ctx.deadline() && ctx.clock().SteadyNow() + wait >= *ctx.deadline()) return answer;
     log::Debug("asking again", {{"peer", call.peer}, {"tries", tries}, {"error", answer.error()}});
     RETURN_IF_ERROR(ctx.Sleep(wait));
   }
