@@ -142,12 +142,13 @@ class Finder {
     if (answer.status != 200) {
       const std::string code = EntraCode(answer.body.Reveal());
       const std::string_view word = KnownWord(answer.body.Reveal(), kErrorCodes);
-      return Error(answer.status == 400 || answer.status == 401 ? Reason::kInvalidCredentials : Reason::kUnexpectedStatus,
-                   call.peer + " answers with status " + std::to_string(answer.status) + (word.empty() ? "" : " and the code " + std::string(word)) +
-                       (code.empty() ? "" : " (" + code + ")"));
+      std::string text = call.peer + " answers with status " + std::to_string(answer.status);
+      if (!word.empty()) text += " and the code " + std::string(word);
+      if (!code.empty()) text += " (" + code + ")";
+      return Error(answer.status == 400 || answer.status == 401 ? Reason::kInvalidCredentials : Reason::kUnexpectedStatus, std::move(text));
     }
     const auto parse = [&]() -> Result<secret::Secret> {
-      ASSIGN_OR_RETURN(const auto document, json::Document::Parse(answer.body.Reveal(), Reason::kTokenError, {.bytes = 256u << 10, .depth = 8}));
+      ASSIGN_OR_RETURN(const auto document, ParseAnswer(answer.body.Reveal()));
       return SecretField(document.root(), "access_token");
     };
     auto token = parse();
@@ -234,7 +235,7 @@ Result<Login> AcrLogin(const task::Context& ctx, const World& world, const ExecR
     return e;
   }
   const auto parse = [&]() -> Result<secret::Secret> {
-    ASSIGN_OR_RETURN(const auto document, json::Document::Parse(body->Reveal(), Reason::kTokenError, {.bytes = 256u << 10, .depth = 8}));
+    ASSIGN_OR_RETURN(const auto document, ParseAnswer(body->Reveal()));
     return SecretField(document.root(), "refresh_token");
   };
   auto refresh = parse();

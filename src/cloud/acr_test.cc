@@ -41,16 +41,19 @@ INSTANTIATE_TEST_SUITE_P(Table, AzureHosts,
                                            Host{"a.b.azurecr.io", false}, Host{"team.azurecr.io.evil.example", false}, Host{"team.azurecr.io:443", false},
                                            Host{"x:1.azurecr.io", false}, Host{"teamazurecr.io", false}, Host{"", false}));
 
+const std::vector<std::string> kNames{"team.azurecr.io", "login.microsoftonline.com", "login.microsoftonline.us", "login.chinacloudapi.cn"};
+
 class Acr : public ::testing::Test {
  protected:
   Acr() {
     world_.Trust(ca_);
-    for (const char* host : {"team.azurecr.io", "login.microsoftonline.com", "login.microsoftonline.us", "login.chinacloudapi.cn"}) world_.Lead(host, 443, cloud_);
+    for (const std::string& host : kNames) world_.Lead(host, 443, cloud_);
     world_.Lead("169.254.169.254", 80, imds_);
   }
 
   std::string Refresh() {
-    const auto exp = std::chrono::duration_cast<std::chrono::seconds>((world_.clock.WallNow() + std::chrono::hours(3)).time_since_epoch()).count();
+    const auto until = world_.clock.WallNow() + std::chrono::hours(3);
+    const auto exp = std::chrono::duration_cast<std::chrono::seconds>(until.time_since_epoch()).count();
     return "e30." + ToBase64Url(bytes::AsView(R"({"exp":)" + std::to_string(exp) + "}")) + ".c2ln";
   }
 
@@ -71,8 +74,9 @@ class Acr : public ::testing::Test {
       imds_answers_.erase(imds_answers_.begin());
       return next;
     }
-    if (r.header("metadata") != "true") return Reply::Json(400, R"({"error":"bad_request_102","error_description":"Required metadata header not specified"})");
-    return Reply::Json(200, R"({"access_token":"imds-token","client_id":"x","expires_in":"86399","expires_on":"1764096399","resource":"r","token_type":"Bearer"})");
+    if (r.header("metadata") != "true") return Reply::Json(400, R"({"error":"bad_request_102"})");
+    return Reply::Json(200, R"({"access_token":"imds-token","client_id":"x","expires_in":"86399","expires_on":"1764096399",)"
+                            R"("resource":"r","token_type":"Bearer"})");
   }
 
   Result<Login> Ask(const AcrOptions& options = {}, const ExecRequest& request = RequestFor(kImage)) {
@@ -85,7 +89,7 @@ class Acr : public ::testing::Test {
   std::optional<Reply> exchange_, token_;
   std::vector<Reply> imds_answers_;
   FaultServer cloud_{[this](const ServerRequest& r) { return Cloud(r); },
-                     ServerOptions{.tls = ServerTls{.leaf = ca_.Issue({"team.azurecr.io", "login.microsoftonline.com", "login.microsoftonline.us", "login.chinacloudapi.cn"})}}};
+                     ServerOptions{.tls = ServerTls{.leaf = ca_.Issue(kNames)}}};
   FaultServer imds_{[this](const ServerRequest& r) { return Imds(r); }};
 };
 
@@ -202,7 +206,7 @@ TEST_F(Acr, RefusedExchangeNamesTheRole) {
 
 TEST_F(Acr, RefusedSecretIsExplainedByItsCode) {
   world_.env = {{"AZURE_CLIENT_ID", std::string(kClient)}, {"AZURE_TENANT_ID", std::string(kTenant)}, {"AZURE_CLIENT_SECRET", "canary"}};
-  token_ = Reply::Json(401, R"({"error":"invalid_client","error_description":"AADSTS7000215: Invalid client secret provided. canary","error_codes":[7000215]})");
+  token_ = Reply::Json(401, R"({"error":"invalid_client","error_description":"AADSTS7000215: Invalid client secret. canary"})");
   const auto login = Ask();
   ASSERT_FALSE(login);
   EXPECT_EQ(login.error().reason(), Reason::kInvalidCredentials);

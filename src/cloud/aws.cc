@@ -22,8 +22,9 @@ bool IsTrue(const World& world, std::string_view name) { return Lower(world.Env(
 
 // A key ID stands in a header and in our messages' neighbourhood: it must look like one.
 Result<AwsKeys> CheckedKeys(std::string_view id, std::string_view secret, std::string_view session, const std::string& where) {
-  const bool id_fits = !id.empty() && id.size() <= 128 &&
-                       std::all_of(id.begin(), id.end(), [](char c) { return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '_'; });
+  const bool id_fits = !id.empty() && id.size() <= 128 && std::all_of(id.begin(), id.end(), [](char c) {
+    return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '_';
+  });
   if (!id_fits || secret.empty() || !IsVisible(secret) || !IsVisible(session))
     return Error(Reason::kInvalidCredentials, where + ": the access key, secret key or session token is missing or malformed");
   return AwsKeys{std::string(id), secret::Secret(secret), secret::Secret(session)};
@@ -105,7 +106,10 @@ class Finder {
   }
 
   Result<std::optional<AwsKeys>> FromProfile(const AwsProfile& all, const std::string& profile, bool found, bool chosen) {
-    const auto get = [&](std::string_view key) { const auto at = all.find(key); return at == all.end() ? std::string_view() : std::string_view(at->second); };
+    const auto get = [&](std::string_view key) {
+      const auto at = all.find(key);
+      return at == all.end() ? std::string_view() : std::string_view(at->second);
+    };
     const std::string where = "profile " + Quoted(profile);
     if (!found && chosen) return Error(Reason::kConfig, where + " of AWS_PROFILE is in neither the credentials nor the config file");
     if (!get("role_arn").empty()) {
@@ -288,7 +292,7 @@ Result<AwsKeys> ParseStsResponse(std::string_view xml) {
 }
 
 Result<AwsKeys> ParseAwsKeys(std::string_view text) {
-  ASSIGN_OR_RETURN(const auto document, json::Document::Parse(text, Reason::kTokenError, {.bytes = 256u << 10, .depth = 8}));
+  ASSIGN_OR_RETURN(const auto document, ParseAnswer(text));
   const json::Value root = document.root();
   // The metadata service says "Success"; the container endpoint says nothing.
   if (const auto code = root.Find("Code"); code && code->AsString().value_or("") != "Success")

@@ -39,7 +39,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       const auto profile = cloud::ParseAwsProfile(text, static_cast<cloud::AwsFile>(data[0] % 8), "default");
       Demand(!Quotes(profile) && (profile || profile.error().Text().starts_with("line ")));
       if (profile && *profile)
-        for (const auto& [key, value] : **profile) Demand(key.find_first_of("ABC=\n") == std::string::npos && value.find('\n') == std::string::npos);
+        for (const auto& [key, value] : **profile) {
+          Demand(key.find_first_of("ABC=\n") == std::string::npos);
+          Demand(value.find('\n') == std::string::npos);
+        }
       break;
     }
     case 2:
@@ -61,7 +64,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       CheckKeys(cloud::ParseAwsKeys(text));
       break;
     case 6:
-      if (const auto login = cloud::ParseEcrToken(text)) Demand(!login->user.empty() && !login->password.empty() && cloud::IsVisible(login->password.Reveal()));
+      if (const auto login = cloud::ParseEcrToken(text))
+        Demand(!login->user.empty() && !login->password.empty() && cloud::IsVisible(login->password.Reveal()));
       break;
     case 7: {
       (void)cloud::JwtExpiry(text);

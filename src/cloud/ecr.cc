@@ -48,7 +48,7 @@ std::optional<EcrRegistry> EcrRegistry::FromHost(std::string_view host, bool pre
 }
 
 Result<Login> ParseEcrToken(std::string_view text) {
-  ASSIGN_OR_RETURN(const auto document, json::Document::Parse(text, Reason::kTokenError, {.bytes = 1u << 20, .depth = 8}));
+  ASSIGN_OR_RETURN(const auto document, ParseAnswer(text));
   ASSIGN_OR_RETURN(json::Value data, document.root().Get("authorizationData"));
   if (data.IsArray()) {
     if (data.size() == 0) return Error(Reason::kTokenError, "authorizationData is empty");

@@ -25,7 +25,8 @@ bool IsHost(std::string_view s) {
 }  // namespace
 
 Result<ExecRequest> ExecRequest::Parse(std::string_view text) {
-  ASSIGN_OR_RETURN(const auto document, json::Document::Parse(text, Reason::kUsage, {.bytes = kMaxRequestBytes, .depth = 8, .values = 10'000}));
+  constexpr json::Limits kLimits{.bytes = kMaxRequestBytes, .depth = 8, .values = 10'000};
+  ASSIGN_OR_RETURN(const auto document, json::Document::Parse(text, Reason::kUsage, kLimits));
   const json::Value root = document.root();
   ASSIGN_OR_RETURN(const std::string_view kind, Text(root, "kind"));
   if (kind != "CredentialProviderRequest")

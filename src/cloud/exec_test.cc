@@ -33,18 +33,25 @@ TEST_P(GoodRequests, AreRead) {
 INSTANTIATE_TEST_SUITE_P(
     Table, GoodRequests,
     ::testing::Values(
-        Good{"the kubelet's own", R"({"kind":"CredentialProviderRequest","apiVersion":"credentialprovider.kubelet.k8s.io/v1","image":"test.registry.io/foobar"})" "\n",
+        Good{"the kubelet's own", R"({"kind":"CredentialProviderRequest","apiVersion":"credentialprovider.kubelet.k8s.io/v1",)"
+            R"("image":"test.registry.io/foobar"})" "\n",
              "v1", "test.registry.io", 0, 0},
-        Good{"v1beta1", R"({"kind":"CredentialProviderRequest","apiVersion":"credentialprovider.kubelet.k8s.io/v1beta1","image":"a.io/b"})", "v1beta1", "a.io", 0, 0},
-        Good{"v1alpha1", R"({"kind":"CredentialProviderRequest","apiVersion":"credentialprovider.kubelet.k8s.io/v1alpha1","image":"a.io/b"})", "v1alpha1", "a.io", 0, 0},
-        Good{"service account", R"({"kind":"CredentialProviderRequest","apiVersion":"credentialprovider.kubelet.k8s.io/v1","image":"a.io/b",)"
+        Good{"v1beta1", R"({"kind":"CredentialProviderRequest","apiVersion":"credentialprovider.kubelet.k8s.io/v1beta1",)"
+            R"("image":"a.io/b"})", "v1beta1", "a.io", 0, 0},
+        Good{"v1alpha1", R"({"kind":"CredentialProviderRequest","apiVersion":"credentialprovider.kubelet.k8s.io/v1alpha1",)"
+            R"("image":"a.io/b"})", "v1alpha1", "a.io", 0, 0},
+        Good{"service account", R"({"kind":"CredentialProviderRequest","apiVersion":"credentialprovider.kubelet.k8s.io/v1",)"
+            R"("image":"a.io/b",)"
                                 R"("serviceAccountToken":"abc","serviceAccountAnnotations":{"k":"v","l":""}})", "v1", "a.io", 3, 2},
         Good{"service account before v1", R"({"kind":"CredentialProviderRequest","apiVersion":"credentialprovider.kubelet.k8s.io/v1beta1",)"
+            R"()"
                                           R"("image":"a.io/b","serviceAccountToken":"abc","serviceAccountAnnotations":{"k":"v"}})", "v1beta1", "a.io", 0, 0},
         Good{"nulls", R"({"kind":"CredentialProviderRequest","apiVersion":"credentialprovider.kubelet.k8s.io/v1","image":"a.io/b",)"
                       R"("serviceAccountToken":null,"serviceAccountAnnotations":null})", "v1", "a.io", 0, 0},
-        Good{"of a later kubelet", R"({"kind":"CredentialProviderRequest","apiVersion":"credentialprovider.kubelet.k8s.io/v1","image":"a.io/b","new":[1]})", "v1", "a.io", 0, 0},
-        Good{"upper case and port", R"({"kind":"CredentialProviderRequest","apiVersion":"credentialprovider.kubelet.k8s.io/v1","image":"A.Io:5000/b/c"})", "v1", "a.io:5000", 0, 0}));
+        Good{"of a later kubelet", R"({"kind":"CredentialProviderRequest","apiVersion":"credentialprovider.kubelet.k8s.io/v1",)"
+            R"("image":"a.io/b","new":[1]})", "v1", "a.io", 0, 0},
+        Good{"upper case and port", R"({"kind":"CredentialProviderRequest","apiVersion":"credentialprovider.kubelet.k8s.io/v1",)"
+            R"("image":"A.Io:5000/b/c"})", "v1", "a.io:5000", 0, 0}));
 
 struct Bad { std::string name, text; std::string_view message; };
 void PrintTo(const Bad& r, std::ostream* out) { *out << r.name; }
@@ -66,15 +73,22 @@ INSTANTIATE_TEST_SUITE_P(
         Bad{"wrong kind", R"({"kind":"WrongKind","apiVersion":"credentialprovider.kubelet.k8s.io/v1","image":"a/b"})", "\"WrongKind\""},
         Bad{"no apiVersion", R"({"kind":"CredentialProviderRequest","image":"a/b"})", "apiVersion"},
         Bad{"wrong group", R"({"kind":"CredentialProviderRequest","apiVersion":"foobar.kubelet.k8s.io/v1","image":"a/b"})", "\"foobar.kubelet.k8s.io/v1\""},
-        Bad{"version to come", R"({"kind":"CredentialProviderRequest","apiVersion":"credentialprovider.kubelet.k8s.io/v2","image":"a/b"})", "not one that this provider speaks"},
+        Bad{"version to come", R"({"kind":"CredentialProviderRequest","apiVersion":"credentialprovider.kubelet.k8s.io/v2",)"
+            R"("image":"a/b"})", "not one that this provider speaks"},
         Bad{"short apiVersion", R"({"kind":"CredentialProviderRequest","apiVersion":"v1","image":"a/b"})", "\"v1\""},
         Bad{"no image", R"({"kind":"CredentialProviderRequest","apiVersion":"credentialprovider.kubelet.k8s.io/v1"})", "image"},
-        Bad{"empty image", R"({"kind":"CredentialProviderRequest","apiVersion":"credentialprovider.kubelet.k8s.io/v1","image":""})", "registry host"},
-        Bad{"host with user info", R"({"kind":"CredentialProviderRequest","apiVersion":"credentialprovider.kubelet.k8s.io/v1","image":"u@a.io/b"})", "registry host"},
-        Bad{"host with line end", R"({"kind":"CredentialProviderRequest","apiVersion":"credentialprovider.kubelet.k8s.io/v1","image":"a.io\r\n/b"})", "registry host"},
-        Bad{"token of another type", R"({"kind":"CredentialProviderRequest","apiVersion":"credentialprovider.kubelet.k8s.io/v1","image":"a/b","serviceAccountToken":["canary"]})", "serviceAccountToken"},
-        Bad{"annotation of another type", R"({"kind":"CredentialProviderRequest","apiVersion":"credentialprovider.kubelet.k8s.io/v1","image":"a/b","serviceAccountAnnotations":{"k":1}})", "serviceAccountAnnotations"},
-        Bad{"annotations as list", R"({"kind":"CredentialProviderRequest","apiVersion":"credentialprovider.kubelet.k8s.io/v1","image":"a/b","serviceAccountAnnotations":["canary"]})", "serviceAccountAnnotations"}));
+        Bad{"empty image", R"({"kind":"CredentialProviderRequest","apiVersion":"credentialprovider.kubelet.k8s.io/v1",)"
+            R"("image":""})", "registry host"},
+        Bad{"host with user info", R"({"kind":"CredentialProviderRequest","apiVersion":"credentialprovider.kubelet.k8s.io/v1",)"
+            R"("image":"u@a.io/b"})", "registry host"},
+        Bad{"host with line end", R"({"kind":"CredentialProviderRequest","apiVersion":"credentialprovider.kubelet.k8s.io/v1",)"
+            R"("image":"a.io\r\n/b"})", "registry host"},
+        Bad{"token of another type", R"({"kind":"CredentialProviderRequest","apiVersion":"credentialprovider.kubelet.k8s.io/v1",)"
+            R"("image":"a/b","serviceAccountToken":["canary"]})", "serviceAccountToken"},
+        Bad{"annotation of another type", R"({"kind":"CredentialProviderRequest","apiVersion":"credentialprovider.kubelet.k8s.io/v1",)"
+            R"("image":"a/b","serviceAccountAnnotations":{"k":1}})", "serviceAccountAnnotations"},
+        Bad{"annotations as list", R"({"kind":"CredentialProviderRequest","apiVersion":"credentialprovider.kubelet.k8s.io/v1",)"
+            R"("image":"a/b","serviceAccountAnnotations":["canary"]})", "serviceAccountAnnotations"}));
 
 // ---- responses
 
@@ -88,17 +102,20 @@ TEST_P(Lives, AreCachedLessAMargin) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Table, Lives,
-                         ::testing::Values(Life{"unknown", std::nullopt, seconds(0)}, Life{"over", -hours(1), seconds(0)}, Life{"now", hours(0), seconds(0)},
+                         ::testing::Values(Life{"unknown", std::nullopt, seconds(0)}, Life{"over", -hours(1), seconds(0)},
+                                           Life{"now", hours(0), seconds(0)},
                                            Life{"one second", seconds(1), seconds(0)}, Life{"four minutes", minutes(4), minutes(3)},
                                            Life{"one hour", hours(1), minutes(45)}, Life{"three hours", hours(3), minutes(165)},
                                            Life{"twelve hours", hours(12), minutes(705)}));
 
 TEST(Response, IsWhatTheKubeletDecodes) {
-  auto request = ExecRequest::Parse(R"({"kind":"CredentialProviderRequest","apiVersion":"credentialprovider.kubelet.k8s.io/v1beta1","image":"gcr.io/b"})");
+  auto request = ExecRequest::Parse(R"({"kind":"CredentialProviderRequest","apiVersion":"credentialprovider.kubelet.k8s.io/v1beta1",)"
+                                    R"("image":"gcr.io/b"})");
   ASSERT_TRUE(request);
   const Login login{CacheKey::kGlobal, {"gcr.io", "*.gcr.io"}, "user", secret::Secret("p\"w"), kNow + hours(1)};
   EXPECT_EQ(RenderResponse(*request, login, kNow).Reveal(),
-            R"({"kind":"CredentialProviderResponse","apiVersion":"credentialprovider.kubelet.k8s.io/v1beta1","cacheKeyType":"Global","cacheDuration":"2700s",)"
+            R"({"kind":"CredentialProviderResponse","apiVersion":"credentialprovider.kubelet.k8s.io/v1beta1","cacheKeyType":"Global",)"
+            R"("cacheDuration":"2700s",)"
             R"("auth":{"gcr.io":{"username":"user","password":"p\"w"},"*.gcr.io":{"username":"user","password":"p\"w"}}})" "\n");
 }
 

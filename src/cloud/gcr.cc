@@ -23,7 +23,7 @@ struct Token {
 
 Result<Token> ParseToken(std::string_view text, time::WallTime now, const std::string& peer) {
   const auto parse = [&]() -> Result<Token> {
-    ASSIGN_OR_RETURN(const auto document, json::Document::Parse(text, Reason::kTokenError, {.bytes = 256u << 10, .depth = 8}));
+    ASSIGN_OR_RETURN(const auto document, ParseAnswer(text));
     ASSIGN_OR_RETURN(auto value, SecretField(document.root(), "access_token"));
     return Token{std::move(value), ExpiresIn(document.root(), now)};
   };
@@ -75,7 +75,7 @@ class Finder {
     become.body = secret::Secret(w.text());
     auto made = Ask(ctx_, world_, become, kErrorCodes);
     if (!made) return std::move(made).error().Context("service account " + Quoted(email));
-    ASSIGN_OR_RETURN(const auto document, json::Document::Parse(made->Reveal(), Reason::kTokenError, {.bytes = 256u << 10, .depth = 8}));
+    ASSIGN_OR_RETURN(const auto document, ParseAnswer(made->Reveal()));
     ASSIGN_OR_RETURN(auto value, SecretField(document.root(), "accessToken"));
     const auto until = document.root().Find("expireTime");
     return Token{std::move(value), until ? ParseTimestamp(until->AsString().value_or("")) : std::nullopt};

@@ -57,7 +57,8 @@ class Gcr : public ::testing::Test {
     }
     if (r.target == "/token") return Reply::Json(200, R"({"access_token":"ya29.key","expires_in":3599,"token_type":"Bearer"})");
     if (r.target == "/v1/token")
-      return Reply::Json(200, R"({"access_token":"ya29.federated","issued_token_type":"urn:ietf:params:oauth:token-type:access_token","token_type":"Bearer","expires_in":3599})");
+      return Reply::Json(200, R"({"access_token":"ya29.federated","issued_token_type":"urn:ietf:params:oauth:token-type:access_token",)"
+                              R"("token_type":"Bearer","expires_in":3599})");
     if (r.target.ends_with(":generateAccessToken"))
       return Reply::Json(200, R"({"accessToken":"ya29.impersonated","expireTime":"2025-12-18T01:00:00Z"})");
     return Reply::Text(404, "canary");
@@ -147,7 +148,8 @@ TEST_F(Gcr, KeySignsAnAssertion) {
   const auto now = std::chrono::duration_cast<std::chrono::seconds>(world_.clock.WallNow().time_since_epoch()).count();
   EXPECT_EQ(part(first + 1, second), R"({"iss":"pull@project.iam.gserviceaccount.com","scope":"scope-1","aud":")" + server_.url("/token") + R"(","iat":)" +
                                          std::to_string(now) + R"(,"exp":)" + std::to_string(now + 3600) + "}");
-  EXPECT_EQ(part(second + 1, jwt.size()), *digest::SignRsaSha256(digest::testing::kRsaPkcs8, bytes::AsView(std::string_view(jwt).substr(0, second))));
+  EXPECT_EQ(part(second + 1, jwt.size()),
+            *digest::SignRsaSha256(digest::testing::kRsaPkcs8, bytes::AsView(std::string_view(jwt).substr(0, second))));
 }
 
 TEST_F(Gcr, KeyOfTheOptionsCountsBeforeTheEnvironment) {

@@ -81,6 +81,10 @@ secret::Secret Form(std::initializer_list<std::pair<std::string_view, std::strin
   return secret::Secret::Take(out);
 }
 
+Result<json::Document> ParseAnswer(std::string_view text) {
+  return json::Document::Parse(text, Reason::kTokenError, {.bytes = 1u << 20, .depth = 8, .values = 10'000});
+}
+
 Result<secret::Secret> SecretField(const json::Value& object, std::string_view key) {
   ASSIGN_OR_RETURN(const json::Value value, object.Get(key));
   ASSIGN_OR_RETURN(const std::string_view text, value.AsString());

@@ -26,6 +26,9 @@ std::optional<time::WallTime> ParseTimestamp(std::string_view text);
 // application/x-www-form-urlencoded.
 secret::Secret Form(std::initializer_list<std::pair<std::string_view, std::string_view>> fields);
 
+// The JSON of an answer that holds a token: at most 1 MiB and 8 levels. kTokenError.
+Result<json::Document> ParseAnswer(std::string_view text);
+
 // A string that must be there, not empty, and free of control bytes (it may become a header).
 Result<secret::Secret> SecretField(const json::Value& object, std::string_view key);
 

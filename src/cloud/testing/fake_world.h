@@ -32,7 +32,10 @@ class FakeWorld {
   task::Context ctx() const { return task::Context(std::stop_token(), clock); }
   World world() {
     return {.client = &client_,
-            .env = [this](std::string_view name) { const auto at = env.find(name); return at == env.end() ? std::nullopt : std::optional(at->second); },
+            .env = [this](std::string_view name) {
+              const auto at = env.find(name);
+              return at == env.end() ? std::nullopt : std::optional(at->second);
+            },
             .random = [] { return 0.5; },
             .tls = tls_,
             .overrides = overrides_};
@@ -58,7 +61,8 @@ class FakeWorld {
   std::vector<http::ResolveOverride> overrides_;
 };
 
-inline ExecRequest RequestFor(std::string_view image, std::string_view token = "", std::map<std::string, std::string, std::less<>> annotations = {}) {
+inline ExecRequest RequestFor(std::string_view image, std::string_view token = "",
+                              std::map<std::string, std::string, std::less<>> annotations = {}) {
   ExecRequest r;
   r.api_version = "credentialprovider.kubelet.k8s.io/v1";
   r.image = image;
