@@ -6,7 +6,7 @@
 //
 // Sources of the access token; the first that is configured decides:
 //   1. the service account token of the request as a client assertion: annotations kubernetes.azure.com/acr-client-id and
-//      kubernetes.azure.com/acr-tenant-id (else the tenant of 2 or 3)
+//      kubernetes.azure.com/acr-tenant-id (else the tenant of 2 or 3); without a client ID the next sources count
 //   2. AcrOptions::config_file, the kubelet's azure.json: useFederatedWorkloadIdentityExtension with aadFederatedTokenFile;
 //      useManagedIdentityExtension with userAssignedIdentityID; else aadClientId with aadClientSecret ("msi": managed identity)
 //   3. the environment of the Azure SDKs: AZURE_CLIENT_SECRET, or AZURE_FEDERATED_TOKEN_FILE, with AZURE_CLIENT_ID and AZURE_TENANT_ID

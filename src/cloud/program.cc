@@ -1,5 +1,7 @@
 #include "cloud/program.h"
 
+#include <unistd.h>
+
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -7,6 +9,7 @@
 #include <random>
 
 #include "host/fd.h"
+#include "host/poll.h"
 #include "log/log.h"
 
 namespace berth::cloud {
@@ -19,23 +22,9 @@ std::optional<std::string> GetEnv(std::string_view name) {
   return value == nullptr ? std::nullopt : std::optional<std::string>(value);
 }
 
-// The whole of stdin. A request is a line, but the end of the file is what ends it.
-Result<secret::Secret> ReadRequest() {
-  std::string text(kMaxRequestBytes + 1, '\0');
-  std::size_t size = 0;
-  while (size < text.size()) {
-    ASSIGN_OR_RETURN(const std::size_t n, host::ReadSome(STDIN_FILENO, std::as_writable_bytes(std::span(text).subspan(size))));
-    if (n == 0) break;
-    size += n;
-  }
-  text.resize(size);
-  if (size > kMaxRequestBytes) return Error(Reason::kLimitExceeded, "the request is larger than 1 MiB");
-  return secret::Secret::Take(text);
-}
-
 Result<secret::Secret> Run(const Program& program) {
   const task::Context ctx = task::Context().WithTimeout(kLongestCall);
-  ASSIGN_OR_RETURN(const auto text, ReadRequest());
+  ASSIGN_OR_RETURN(const auto text, ReadRequest(ctx, STDIN_FILENO));
   ASSIGN_OR_RETURN(auto proxies, http::ProxyRules::FromEnvironment(GetEnv));
   http::Client client({.proxies = std::make_shared<http::ProxyRules>(std::move(proxies)), .get_env = GetEnv});
   std::mt19937_64 engine(std::random_device{}());
@@ -73,6 +62,20 @@ Result<bool> ParseArguments(const Program& program, std::span<const char* const>
     if (!taken) return Error(Reason::kUsage, positional ? "an argument too many" : "unknown option " + Quoted(name));
   }
   return verbose;
+}
+
+Result<secret::Secret> ReadRequest(const task::Context& ctx, int fd) {
+  std::string text(kMaxRequestBytes + 1, '\0');
+  std::size_t size = 0;
+  while (size < text.size()) {
+    RETURN_IF_ERROR(host::AwaitReadable(ctx, fd));
+    ASSIGN_OR_RETURN(const std::size_t n, host::ReadSome(fd, std::as_writable_bytes(std::span(text).subspan(size))));
+    if (n == 0) break;
+    size += n;
+  }
+  text.resize(size);
+  if (size > kMaxRequestBytes) return Error(Reason::kLimitExceeded, "the request is larger than 1 MiB");
+  return secret::Secret::Take(text);
 }
 
 Result<secret::Secret> Respond(const task::Context& ctx, const World& world, const Program& program, std::string_view text) {

@@ -38,6 +38,8 @@ struct Program {
 std::string HelpOf(const Program& program);
 // Sets the options. kUsage: values are not quoted. True when -v is among the arguments.
 Result<bool> ParseArguments(const Program& program, std::span<const char* const> arguments);
+// All that `fd` gives until its end, at most kMaxRequestBytes; gives up when `ctx` does.
+Result<secret::Secret> ReadRequest(const task::Context& ctx, int fd);
 // Request to response, without any process around it.
 Result<secret::Secret> Respond(const task::Context& ctx, const World& world, const Program& program, std::string_view request);
 

@@ -4,10 +4,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <ostream>
 
 #include "cloud/testing/fake_world.h"
+#include "host/fd.h"
 #include "host/process.h"
+#include "time/testing/manual_clock.h"
 
 namespace berth::cloud {
 namespace {
@@ -21,8 +24,6 @@ using ::testing::IsEmpty;
 using ::testing::Not;
 using ::testing::SizeIs;
 using testing::FakeWorld;
-
-constexpr std::string_view kToken = "canary-token";
 
 std::string RequestText(std::string_view image, std::string_view version = "v1", std::string_view more = "") {
   return R"({"kind":"CredentialProviderRequest","apiVersion":"credentialprovider.kubelet.k8s.io/)" + std::string(version) + R"(","image":")" +
@@ -52,6 +53,29 @@ TEST(Arguments, WithoutAFileAreRefusedWhenThereIsOne) {
   const auto got = ParseArguments({.name = "p", .summary = "s", .options = {}, .login = nullptr}, given);
   ASSERT_FALSE(got);
   EXPECT_EQ(got.error().Text(), "an argument too many");
+}
+
+// ---- stdin
+
+TEST(Stdin, IsReadToItsEnd) {
+  auto pipe = host::MakePipe();
+  ASSERT_TRUE(pipe);
+  ASSERT_TRUE(host::WriteAll(pipe->write.get(), bytes::AsView("one ")));
+  ASSERT_TRUE(host::WriteAll(pipe->write.get(), bytes::AsView("two\n")));
+  pipe->write.reset();
+  const auto got = ReadRequest({}, pipe->read.get());
+  ASSERT_TRUE(got) << got.error().Text();
+  EXPECT_EQ(got->Reveal(), "one two\n");
+}
+
+TEST(Stdin, ThatStaysOpenIsGivenUp) {
+  const auto pipe = host::MakePipe();
+  ASSERT_TRUE(pipe);
+  const time::testing::ManualClock clock;
+  const auto ctx = task::Context(std::stop_token(), clock).WithTimeout(std::chrono::seconds(0));
+  const auto got = ReadRequest(ctx, pipe->read.get());
+  ASSERT_FALSE(got);
+  EXPECT_EQ(got.error().reason(), Reason::kTimeout);
 }
 
 // ---- the three programs
