@@ -436,6 +436,15 @@ TEST_F(Ecr, StsRefusalNamesTheRole) {
   EXPECT_THAT(login.error().Text(), AllOf(HasSubstr("role \"arn:aws:iam::1:role/pull\""), HasSubstr("code AccessDenied"), Not(HasSubstr("canary"))));
 }
 
+TEST_F(Ecr, PathOfTheContainerEndpointIsNotShown) {
+  FaultServer cut([](const ServerRequest&) { return Reply::Reset(); });
+  world_.env["AWS_CONTAINER_CREDENTIALS_FULL_URI"] = cut.url("/v2/credentials/canary-id");
+  const auto login = Ask();
+  ASSERT_FALSE(login);
+  EXPECT_EQ(login.error().reason(), Reason::kConnectionReset);
+  EXPECT_THAT(login.error().Text(), AllOf(HasSubstr("from the container endpoint"), HasSubstr("was reset"), Not(HasSubstr("canary"))));
+}
+
 TEST_F(Ecr, TheDeadlineEndsIt) {
   UseKeys(world_);
   api_answers_ = {Reply::Text(503, "")};
