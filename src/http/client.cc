@@ -90,7 +90,13 @@ std::string LaneKey(const Request& r, const Trust& trust, const Proxy* proxy) {
 }  // namespace
 
 std::string_view ToString(Method method) {
-  return method == Method::kGet ? "GET" : method == Method::kHead ? "HEAD" : "POST";
+  switch (method) {
+    case Method::kGet: return "GET";
+    case Method::kHead: return "HEAD";
+    case Method::kPost: return "POST";
+    case Method::kPut: return "PUT";
+  }
+  return "";
 }
 
 Request Request::Clone() const {
@@ -225,8 +231,9 @@ class Exchange final : public Response {
     Set(CURLOPT_CONNECT_TO, connect_to_.get());
 
     if (method_ == Method::kHead) Set(CURLOPT_NOBODY, 1L);
-    if (method_ == Method::kPost) {
+    if (method_ == Method::kPost || method_ == Method::kPut) {
       Set(CURLOPT_POST, 1L);
+      if (method_ == Method::kPut) Set(CURLOPT_CUSTOMREQUEST, "PUT");  // CURLOPT_UPLOAD would chunk
       Set(CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(body_.size()));
       Set(CURLOPT_POSTFIELDS, body_.Reveal().data());
       lines_.Add("Expect:", "");
