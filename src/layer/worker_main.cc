@@ -78,16 +78,20 @@ Result<std::string> DoUnpack(const UnpackOptions& options, Answer& answer) {
   const bool tree = options.form == Form::kTree;
   RETURN_IF_ERROR(EnterJail(options, {kInputFd, kDataFd, kMetaFd}, tree));
   host::FdSource input(kInputFd);
-  std::vector<std::string> opaque;
+  Marks marks;
   auto report = UnpackStream(input, kDataFd, kMetaFd, options, [&](const Error& error) {
     answer.Give(error);
     _exit(1);  // the other thread may wait for input that never comes
-  }, &opaque);
+  }, &marks);
   if (!report) return std::move(report).error();
   json::Writer w;
-  w.BeginObject().Key("report").Raw(report->ToJson()).Key("opaque").BeginArray();
-  for (const std::string& path : opaque) w.String(bytes::ToHex(bytes::AsView(path)));
-  w.EndArray().EndObject();
+  w.BeginObject().Key("report").Raw(report->ToJson());
+  for (const auto& [key, paths] : {std::pair("opaque", &marks.opaque), std::pair("origin", &marks.origin)}) {
+    w.Key(key).BeginArray();
+    for (const std::string& path : *paths) w.String(bytes::ToHex(bytes::AsView(path)));
+    w.EndArray();
+  }
+  w.EndObject();
   return std::move(w).Take();
 }
 
