@@ -181,6 +181,7 @@ class Fitter {
       return;
     }
     changed_ = true;
+    out_.only_times &= to.mode == from.mode && to.uid == from.uid && to.gid == from.gid && OwnXattrs(to) == xattrs;
     to.mode = from.mode, to.uid = from.uid, to.gid = from.gid;
     to.mtime_seconds = from.mtime_seconds, to.mtime_nanos = from.mtime_nanos;
     const bool opaque = IsOpaque(to);
@@ -307,7 +308,7 @@ class Fitter {
   Result<> FollowLink(std::uint32_t from, std::string_view target) {
     std::vector<Place> path = PathTo(at(from).parent);
     RETURN_IF_ERROR(Resolve(path, target));
-    changed_ = true;
+    changed_ = true, out_.only_times = false;
     const std::uint32_t to = Make(path);
     children_[at(from).parent].erase(at(from).name);
     at(from).removed = true;
@@ -400,7 +401,7 @@ class Fitter {
   }
 
   Result<> TakeInode(std::uint32_t name, Found::Ref file) {
-    changed_ = true;
+    changed_ = true, out_.only_times = false;
     std::uint32_t own = at(name).hard_link == kNoNode ? name : at(name).hard_link;
     if (const auto fold = folded_.find(own); fold != folded_.end()) own = fold->second;
     const Tree& tree = lowers_.tree(file.layer);

@@ -387,13 +387,6 @@ Result<std::vector<std::string>> LayerStore::FitToImage(const task::Context& ctx
     if (!r.root.implied) root = r.root;
     root.opaque = false;
     if (r.outside_links == 0 && (i == 0 || (r.implied == 0 && !other_root))) continue;
-    if (r.form != Form::kErofs) {
-      // Files of other layers cannot be part of a folder. Attributes of implied directories stay the defaults.
-      if (r.outside_links > 0) {
-        return Error(Reason::kUnsupported, "layer " + blobs[i].ToString() + " has hard links to files of lower layers").Next("use a kernel with EROFS");
-      }
-      continue;
-    }
     count = i + 1;
     variants[i].name = VariantName(blobs.first(i + 1));
   }

@@ -163,6 +163,15 @@ Result<std::string> DoFit(const UnpackOptions& options, const json::Value& list)
       for (std::uint32_t below = i; below-- > 0;) lowers.push_back({&layers[below].tree, layers[below].devices});
       ASSIGN_OR_RETURN(std::optional<Fitted> fitted, Fit(layer.tree, i, fixups, lowers));
       if (!fitted) return false;
+      if (layer.report.form == Form::kTree) {
+        // There is one folder for all images, so it cannot be another one in this image.
+        if (fitted->only_times) return false;
+        return Error(Reason::kUnsupported, "its links and unlisted directories depend on the layers below it, which its tree form cannot show")
+            .Next("use a kernel with EROFS");
+      }
+      for (const std::uint32_t device : fitted->devices) {
+        if (layers[device].report.form != Form::kErofs) return Error(Reason::kUnsupported, "it links to files of a layer in tree form");
+      }
       RETURN_IF_ERROR(WriteVariant(layer, std::move(*fitted), layers));
       return true;
     };
