@@ -45,9 +45,13 @@ class Builder final : public YAML::EventHandler {
   void OnScalar(const Mark& mark, const std::string&, YAML::anchor_t, const std::string& value) override {
     Add({.kind = Node::Kind::kScalar, .text = value, .line = mark.line + 1});
   }
-  void OnSequenceStart(const Mark& mark, const std::string&, YAML::anchor_t, YAML::EmitterStyle::value) override { Open(mark, Node::Kind::kList); }
+  void OnSequenceStart(const Mark& mark, const std::string&, YAML::anchor_t, YAML::EmitterStyle::value) override {
+    Open(mark, Node::Kind::kList);
+  }
   void OnSequenceEnd() override { Close(); }
-  void OnMapStart(const Mark& mark, const std::string&, YAML::anchor_t, YAML::EmitterStyle::value) override { Open(mark, Node::Kind::kMap); }
+  void OnMapStart(const Mark& mark, const std::string&, YAML::anchor_t, YAML::EmitterStyle::value) override {
+    Open(mark, Node::Kind::kMap);
+  }
   void OnMapEnd() override { Close(); }
 
   int at() const { return at_; }  // where the document began, in bytes

@@ -41,7 +41,8 @@ Node Clone(const Node& n) {
 }
 erofs::Xattrs OwnXattrs(const Node& n) {  // those that are not overlayfs's
   erofs::Xattrs own;
-  if (n.xattrs) std::ranges::copy_if(*n.xattrs, std::back_inserter(own), [](const auto& x) { return !x.first.starts_with(kOverlayXattrs); });
+  const auto is_own = [](const auto& x) { return !x.first.starts_with(kOverlayXattrs); };
+  if (n.xattrs) std::ranges::copy_if(*n.xattrs, std::back_inserter(own), is_own);
   std::ranges::sort(own);
   return own;
 }
