@@ -46,7 +46,8 @@ def make_images(folder):
     big = rnd.randbytes(3 << 20) + b"x" * (5 << 20)
     base = layout.layer(images.entries(("etc/passwd", "root:x:0:0::/:/bin/sh\n"), ("usr/bin/tool", "tool" * 5000), ("a/b/c/deep", "d"), ("big", big)))
     top = layout.layer(images.entries(("a/b/new", "new"), ("a/.wh.gone", ""), ("usr/bin/.wh.tool", ""), ("etc/motd", "hello\n")), "zstd")
-    many = layout.layer(images.entries(*[(f"d{i % 40}/f{i}", f"{i}" * (i % 300)) for i in range(2000)]), "gzip-members")
+    # Each cycle reads every tree: names enough to fill directories of several blocks, and no more.
+    many = layout.layer(images.entries(*[(f"d{i % 4}/file-with-a-longer-name-{i}", f"{i}" * (i % 300)) for i in range(600)]), "gzip-members")
     plain = layout.layer(images.entries(("plain", "p" * 100000)), "none")
     opaque = layout.layer(images.entries(("a/.wh..wh..opq", ""), ("a/only", "only")))
     made = {"gzip": [base], "zstd": [base, top], "many": [many], "plain": [plain, opaque], "all": [base, many, top, opaque, plain]}
