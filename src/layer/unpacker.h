@@ -1,6 +1,7 @@
 // layer/unpacker.h: a compressed layer in, an EROFS image out, in one pass.
 //
-// Two threads: one reads and decompresses into a pool of buffers (at most 4 MiB), the other hashes, parses and writes.
+// Three threads on one pool of buffers (4 MiB): one reads and decompresses, one hashes, one parses and writes. Inflating and
+// hashing cost about the same, the rest a third of that; on two cores the scheduler shares them out.
 // Every byte up to the end of the stream is decoded and hashed, also what follows the archive's end. Runs inside the
 // jailed worker (worker.h); opens nothing. Deterministic: the same blob gives the same bytes.
 // Errors: of codec, tar and TreeBuilder; kNoSpace, kIo; kLimitExceeded when memory runs out. Nothing in the files is

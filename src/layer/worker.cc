@@ -72,6 +72,7 @@ Result<Worker> Worker::Start(const std::string& program, const std::string& opti
   fds.emplace_back(0, text.get());
   fds.emplace_back(1, answer.write.get());
   host::ProcessSpec spec{.program = program, .argv = {"berth-unpack"}, .env = {}, .fds = std::move(fds)};
+  spec.own = host::ProcessSpec::Own::kGroup;  // it shares our share of the processors
   spec.die_with_thread = false;  // a Staging may change threads; at our end the worker sees the end of its input
   ASSIGN_OR_RETURN(host::Process process, host::Process::Spawn(spec));
   return Worker(std::move(process), std::move(feed.write), std::move(answer.read));
