@@ -21,7 +21,7 @@ struct Credential {
 
   // Where it came from, for explain: "command line", "config.json /var/lib/kubelet/config.json", "secret shop/regcred".
   std::string source;
-  std::string pattern;  // the key that matched, "" when given directly
+  std::string pattern;  // the key that matched, without user info; "" when given directly
 
   bool empty() const { return password.empty() && identity_token.empty() && registry_token.empty(); }
   Credential Clone() const {
