@@ -225,6 +225,43 @@ void Check(Findings& findings, const ProviderConfigRules& rules, Draft& draft, s
   if (spec.token) CheckToken(findings, rules, draft);
 }
 
+// Reads one document, without validation.
+Result<> Decode(const json::Value& root, std::vector<Draft>& drafts) {
+  if (!root.IsObject()) return Bad("the document must be an object");
+  Fields fields(root);
+  ASSIGN_OR_RETURN(const auto version, fields.Text("apiVersion"));
+  ASSIGN_OR_RETURN(const auto kind, fields.Text("kind"));
+  const std::string_view which = std::string_view(version).starts_with(kGroup) ? std::string_view(version).substr(kGroup.size()) : "";
+  if (kind != kKind || (which != "v1" && which != "v1beta1" && which != "v1alpha1"))
+    return Bad("no kind " + GoJson(kind) + " is registered for version " + GoJson(version));
+  std::vector<std::string> unknown;
+  if (const auto providers = fields.Take("providers")) {
+    if (!providers->IsArray()) return Bad("providers must be a list");
+    for (std::size_t i = 0; i < providers->size(); ++i) {
+      ASSIGN_OR_RETURN(auto draft, ReadProvider(providers->at(i), which == "v1", unknown));
+      drafts.push_back(std::move(draft));
+    }
+  }
+  fields.Unknown(unknown);
+  if (unknown.empty()) return {};
+  std::string text = "strict decoding error: ";
+  for (const auto& place : unknown) text.append(&place == unknown.data() ? "" : ", ").append("unknown field " + GoJson(place));
+  return Bad(std::move(text));
+}
+
+Result<std::vector<ProviderSpec>> Validate(std::vector<Draft> drafts, const ProviderConfigRules& rules) {
+  Findings findings;
+  if (drafts.empty()) findings.Required("providers", "at least 1 item in plugins is required");
+  std::set<std::string> names;
+  std::vector<ProviderSpec> specs;
+  for (auto& draft : drafts) {
+    Check(findings, rules, draft, names);
+    specs.push_back(std::move(draft.spec));
+  }
+  if (!findings.empty()) return Bad("failed to validate credential provider config: " + findings.Text());
+  return specs;
+}
+
 bool IsConfigName(std::string_view name) {
   return name.ends_with(".json") || name.ends_with(".yaml") || name.ends_with(".yml");
 }
@@ -241,7 +278,7 @@ std::string_view Name(ExecVersion version) {
 }
 
 ProviderSpec ProviderSpec::Clone() const {
-  ProviderSpec out{.name = name, .match_images = match_images, .default_cache = default_cache, .version = version, .args = args, .token = token};
+  ProviderSpec out{name, match_images, default_cache, version, args, {}, token};
   for (const auto& variable : env) out.env.push_back({variable.name, variable.value.Clone()});
   return out;
 }
@@ -253,38 +290,9 @@ bool operator==(const ProviderSpec& a, const ProviderSpec& b) {
 }
 
 Result<std::vector<ProviderSpec>> ParseProviderConfig(const json::Value& root, const ProviderConfigRules& rules) {
-  if (!root.IsObject()) return Bad("the document must be an object");
-  Fields fields(root);
-  ASSIGN_OR_RETURN(const auto version, fields.Text("apiVersion"));
-  ASSIGN_OR_RETURN(const auto kind, fields.Text("kind"));
-  const std::string_view which = std::string_view(version).starts_with(kGroup) ? std::string_view(version).substr(kGroup.size()) : "";
-  if (kind != kKind || (which != "v1" && which != "v1beta1" && which != "v1alpha1"))
-    return Bad("no kind " + GoJson(kind) + " is registered for version " + GoJson(version));
   std::vector<Draft> drafts;
-  std::vector<std::string> unknown;
-  if (const auto providers = fields.Take("providers")) {
-    if (!providers->IsArray()) return Bad("providers must be a list");
-    for (std::size_t i = 0; i < providers->size(); ++i) {
-      ASSIGN_OR_RETURN(auto draft, ReadProvider(providers->at(i), which == "v1", unknown));
-      drafts.push_back(std::move(draft));
-    }
-  }
-  fields.Unknown(unknown);
-  if (!unknown.empty()) {
-    std::string text = "strict decoding error: ";
-    for (const auto& place : unknown) text.append(&place == unknown.data() ? "" : ", ").append("unknown field " + GoJson(place));
-    return Bad(std::move(text));
-  }
-  Findings findings;
-  if (drafts.empty()) findings.Required("providers", "at least 1 item in plugins is required");
-  std::set<std::string> names;
-  std::vector<ProviderSpec> specs;
-  for (auto& draft : drafts) {
-    Check(findings, rules, draft, names);
-    specs.push_back(std::move(draft.spec));
-  }
-  if (!findings.empty()) return Bad("failed to validate credential provider config: " + findings.Text());
-  return specs;
+  RETURN_IF_ERROR(Decode(root, drafts));
+  return Validate(std::move(drafts), rules);
 }
 
 Result<json::Document> ParseJsonDocument(std::string_view text) {
@@ -313,6 +321,7 @@ Result<ProviderConfigs> LoadProviderConfigs(const std::string& path, const Provi
   }
   ProviderConfigs configs;
   digest::Hasher hasher;
+  std::vector<Draft> drafts;
   std::set<std::string> names;
   for (const auto& file : files) {
     auto text = host::ReadSmallFile(file, kProviderConfigBytes);
@@ -325,15 +334,15 @@ Result<ProviderConfigs> LoadProviderConfigs(const std::string& path, const Provi
     secret::Secret::Wipe(*text);
     const std::string decode = "error decoding config " + GoJson(file);
     if (!document) return Error(Reason::kConfig, document.error().Text()).Context(decode);
-    auto specs = ParseProviderConfig(document->root(), rules);
-    if (!specs)
-      return specs.error().message().starts_with("failed to validate") ? std::move(specs).error().Context(Quoted(file))
-                                                                        : std::move(specs).error().Context(decode);
-    for (auto& spec : *specs) {
-      if (!names.insert(spec.name).second) return Bad("duplicate provider name " + GoJson(spec.name) + " found in configuration file(s)");
-      configs.providers.push_back(std::move(spec));
+    std::vector<Draft> some;
+    if (auto decoded = Decode(document->root(), some); !decoded) return std::move(decoded).error().Context(decode);
+    for (auto& draft : some) {
+      if (!names.insert(draft.spec.name).second)
+        return Bad("duplicate provider name " + GoJson(draft.spec.name) + " found in configuration file(s)");
+      drafts.push_back(std::move(draft));
     }
   }
+  ASSIGN_OR_RETURN(configs.providers, Validate(std::move(drafts), rules));
   configs.hash = hasher.Finish().ToString();
   return configs;
 }
