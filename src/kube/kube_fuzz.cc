@@ -20,7 +20,8 @@ void Require(bool truth) {
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace berth;
-  const auto documents = yaml::Parse({reinterpret_cast<const char*>(data), size}, "fuzz", Reason::kUsage, {.bytes = 64u << 10, .depth = 24, .values = 3000, .documents = 8});
+  const auto documents = yaml::Parse({reinterpret_cast<const char*>(data), size}, "fuzz", Reason::kUsage,
+                                     {.bytes = 64u << 10, .depth = 24, .values = 3000, .documents = 8});
   if (!documents) return 0;
   for (const yaml::Document& d : *documents) {
     for (const json::Value& item : kube::Items(d.root())) {

@@ -15,7 +15,10 @@
 namespace berth::kube {
 
 struct FieldError {
-  enum class Type : std::uint8_t { kRequired, kInvalid, kDuplicate, kUnsupported, kForbidden, kNotFound, kTooLong, kTooMany } type = Type::kInvalid;
+  enum class Type : std::uint8_t {
+    kRequired, kInvalid, kDuplicate, kUnsupported, kForbidden, kNotFound,
+    kTooLong, kTooMany
+  } type = Type::kInvalid;
   std::string field;   // "spec.containers[0].image"
   std::string value;   // as printed: quoted when it is text; not used for kRequired, kForbidden, kTooLong
   std::string detail;

@@ -165,7 +165,8 @@ class Store::Writing {
     Answer<json::Document> document = Reread(object), before = Reread(old);
     if (!document) return kube::Refusal(document);
     if (!before) return kube::Refusal(before);
-    if (auto errors = kube::ValidateUpdate(document->root(), before->root()); !errors.empty()) return Status::Invalid(*kind, key.name, errors);
+    if (auto errors = kube::ValidateUpdate(document->root(), before->root()); !errors.empty())
+      return Status::Invalid(*kind, key.name, errors);
     if (*kind == "Pod" && Member(object, "spec") != Member(old, "spec")) NextGeneration(object);
     // The last finalizer of something deleted has gone.
     const bool deleted = !Member(object["metadata"], "deletionTimestamp").IsNull() && Number(Member(object["metadata"], "deletionGracePeriodSeconds"), 0) == 0;
@@ -227,7 +228,9 @@ class Store::Writing {
     merged["metadata"]["annotations"][kube::kLastApplied] = Tree(remembered);
     Answer<ObjectPtr> updated = Update(std::move(merged));
     if (!updated) return kube::Refusal(updated);
-    return Applied{*updated, (*updated)->metadata.resource_version == (*found)->metadata.resource_version ? What::kUnchanged : What::kConfigured};
+    return Applied{*updated, (*updated)->metadata.resource_version == (*found)->metadata.resource_version
+                                 ? What::kUnchanged
+                                 : What::kConfigured};
   }
 
   Answer<ObjectPtr> Delete(const Key& key, const DeleteOptions& options) {
@@ -247,8 +250,8 @@ class Store::Writing {
     if (Answer<> swept = SweepEvents(); !swept) return kube::Refusal(swept);
     const std::string ns = h.about.ns.empty() ? "default" : h.about.ns;
     std::string same;
-    for (const std::string* part : {&h.component, &h.host, &h.about.kind, &h.about.ns, &h.about.name, &h.about.uid, &h.about.api_version, &h.about.field_path, &h.type,
-                                    &h.reason, &h.message})
+    for (const std::string* part : {&h.component, &h.host, &h.about.kind, &h.about.ns, &h.about.name, &h.about.uid,
+                                    &h.about.api_version, &h.about.field_path, &h.type, &h.reason, &h.message})
       same += *part + '\x1f';
     ObjectPtr before;
     RETURN_IF_ERROR(db().Query(
@@ -268,7 +271,8 @@ class Store::Writing {
     event["apiVersion"] = Tree("v1");
     event["kind"] = Tree("Event");
     char stamp[24];
-    std::snprintf(stamp, sizeof stamp, ".%016" PRIx64, static_cast<std::uint64_t>(now_.time_since_epoch().count()) + static_cast<std::uint64_t>(version_ % 1000));
+    std::snprintf(stamp, sizeof stamp, ".%016" PRIx64,
+                  static_cast<std::uint64_t>(now_.time_since_epoch().count()) + static_cast<std::uint64_t>(version_ % 1000));
     event["metadata"]["name"] = Tree(h.about.name + stamp);
     event["metadata"]["namespace"] = Tree(ns);
     Tree& about = event["involvedObject"] = Tree::Object();
@@ -357,7 +361,8 @@ class Store::Writing {
     return kind;
   }
   static Answer<json::Document> Reread(const Tree& object) {
-    ASSIGN_OR_RETURN(json::Document document, json::Document::Parse(object.Dump(), Reason::kInternal, {.bytes = 16u << 20, .depth = 64, .values = 500'000}));
+    ASSIGN_OR_RETURN(json::Document document, json::Document::Parse(object.Dump(), Reason::kInternal,
+                                                                    {.bytes = 16u << 20, .depth = 64, .values = 500'000}));
     return document;
   }
 
@@ -597,13 +602,18 @@ Answer<T> Store::Write(Work work) {
   return out;
 }
 
-Store::Store(std::unique_ptr<db::Database> writer, std::unique_ptr<db::Database> reader, const time::Clock& clock, std::function<std::uint64_t()> random,
-             Options options)
-    : clock_(clock), random_(std::move(random)), options_(std::move(options)), writer_(std::move(writer)), reader_(std::move(reader)),
+Store::Store(std::unique_ptr<db::Database> writer, std::unique_ptr<db::Database> reader, const time::Clock& clock,
+             std::function<std::uint64_t()> random, Options options)
+    : clock_(clock),
+      random_(std::move(random)),
+      options_(std::move(options)),
+      writer_(std::move(writer)),
+      reader_(std::move(reader)),
       hub_(options_.history, options_.watch_queue, options_.watches) {}
 Store::~Store() = default;
 
-Result<std::unique_ptr<Store>> Store::Open(const std::string& path, const time::Clock& clock, std::function<std::uint64_t()> random, Options options) {
+Result<std::unique_ptr<Store>> Store::Open(const std::string& path, const time::Clock& clock,
+                                           std::function<std::uint64_t()> random, Options options) {
   {
     // Before SQLite makes it, which asks the umask; its WAL takes the mode of the file.
     const std::size_t slash = path.rfind('/');

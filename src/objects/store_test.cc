@@ -118,7 +118,8 @@ TEST_F(StoreTest, TheFileIsRootsAlone) {
 TEST_F(StoreTest, CreatesWithWhatTheServerAdds) {
   options_.node_name = "here";
   Open();
-  const ObjectPtr pod = Create(R"({"apiVersion":"v1","kind":"Pod","metadata":{"name":"p","uid":"mine","creationTimestamp":"2001-01-01T00:00:00Z","labels":{"a":"b"}},
+  const ObjectPtr pod = Create(
+      R"({"apiVersion":"v1","kind":"Pod","metadata":{"name":"p","uid":"mine","creationTimestamp":"2001-01-01T00:00:00Z","labels":{"a":"b"}},
       "spec":{"containers":[{"name":"a","image":"i","future":{"x":[1,2.50]}}],"unknown":true},"status":{"phase":"Running"}})");
   EXPECT_EQ(pod->metadata.ns, "default");
   EXPECT_THAT(pod->metadata.uid, ::testing::MatchesRegex("[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"));
@@ -139,7 +140,8 @@ TEST_F(StoreTest, ClassesOfService) {
   const Quality rows[] = {{"a", R"({"limits":{"cpu":"1","memory":"1Gi"}})", "\"Guaranteed\""}, {"b", R"({"requests":{"cpu":"1"}})", "\"Burstable\""},
                           {"c", R"({"limits":{"cpu":"1","memory":"1Gi"},"requests":{"cpu":"500m"}})", "\"Burstable\""}, {"d", "{}", "\"BestEffort\""}};
   for (const Quality& row : rows)
-    EXPECT_EQ(At(Create(R"({"apiVersion":"v1","kind":"Pod","metadata":{"name":")" + row.name + R"("},"spec":{"containers":[{"name":"a","image":"i:1","resources":)" + row.resources + "}]}}"),
+    EXPECT_EQ(At(Create(R"({"apiVersion":"v1","kind":"Pod","metadata":{"name":")" + row.name +
+                        R"("},"spec":{"containers":[{"name":"a","image":"i:1","resources":)" + row.resources + "}]}}"),
                  {"status", "qosClass"}),
               row.wanted);
 }
@@ -195,7 +197,8 @@ TEST_F(StoreTest, TheAccountsPullSecretsGoToPodsThatListNone) {
   EXPECT_THAT(secrets(Get({"Pod", "default", "none"})), ElementsAre("foo", "bar"));
   EXPECT_THAT(secrets(Create(Pod("later", R"(,"serviceAccountName":"sa")"))), ElementsAre("new"));
   // A mirror Pod is left alone.
-  const ObjectPtr mirror = Create(R"({"apiVersion":"v1","kind":"Pod","metadata":{"name":"m","annotations":{"kubernetes.io/config.mirror":"x"}},"spec":{"containers":[{"name":"a","image":"i"}]}})");
+  const ObjectPtr mirror = Create(
+      R"({"apiVersion":"v1","kind":"Pod","metadata":{"name":"m","annotations":{"kubernetes.io/config.mirror":"x"}},"spec":{"containers":[{"name":"a","image":"i"}]}})");
   EXPECT_EQ(At(mirror, {"spec", "serviceAccountName"}), "absent");
 }
 
@@ -278,7 +281,8 @@ TEST_F(StoreTest, PodsGoInTwoSteps) {
   clock_.Advance(seconds(3));
   // Sooner, not later.
   EXPECT_EQ((*store_->Delete({"Pod", "default", "p"}, {.grace_seconds = 100}))->metadata.deletion_timestamp, (*marked)->metadata.deletion_timestamp);
-  EXPECT_EQ(*(*store_->Delete({"Pod", "default", "p"}, {.grace_seconds = 10}))->metadata.deletion_timestamp, *(*marked)->metadata.deletion_timestamp - seconds(30));
+  EXPECT_EQ(*(*store_->Delete({"Pod", "default", "p"}, {.grace_seconds = 10}))->metadata.deletion_timestamp,
+            *(*marked)->metadata.deletion_timestamp - seconds(30));
   EXPECT_EQ(Refused(store_->Delete({"Pod", "default", "p"}, {.grace_seconds = 0, .uid = "other"})).code, 409);
   ASSERT_TRUE(store_->Delete({"Pod", "default", "p"}, {.grace_seconds = 0, .uid = (*marked)->metadata.uid}));
   EXPECT_EQ(Get({"Pod", "default", "p"}), nullptr);
@@ -339,7 +343,11 @@ TEST_F(StoreTest, DeletedSecretsAreOverwritten) {
 // ---- events
 
 Happening Says(std::string message, std::string reason = "Pulling") {
-  return {.about = {.kind = "Pod", .ns = "default", .name = "p", .uid = "u"}, .type = "Normal", .reason = std::move(reason), .message = std::move(message), .host = "here"};
+  return {.about = {.kind = "Pod", .ns = "default", .name = "p", .uid = "u"},
+          .type = "Normal",
+          .reason = std::move(reason),
+          .message = std::move(message),
+          .host = "here"};
 }
 
 TEST_F(StoreTest, CountsEqualEvents) {
@@ -382,7 +390,9 @@ TEST_F(StoreTest, EventsGoByAgeAndNumber) {
 
 // ---- watches
 
-std::string Show(const WatchEvent& e) { return std::string(NameOf(e.type)) + " " + e.object->metadata.name + " " + e.object->metadata.resource_version; }
+std::string Show(const WatchEvent& e) {
+  return std::string(NameOf(e.type)) + " " + e.object->metadata.name + " " + e.object->metadata.resource_version;
+}
 
 TEST_F(StoreTest, WatchesFromAVersion) {
   const std::int64_t start = store_->List({.kind = "Pod"})->version;
