@@ -599,7 +599,11 @@ Result<std::unique_ptr<Response>> Client::Send(const task::Context& ctx, const R
     const Proxy* proxy = rules ? rules->For(request.url) : nullptr;
     if (!AddressBytes(request.url.host).empty() && !request.addresses.Allows(request.url.host))
       return Error(Reason::kPolicy, request.url.host + " is local to this node or network and may not be visited from here");
-    ASSIGN_OR_RETURN(const auto trust, pool_->trust.Get(request.tls));
+    static const auto kNoTls = std::make_shared<const Trust>(Trust{.stamp = "plain"});
+    std::shared_ptr<const Trust> trust = kNoTls;
+    if (request.url.scheme == "https" || (proxy && proxy->scheme == "https")) {
+      ASSIGN_OR_RETURN(trust, pool_->trust.Get(request.tls));
+    }
     auto exchange = std::make_unique<Exchange>(pool_, ctx, request, proxy, trust);
     RETURN_IF_ERROR(exchange->Start());
     return std::unique_ptr<Response>(std::move(exchange));
