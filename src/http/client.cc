@@ -600,9 +600,12 @@ Result<std::unique_ptr<Response>> Client::Send(const task::Context& ctx, const R
     if (!AddressBytes(request.url.host).empty() && !request.addresses.Allows(request.url.host))
       return Error(Reason::kPolicy, request.url.host + " is local to this node or network and may not be visited from here");
     static const auto kNoTls = std::make_shared<const Trust>(Trust{.stamp = "plain"});
+    const bool tls = request.url.scheme == "https" || (proxy && proxy->scheme == "https");
+    const bool names_files = !request.tls.ca_paths.empty() || !request.tls.client_cert.empty() || !request.tls.client_key.empty();
     std::shared_ptr<const Trust> trust = kNoTls;
-    if (request.url.scheme == "https" || (proxy && proxy->scheme == "https")) {
-      ASSIGN_OR_RETURN(trust, pool_->trust.Get(request.tls));
+    if (tls || names_files) {  // a file that is not there is told in any case
+      ASSIGN_OR_RETURN(auto found, pool_->trust.Get(request.tls));
+      if (tls) trust = std::move(found);
     }
     auto exchange = std::make_unique<Exchange>(pool_, ctx, request, proxy, trust);
     RETURN_IF_ERROR(exchange->Start());
