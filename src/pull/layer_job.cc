@@ -254,7 +254,7 @@ Result<LayerJobs::Done> LayerJobs::FromNetwork(const task::Context& ctx, const J
 }
 
 // The blob is what it should be: its tree becomes durable, visible and recorded.
-Result<LayerJobs::Done> LayerJobs::Settle(const task::Context& ctx, const Job& job, layer::Staging& staging) {
+Result<LayerJobs::Done> LayerJobs::Settle([[maybe_unused]] const task::Context& ctx, const Job& job, layer::Staging& staging) {
   job.board->SetPhase(LayerPhase::kUnpacking);
   // The bytes are proven: a diff ID that differs is the config's lie, and the same bytes again would not help.
   if (auto finished = staging.Finish(job.diff_id); !finished) return std::move(finished).error().Retryable(false);

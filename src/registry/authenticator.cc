@@ -10,6 +10,10 @@
 namespace berth::registry {
 namespace {
 
+std::string GiveCredentials(const reference::Reference& image) {
+  return "give credentials for " + std::string(image.domain()) + ": berth pull --creds USER or --authfile FILE; in a Pod, an imagePullSecret";
+}
+
 bool FitsHeader(std::string_view token) {
   return std::all_of(token.begin(), token.end(), [](char c) { return c > 0x20 && c < 0x7f; });
 }
@@ -177,7 +181,7 @@ class TokenRequest {
       return Error(Reason::kTokenError, credential_ ? "the token service " + place_ + " refuses " + Describe(credential_) + status
                                                     : "the token service " + place_ + " gives no token without credentials" + status)
           .Next(credential_ ? "check user and password of " + Describe(credential_)
-                            : "give credentials for " + session_.reference.domain() + ", for example an imagePullSecret");
+                            : GiveCredentials(session_.reference));
     return Error(Reason::kTokenError, "the token service " + place_ + " gives no token" + status);
   }
 
@@ -249,7 +253,7 @@ Error Authenticator::Exhausted(int status) {
                        place + " refuses anonymous access to " + Quoted(session_.reference.path()) + answer)
                      .Next(host_.endpoint.mirror
                                ? "give credentials for the mirror, or let it serve anonymous users"
-                               : "give credentials for " + session_.reference.domain() + ", for example an imagePullSecret");
+                               : GiveCredentials(session_.reference));
   } else {
     const std::string last = Describe(all.back());
     exhausted_ = Error(status == 403 ? Reason::kDenied : Reason::kUnauthorized,
