@@ -183,7 +183,7 @@ int AwaitRuntime(pid_t runtime, int poll, int signals, const int* streams, Reaso
 }
 
 // The process that stays. `report` takes '0' for success, or '1' and the reason.
-[[noreturn]] void Stay(const Job& job, int report) {
+[[noreturn]] void Stay(const Job& job, int report, pid_t parent) {
   const auto fail = [&](const char* data, size_t n) {
     (void)(WriteAll(report, "1", 1) && WriteAll(report, data, n));
     _exit(1);
@@ -192,6 +192,8 @@ int AwaitRuntime(pid_t runtime, int poll, int signals, const int* streams, Reaso
     char text[512];
     fail(text, static_cast<size_t>(snprintf(text, sizeof text, "%s: %s", what, strerrordesc_np(errno))));
   };
+  // Until the container is created, whoever asked for it can take that back by ending our parent.
+  if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent) _exit(1);
   if (setsid() < 0) fail_call("make a session");
   LetGoOfStdio();
   if (chdir("/") != 0) fail_call("enter /");
@@ -259,6 +261,7 @@ int AwaitRuntime(pid_t runtime, int poll, int signals, const int* streams, Reaso
   const pid_t container = static_cast<pid_t>(strtol(pid_text, nullptr, 10));
   if (container <= 1) fail("the runtime wrote no pid", 24);
   if (!RecordProcess(job.folder, launch::kCreatedFile, container)) fail_call("record the container");
+  (void)prctl(PR_SET_PDEATHSIG, 0);
   (void)WriteAll(report, "0", 1);  // nobody there: the daemon ended, and will find the container by its files
   close(report);
   Watch(job, container, poll, signals, streams, log);
@@ -274,11 +277,11 @@ int Run(int argc, char** argv) {
   signal(SIGPIPE, SIG_IGN);
   int report[2];
   if (pipe2(report, O_CLOEXEC) != 0) Die("make a pipe");
-  const pid_t child = fork();
+  const pid_t self = getpid(), child = fork();
   if (child < 0) Die("fork");
   if (child == 0) {
     close(report[0]);
-    Stay(job, report[1]);
+    Stay(job, report[1], self);
   }
   close(report[1]);
   char verdict = '1';
