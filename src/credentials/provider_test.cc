@@ -547,8 +547,9 @@ TEST_F(ProviderTest, OneThatHangsIsKilledAfterAMinute) {  // D-17
 
 TEST_F(ProviderTest, AChildThatKeepsThePipeDelaysByTheLingerOnly) {  // D-18
   Fifo("never");
+  Fifo("out");  // of the group: not before that may the plug-in end
   Config();
-  Script("cat <<'END'\n" + Good() + "\nEND\nsetsid -f sh -c 'cat < never'\n");
+  Script("cat <<'END'\n" + Good() + "\nEND\nsetsid -f sh -c 'echo > out; exec cat < never'\nhead -c 1 out > /dev/null\n");
   std::atomic<bool> done = false;
   std::jthread hand([&] {
     for (std::size_t n = 1; !done; ++n) {

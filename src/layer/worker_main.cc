@@ -68,7 +68,9 @@ Result<> EnterJail(const UnpackOptions& options, std::vector<int> fds, bool tree
   } else if (geteuid() == 0) {
     spec.identity = host::Identity{kNobody, kNobody};
   }
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // whose shadow memory is terabytes of address space
   spec.max_memory_bytes = options.MemoryLimit();
+#endif
   auto report = host::EnterUnpackJail(spec);
   if (!report) return std::move(report).error();
   return {};

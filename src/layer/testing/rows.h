@@ -2,6 +2,7 @@
 // runtime-registry 6.8 (V), with the tree that each becomes (tree_text.h).
 #pragma once
 
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -117,8 +118,7 @@ inline std::vector<Row> ReplacingRows() {
       {"Char", [](Builder& b) { b.CharDevice("n", 1, 3); }, "n c1:3"},
       {"Fifo", [](Builder& b) { b.Fifo("n"); }, "n|"},
   };
-  static std::vector<std::string> names;
-  names.reserve(64);
+  static std::set<std::string> names;  // rows point into it, also those of later calls
   for (const Kind& below : kinds) {
     for (const Kind& above : kinds) {
       Builder b;
@@ -127,8 +127,8 @@ inline std::vector<Row> ReplacingRows() {
       above.add(b);
       const bool merge = std::string_view(above.line) == "n/" && std::string_view(below.line) == "n/";
       const bool fresh = std::string_view(above.line) == "n/" && !merge;
-      names.push_back(std::string("A55_") + above.name + "Over" + below.name);
-      rows.push_back({names.back().c_str(), b.Finish(), {"first=1", above.line + std::string(fresh ? " opaque" : "")}, {.replaced = merge ? 0u : 1u}});
+      const auto& name = *names.insert(std::string("A55_") + above.name + "Over" + below.name).first;
+      rows.push_back({name.c_str(), b.Finish(), {"first=1", above.line + std::string(fresh ? " opaque" : "")}, {.replaced = merge ? 0u : 1u}});
     }
   }
   return rows;
