@@ -20,15 +20,9 @@ std::string Cut(std::string text) {
 }  // namespace
 
 void Recorder::Emit(const policy::ObjectRef& object, const policy::Event& event) {
-  kube::Event out;
-  out.metadata.ns = object.space;
-  out.involved = {.api_version = "v1", .kind = "Pod", .ns = object.space, .name = object.name, .uid = object.uid, .field_path = object.field_path};
-  out.type = event.warning ? "Warning" : "Normal";
-  out.reason = event.reason;
-  out.message = Cut(event.message);
-  out.component = out.reporting_component = "kubelet";
-  out.host = out.reporting_instance = host_;
-  out.first_timestamp = out.last_timestamp = clock_.WallNow();
+  const objects::Happening out{
+      .about = {.api_version = "v1", .kind = "Pod", .ns = object.space, .name = object.name, .uid = object.uid, .field_path = object.field_path},
+      .type = event.warning ? "Warning" : "Normal", .reason = event.reason, .message = Cut(event.message), .host = host_};
   if (const auto written = write_(out); !written)
     log::Warning("an event could not be written", {{"pod", object.space + "/" + object.name}, {"reason", event.reason}, {"error", written.error()}});
 }

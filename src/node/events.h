@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "kube/objects.h"
+#include "objects/store.h"
 #include "policy/image_manager.h"
 #include "time/clock.h"
 
@@ -18,8 +19,8 @@ namespace berth::node {
 
 class Recorder final : public policy::EventSink {
  public:
-  using Write = std::function<Result<>(const kube::Event&)>;
-  Recorder(Write write, std::string host, const time::Clock& clock) : write_(std::move(write)), host_(std::move(host)), clock_(clock) {}
+  using Write = std::function<Result<>(const objects::Happening&)>;
+  Recorder(Write write, std::string host) : write_(std::move(write)), host_(std::move(host)) {}
 
   void Emit(const policy::ObjectRef& object, const policy::Event& event) override;
   void Tell(const kube::ObjectMeta& pod, const policy::Event& event);                                       // about the Pod
@@ -28,7 +29,6 @@ class Recorder final : public policy::EventSink {
  private:
   const Write write_;
   const std::string host_;
-  const time::Clock& clock_;
 };
 
 // "spec.containers{web}", "spec.initContainers{setup}"
