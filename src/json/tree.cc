@@ -1,17 +1,8 @@
 #include "json/tree.h"
 
-#include <algorithm>
+#include <utility>
 
 namespace berth::json {
-namespace {
-
-template <class Members>
-auto Place(Members& members, std::string_view key) {
-  return std::lower_bound(members.begin(), members.end(), key, [](const auto& m, std::string_view k) { return m.key < k; });
-}
-
-}  // namespace
-
 Tree::Tree(const Value& value) : kind_(value.kind()) {
   switch (kind_) {
     case Kind::kNull: break;
@@ -24,15 +15,14 @@ Tree::Tree(const Value& value) : kind_(value.kind()) {
       for (std::size_t i = 0; i < value.size(); ++i) items_.emplace_back(value.at(i));
       break;
     case Kind::kObject:
-      members_.reserve(value.size());
-      for (const auto& [key, member] : value.Members()) members_.push_back({std::string(key), Tree(member)});
+      for (const auto& [key, member] : value.Members()) members_.emplace_hint(members_.end(), key, Tree(member));
       break;
   }
 }
 
 const Tree* Tree::Find(std::string_view key) const {
-  const auto it = Place(members_, key);
-  return it != members_.end() && it->key == key ? &it->value : nullptr;
+  const auto it = members_.find(key);
+  return it == members_.end() ? nullptr : &it->second;
 }
 Tree* Tree::Find(std::string_view key) { return const_cast<Tree*>(std::as_const(*this).Find(key)); }
 
@@ -43,14 +33,12 @@ std::string_view Tree::Text(std::string_view key) const {
 
 Tree& Tree::operator[](std::string_view key) {
   if (!IsObject()) *this = Object();
-  auto it = Place(members_, key);
-  if (it == members_.end() || it->key != key) it = members_.insert(it, {std::string(key), Tree()});
-  return it->value;
+  return members_.try_emplace(std::string(key)).first->second;
 }
 
 bool Tree::Erase(std::string_view key) {
-  const auto it = Place(members_, key);
-  if (it == members_.end() || it->key != key) return false;
+  const auto it = members_.find(key);
+  if (it == members_.end()) return false;
   members_.erase(it);
   return true;
 }
@@ -75,8 +63,8 @@ void Tree::Write(Writer& writer) const {
     case Kind::kObject:
       writer.BeginObject();
       for (const Member& m : members_) {
-        writer.Key(m.key);
-        m.value.Write(writer);
+        writer.Key(m.first);
+        m.second.Write(writer);
       }
       writer.EndObject();
       break;
@@ -100,8 +88,8 @@ void MergePatch(Tree& target, const Tree& patch) {
   }
   if (!target.IsObject()) target = Tree::Object();
   for (const Tree::Member& m : patch.members()) {
-    if (m.value.IsNull()) target.Erase(m.key);
-    else MergePatch(target[m.key], m.value);
+    if (m.second.IsNull()) target.Erase(m.first);
+    else MergePatch(target[m.first], m.second);
   }
 }
 

@@ -6,10 +6,12 @@
 //   ASSIGN_OR_RETURN(auto again, json::Document::Parse(pod.Dump(), Reason::kUsage));
 //
 // Objects keep their members sorted by the bytes of the key, so that equal values dump as equal text; numbers keep the
-// spelling they were read with. A plain value: copies are deep. Not for input: Document checks, Tree trusts.
+// spelling they were read with. References to members stay good while others come and go, those to items do not. A plain
+// value: copies are deep. Not for input: Document checks, Tree trusts.
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -21,7 +23,8 @@ namespace berth::json {
 class Tree {
  public:
   using Kind = Value::Kind;
-  struct Member;
+  using Members = std::map<std::string, Tree, std::less<>>;
+  using Member = Members::value_type;
 
   Tree() = default;  // null
   explicit Tree(const Value& value);
@@ -43,8 +46,8 @@ class Tree {
   std::string_view text() const { return IsString() ? std::string_view(text_) : std::string_view(); }
 
   // Objects. On anything else: Find is nullptr, Erase false; operator[] first makes it an empty object.
-  const std::vector<Member>& members() const { return members_; }
-  std::vector<Member>& members() { return members_; }
+  const Members& members() const { return members_; }
+  Members& members() { return members_; }
   const Tree* Find(std::string_view key) const;
   Tree* Find(std::string_view key);
   std::string_view Text(std::string_view key) const;  // of a member that is a string, else ""
@@ -67,13 +70,7 @@ class Tree {
   Kind kind_ = Kind::kNull;
   std::string text_;             // of a string; numbers and booleans as JSON
   std::vector<Tree> items_;
-  std::vector<Member> members_;  // sorted
-};
-
-struct Tree::Member {
-  std::string key;
-  Tree value;
-  friend bool operator==(const Member& a, const Member& b) { return a.key == b.key && a.value == b.value; }
+  Members members_;
 };
 
 // RFC 7386: null removes, objects merge, everything else replaces.

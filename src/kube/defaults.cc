@@ -66,10 +66,10 @@ void DefaultContainer(Tree& c, const DefaultOptions& options) {
   // A limit without a request is a request, too.
   if (Tree* resources = Child(c, "resources")) {
     const Tree* limits = resources->Find("limits");
-    const std::vector<Tree::Member> members = limits == nullptr ? std::vector<Tree::Member>() : limits->members();
+    const Tree::Members members = limits == nullptr ? Tree::Members() : limits->members();
     for (const Tree::Member& m : members) {
       Tree* requests = Child(*resources, "requests");
-      if (requests == nullptr || requests->Find(m.key) == nullptr) (*resources)["requests"][m.key] = m.value;
+      if (requests == nullptr || requests->Find(m.first) == nullptr) (*resources)["requests"][m.first] = m.second;
     }
   }
 }
@@ -85,7 +85,7 @@ void DefaultDownward(Tree& source) {
 
 void DefaultVolume(Tree& v, const DefaultOptions& options) {
   bool sourced = false;
-  for (const Tree::Member& m : v.members()) sourced |= m.key != "name" && !m.value.IsNull();
+  for (const Tree::Member& m : v.members()) sourced |= m.first != "name" && !m.second.IsNull();
   if (!sourced) v["emptyDir"] = Tree::Object();
   for (const char* source : {"secret", "configMap", "downwardAPI", "projected"}) DefaultMode(v, source);
   if (Tree* downward = Child(v, "downwardAPI")) DefaultDownward(*downward);
@@ -103,7 +103,7 @@ void DefaultSecret(Tree& secret) {
   const Tree* strings = secret.Find("stringData");
   if (strings == nullptr) return;
   const Tree moved = *strings;
-  for (const Tree::Member& m : moved.members()) secret["data"][m.key] = Tree(bytes::ToBase64(bytes::AsView(m.value.text())));
+  for (const Tree::Member& m : moved.members()) secret["data"][m.first] = Tree(bytes::ToBase64(bytes::AsView(m.second.text())));
   secret.Erase("stringData");
 }
 

@@ -618,8 +618,8 @@ void Differences(const Tree& a, const Tree& b, const std::string& path, std::str
   if (a == b || room <= 0) return;
   if (a.IsObject() && b.IsObject()) {
     std::set<std::string> keys;
-    for (const auto& m : a.members()) keys.insert(m.key);
-    for (const auto& m : b.members()) keys.insert(m.key);
+    for (const auto& m : a.members()) keys.insert(m.first);
+    for (const auto& m : b.members()) keys.insert(m.first);
     for (const std::string& key : keys) Differences(Get(a, key), Get(b, key), At(path, key), out, room);
   } else if (a.IsArray() && b.IsArray() && a.items().size() == b.items().size()) {
     for (std::size_t i = 0; i < a.items().size(); ++i) Differences(a.items()[i], b.items()[i], At(path, i), out, room);
