@@ -7,6 +7,7 @@
 #include "node/admission.h"
 #include "node/status_json.h"
 #include "policy/defaults.h"
+#include "reference/reference.h"
 
 namespace berth::node {
 namespace {

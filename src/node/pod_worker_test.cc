@@ -190,7 +190,7 @@ INSTANTIATE_TEST_SUITE_P(
                 "no cgroup", "W Failed: Error: no cgroup"},
         Waiting{"run", "reg.test/web:1", "Always", StartFailure{StartFailure::Stage::kRun, "exec /x: no such file"}, "Waiting RunContainerError",
                 "exec /x: no such file", "W Failed: Error: exec /x: no such file"}),
-    [](const auto& info) { std::string n = info.param.name; std::ranges::replace(n, ' ', '_'); return n; });
+    [](const auto& row) { std::string n = row.param.name; std::ranges::replace(n, ' ', '_'); return n; });
 
 TEST(PodWorker, CrashLoop) {
   Lab lab(kOne);
@@ -249,7 +249,7 @@ INSTANTIATE_TEST_SUITE_P(All, RestartPolicies,
                                            Restart{"failure_1", "OnFailure", 1, "Running", "Running"},
                                            Restart{"never_0", "Never", 0, "Terminated 0 Completed", "Succeeded"},
                                            Restart{"never_1", "Never", 1, "Terminated 1 Error", "Failed"}),
-                         [](const auto& info) { return info.param.name; });
+                         [](const auto& row) { return row.param.name; });
 
 constexpr std::string_view kInit = R"(
 apiVersion: v1
