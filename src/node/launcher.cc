@@ -224,6 +224,13 @@ std::optional<StartFailure> Launcher::Create(const task::Context& ctx, const Sta
   const RunKey run{request.pod.metadata.uid, request.container.name, request.attempt};
   Stage stage = Stage::kCreate;
   (void)RemoveRun(run);  // what an attempt before a crash left
+  // Of a container's logs the latest and the one before are kept.
+  if (const auto logs = host::Dir::Open(LogDir(request.pod.metadata) + "/" + request.container.name)) {
+    const std::string old = std::to_string(request.attempt - 2) + ".log";
+    if (const auto names = logs->List(); names && request.attempt >= 2)
+      for (const auto& name : *names)
+        if (name.starts_with(old)) (void)logs->Unlink(name);
+  }
   if (const auto prepared = Prepare(ctx, request, stage); !prepared) {
     (void)RemoveRun(run);
     return StartFailure{stage, prepared.error().Text()};
