@@ -13,6 +13,7 @@
 #include "host/dir.h"
 #include "kube/parse.h"
 #include "launch/bundle.h"
+#include "launch/gc.h"
 #include "launch/users.h"
 #include "launch/volumes.h"
 #include "log/log.h"
@@ -21,7 +22,6 @@ namespace berth::node {
 namespace {
 
 constexpr std::size_t kConfigBytes = 64u << 20;       // far above any limit under which one was stored
-constexpr std::size_t kHostFile = 1u << 20;
 constexpr const char* kRunFile = "run.json";          // what we know of a run and its folder does not say
 const task::Context kAtOnce;                          // for what must not be left half done
 
@@ -72,15 +72,6 @@ RunFile ReadRun(const std::string& folder) {
   return text ? Decode(*text) : RunFile();
 }
 
-std::string HostFile(const char* path) {
-  auto text = host::ReadSmallFile(path, kHostFile);
-  return text ? *std::move(text) : std::string();
-}
-
-Result<> WriteOnce(const host::Dir& dir, const std::string& name, const std::string& text) {
-  return dir.WriteDurably(name, bytes::AsView(text), 0644);
-}
-
 }  // namespace
 
 Result<std::shared_ptr<const kube::Secret>> StoredConfig::FindSecret(const std::string& name) const {
@@ -105,7 +96,7 @@ Result<std::unique_ptr<Launcher>> Launcher::Open(LauncherOptions options, launch
 
 Launcher::Launcher(LauncherOptions options, launch::Runtime runtime, launch::Machine machine, Parts parts, host::Fd poll, host::Fd wake)
     : options_(std::move(options)), runtime_(std::move(runtime)), machine_(std::move(machine)), parts_(parts),
-      sandboxes_(options_.sandboxes, runtime_.setup().shim), poll_(std::move(poll)), wake_(std::move(wake)),
+      poll_(std::move(poll)), wake_(std::move(wake)),
       waiter_([this](const std::stop_token& stop) { Wait(stop); }) {}
 
 Launcher::~Launcher() {
@@ -208,8 +199,10 @@ Result<> Launcher::SetUpPod(const task::Context& ctx, const kube::Pod& pod) {
   kube::Pod shown = pod;
   shown.status.host_ip = options_.host_ip;
   shown.status.pod_ip = PodIp(pod);
-  const launch::VolumeContext volumes{.pod_dir = dir, .facts = {shown, machine_.cpus * 1000, static_cast<std::int64_t>(machine_.memory_bytes)},
-                                      .objects = objects, .images = {}};
+  const launch::VolumeContext volumes{.pod_dir = dir,
+                                      .facts = {shown, machine_.cpus * 1000, static_cast<std::int64_t>(machine_.memory_bytes)},
+                                      .objects = objects,
+                                      .images = {}};
   for (const auto& volume : pod.spec.volumes) {
     if (volume.kind == kube::Volume::Kind::kImage) continue;
     if (const auto made = launch::SetUpVolume(ctx, volumes, volume); !made) {
@@ -218,6 +211,16 @@ Result<> Launcher::SetUpPod(const task::Context& ctx, const kube::Pod& pod) {
     }
   }
   return {};
+}
+
+Result<launch::Sandbox> Launcher::SandboxOf(const task::Context& ctx, const kube::Pod& pod) const {
+  return launch::StartSandbox(ctx, {.pod = pod, .dir = PodDir(pod.metadata.uid) + "/" + launch::kSandboxName, .shim = runtime_.setup().shim,
+                                    .node_name = options_.node_name, .allowed_sysctls = {}});
+}
+
+Result<bool> Launcher::StartSandbox(const task::Context& ctx, const kube::Pod& pod) {
+  ASSIGN_OR_RETURN(const auto sandbox, SandboxOf(ctx, pod));
+  return sandbox.made;
 }
 
 std::optional<StartFailure> Launcher::Create(const task::Context& ctx, const StartRequest& request) {
@@ -256,7 +259,8 @@ Result<std::string> Launcher::Prepare(const task::Context& ctx, const StartReque
   ASSIGN_OR_RETURN(const auto environment, launch::MakeEnvironment(facts, container, objects));
   RETURN_IF_ERROR(launch::CheckNonRoot(pod, container, config));
   stage = Stage::kCreate;
-  ASSIGN_OR_RETURN(const auto command, launch::MakeCommand(config, container, environment.values, HostnameOf(pod)));
+  ASSIGN_OR_RETURN(const auto command,
+                   launch::MakeCommand(config, container, environment.values, launch::PodHostname(pod, options_.node_name)));
 
   // The image, and the files around it.
   ASSIGN_OR_RETURN(const host::Dir dir, MakeDirs(pod_dir, "runs/" + container.name + "/" + std::to_string(attempt)));
@@ -285,27 +289,22 @@ Result<std::string> Launcher::Prepare(const task::Context& ctx, const StartReque
   ASSIGN_OR_RETURN(auto mounts, launch::VolumeMounts(volumes, container, environment.values));
   ASSIGN_OR_RETURN(auto message, launch::MakeTerminationFile(pod_dir, container, IdOf(run)));
   mounts.push_back(std::move(message));
-  ASSIGN_OR_RETURN(const host::Dir etc, MakeDirs(pod_dir, "etc", 0755));
-  RETURN_IF_ERROR(WriteOnce(etc, "hosts", HostsFile(shown, HostFile("/etc/hosts"))));
-  RETURN_IF_ERROR(WriteOnce(etc, "hostname", (pod.spec.host_network ? HostFile("/etc/hostname") : HostnameOf(pod) + "\n")));
-  RETURN_IF_ERROR(WriteOnce(etc, "resolv.conf", ResolvConf(pod, HostFile("/etc/resolv.conf"))));
-  for (const char* name : {"hosts", "hostname", "resolv.conf"}) {
-    const std::string destination = std::string("/etc/") + name;
-    if (std::ranges::none_of(mounts, [&](const auto& m) { return m.destination == destination; }))
-      mounts.push_back({destination, pod_dir + "/etc/" + name, {"rbind", "rprivate", writable ? "rw" : "ro"}});
-  }
+  ASSIGN_OR_RETURN(const auto sandbox, SandboxOf(ctx, pod));
+  for (auto& mount : launch::SandboxMounts(sandbox, container)) mounts.push_back(std::move(mount));
 
   const bool privileged = security.privileged.value_or(false);
   launch::BundleInput input{.pod = pod, .container = container, .command = command, .user = user, .machine = machine_, .rootfs = rootfs,
-                            .cgroups_path = "/berthd/" + run.pod_uid + "/" + container.name + "-" + std::to_string(attempt),
-                            .hostname = HostnameOf(pod), .namespaces = sandboxes_.Namespaces(pod), .shm = sandboxes_.Shm(pod),
+                            .cgroups_path = launch::CgroupPath(options_.pods, run.pod_uid, container.name), .hostname = sandbox.hostname,
+                            .namespaces = sandbox.namespaces, .shm = sandbox.shm,
                             .mounts = std::move(mounts), .devices = {}, .localhost_seccomp = "", .annotations = {}};
   if (privileged) input.devices = launch::ListHostDevices();
   ASSIGN_OR_RETURN(const auto bundle, launch::MakeBundle(input));
   for (const auto& note : bundle.notes) log::Info("a container does not get all that it asks for", {{"container", IdOf(run)}, {"note", note}});
   RETURN_IF_ERROR(dir.WriteDurably("config.json", bytes::AsView(bundle.config_json), 0600));
   RunFile file{.log = LogPath(pod.metadata, container.name, attempt),
-               .stop_signal = container.stop_signal.empty() ? config.stop_signal : container.stop_signal, .container = container, .started = {}};
+               .stop_signal = container.stop_signal.empty() ? config.stop_signal : container.stop_signal,
+               .container = container,
+               .started = {}};
   RETURN_IF_ERROR(MakeDirs(options_.logs, file.log.substr(options_.logs.size() + 1, file.log.rfind('/') - options_.logs.size() - 1), 0755));
   RETURN_IF_ERROR(dir.WriteDurably(kRunFile, bytes::AsView(Encode(file)), 0600));
   return folder;
@@ -316,7 +315,10 @@ std::optional<StartFailure> Launcher::Start(const task::Context&, const RunKey& 
   RunFile file = ReadRun(folder);
   // Not the caller's context: a container that is half started when the daemon ends would have to be undone.
   const auto start = [&]() -> Result<> {
-    RETURN_IF_ERROR(runtime_.Create(kAtOnce, {.id = IdOf(run), .folder = folder, .log_path = file.log, .log_max_bytes = options_.log_max_bytes,
+    RETURN_IF_ERROR(runtime_.Create(kAtOnce, {.id = IdOf(run),
+                                              .folder = folder,
+                                              .log_path = file.log,
+                                              .log_max_bytes = options_.log_max_bytes,
                                               .log_files = options_.log_files}));
     file.started = parts_.clock.WallNow();
     ASSIGN_OR_RETURN(const host::Dir dir, host::Dir::Open(folder));
@@ -406,24 +408,18 @@ Result<> Launcher::EndRuns(const task::Context& ctx, const std::string& uid, boo
 
 Result<> Launcher::StopSandbox(const task::Context& ctx, const kube::Pod& pod) {
   RETURN_IF_ERROR(EndRuns(ctx, pod.metadata.uid, false));
-  return sandboxes_.Stop(ctx, pod.metadata.uid);
+  ASSIGN_OR_RETURN([[maybe_unused]] const bool was, launch::StopSandbox(ctx, PodDir(pod.metadata.uid) + "/" + launch::kSandboxName));
+  return {};
 }
 
+// Mounts of images go first, each with its record; launch undoes the rest.
 Result<> Launcher::RemovePod(const task::Context& ctx, const std::string& uid) {
   RETURN_IF_ERROR(EndRuns(ctx, uid, true));
-  RETURN_IF_ERROR(sandboxes_.Stop(ctx, uid));
   if (const auto images = host::Dir::Open(PodDir(uid) + "/images")) {
     ASSIGN_OR_RETURN(const auto names, images->List());
     for (const auto& name : names) RETURN_IF_ERROR(Unmount(PodDir(uid) + "/images/" + name));
   }
-  ASSIGN_OR_RETURN([[maybe_unused]] const bool removed, launch::RemovePodDir(ctx, PodDir(uid)));
-  // Runtimes leave the Pod's own cgroup behind (product 6.2).
-  if (const auto hierarchies = host::Dir::Open("/sys/fs/cgroup")) {
-    const auto names = hierarchies->List();
-    (void)::rmdir(("/sys/fs/cgroup/berthd/" + uid).c_str());
-    if (names)
-      for (const auto& name : *names) (void)::rmdir(("/sys/fs/cgroup/" + name + "/berthd/" + uid).c_str());
-  }
+  RETURN_IF_ERROR(launch::RemovePod(ctx, runtime_, options_.pods, uid));
   std::lock_guard hold(mutex_);
   std::erase_if(ended_, [&](const auto& e) { return e.first.pod_uid == uid; });
   return {};
@@ -452,25 +448,19 @@ std::vector<FoundRun> Launcher::Found() {
 
 Result<> Launcher::Sweep(const task::Context& ctx, const std::vector<std::string>& pod_uids) {
   const std::set<std::string> wanted(pod_uids.begin(), pod_uids.end());
-  std::set<std::string> there;
+  std::optional<Error> wrong;
+  const auto keep = [&](const Error& error) {
+    if (!wrong) wrong = error;
+  };
   ASSIGN_OR_RETURN(const host::Dir pods, host::Dir::Open(options_.pods));
   ASSIGN_OR_RETURN(const auto folders, pods.List());
-  there.insert(folders.begin(), folders.end());
-  for (const auto& uid : sandboxes_.List()) there.insert(uid);
-  std::optional<Error> wrong;
-  const auto keep = [&](const Result<>& done) {
-    if (!done && !wrong) wrong = done.error();
-  };
-  for (const auto& uid : there) {
+  for (const auto& uid : folders) {
     RETURN_IF_ERROR(ctx.Check());
     if (wanted.contains(uid)) continue;
     log::Info("the rest of a Pod that is no more is removed", {{"uid", uid}});
-    keep(RemovePod(ctx, uid));
+    if (const auto removed = RemovePod(ctx, uid); !removed) keep(removed.error());
   }
-  // Containers that the runtime knows and no folder does.
-  if (const auto ids = runtime_.List())
-    for (const auto& id : *ids)
-      if (!wanted.contains(id.substr(0, id.find('.')))) keep(runtime_.Delete(ctx, id, ""));
+  if (const auto swept = launch::Sweep(ctx, runtime_, options_.pods, pod_uids); !swept) keep(swept.error());
   // Logs of Pods that are no more.
   if (const auto logs = host::Dir::Open(options_.logs)) {
     ASSIGN_OR_RETURN(const auto names, logs->List());

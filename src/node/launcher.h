@@ -1,10 +1,8 @@
 // node/launcher.h: node::Runtime on this machine: launch's pieces put together, image by rootfs, one shim per container.
 //
-//   <root>/pods/<uid>/                          launch's Pod folder: volumes, termination messages
-//   <root>/pods/<uid>/etc/                      hosts, hostname, resolv.conf of its containers
-//   <root>/pods/<uid>/images/<volume>           where image volumes are mounted
-//   <root>/pods/<uid>/runs/<container>/<n>/     one run: config.json, rootfs (a mount), created.json, exit.json (launch/runtime.h)
-//   <run>/sandboxes/<uid>/                      node/sandboxes.h
+//   <pods>/<uid>/                        launch's Pod folder: volumes, termination messages, sandbox/ (launch/sandbox.h)
+//   <pods>/<uid>/images/<volume>         where image volumes are mounted
+//   <pods>/<uid>/runs/<container>/<n>/   one run: config.json, rootfs (a mount), created.json, exit.json (launch/runtime.h)
 //   <logs>/<ns>_<name>_<uid>/<container>/<n>.log
 // A run's id for the runtime is "<uid>.<container>.<n>". Image mounts are on record (node/mounts.h), so that no image that a container
 // uses can be removed. When a run has ended, the runtime's state and its cgroup go at once; its folder and mount stay until RemoveRun.
@@ -22,10 +20,10 @@
 #include "launch/command.h"
 #include "launch/machine.h"
 #include "launch/runtime.h"
+#include "launch/sandbox.h"
 #include "node/image_service.h"
 #include "node/mounts.h"
 #include "node/runtime.h"
-#include "node/sandboxes.h"
 #include "objects/store.h"
 
 namespace berth::node {
@@ -43,7 +41,8 @@ class StoredConfig final : public launch::ConfigSource {
 };
 
 struct LauncherOptions {
-  std::string pods, sandboxes, logs;          // absolute folders, which exist
+  std::string pods, logs;                     // absolute folders, which exist
+  std::string node_name;
   std::string host_ip;
   std::uint64_t log_max_bytes = 10u << 20;    // containerLogMaxSize
   unsigned log_files = 5;                     // containerLogMaxFiles
@@ -62,7 +61,7 @@ class Launcher final : public Runtime {
   ~Launcher() override;
 
   Result<> SetUpPod(const task::Context& ctx, const kube::Pod& pod) override;
-  Result<bool> StartSandbox(const task::Context& ctx, const kube::Pod& pod) override { return sandboxes_.Start(ctx, pod); }
+  Result<bool> StartSandbox(const task::Context& ctx, const kube::Pod& pod) override;
   std::string PodIp(const kube::Pod& pod) override { return pod.spec.host_network ? options_.host_ip : ""; }
   std::optional<StartFailure> Create(const task::Context& ctx, const StartRequest& request) override;
   std::optional<StartFailure> Start(const task::Context& ctx, const RunKey& run) override;
@@ -88,6 +87,7 @@ class Launcher final : public Runtime {
   std::string RunDir(const RunKey& run) const { return PodDir(run.pod_uid) + "/runs/" + run.container + "/" + std::to_string(run.attempt); }
   static std::string IdOf(const RunKey& run) { return run.pod_uid + "." + run.container + "." + std::to_string(run.attempt); }
   std::string LogDir(const kube::ObjectMeta& pod) const { return options_.logs + "/" + pod.ns + "_" + pod.name + "_" + pod.uid; }
+  Result<launch::Sandbox> SandboxOf(const task::Context& ctx, const kube::Pod& pod) const;
   Result<std::string> Prepare(const task::Context& ctx, const StartRequest& request, StartFailure::Stage& stage);
   void Follow(const RunKey& run);
   void Wait(const std::stop_token& stop);
@@ -100,7 +100,6 @@ class Launcher final : public Runtime {
   const launch::Runtime runtime_;
   const launch::Machine machine_;
   const Parts parts_;
-  const Sandboxes sandboxes_;
   const host::Fd poll_, wake_;
   mutable std::mutex mutex_;
   std::function<void(const std::string&)> listener_;   // guarded by mutex_

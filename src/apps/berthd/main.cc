@@ -109,7 +109,8 @@ Result<int> Serve(config::DaemonConfig config, const LoadSettings& load) {
     return std::uniform_real_distribution<double>(0, 1)(generator);
   };
   registry::Client registry(http, clock, random, config.registry);
-  credentials::NodeConfig node_config({.config_json = config.node_config, .dockercfg = config.node_config, .profile = config.profile}, clock);
+  credentials::NodeConfig node_config(
+      {.config_json = config.node_config, .dockercfg = config.node_config, .profile = config.profile}, clock);
 
   // The stories.
   pull::Puller puller({registry, *content, *layers, *catalog, leases, root}, config.pull);

@@ -25,12 +25,18 @@ class NoRuntime final : public node::Runtime {
   Result<> SetUpPod(const task::Context&, const kube::Pod&) override { return {}; }
   Result<bool> StartSandbox(const task::Context&, const kube::Pod&) override { return Error(Reason::kUnsupported, why_); }
   std::string PodIp(const kube::Pod&) override { return ""; }
-  std::optional<node::StartFailure> Create(const task::Context&, const node::StartRequest&) override { return node::StartFailure{.message = why_}; }
-  std::optional<node::StartFailure> Start(const task::Context&, const node::RunKey&) override { return node::StartFailure{.message = why_}; }
+  std::optional<node::StartFailure> Create(const task::Context&, const node::StartRequest&) override {
+    return node::StartFailure{.message = why_};
+  }
+  std::optional<node::StartFailure> Start(const task::Context&, const node::RunKey&) override {
+    return node::StartFailure{.message = why_};
+  }
   node::RunState State(const node::RunKey&) override { return {}; }
   Result<> Stop(const node::RunKey&, const kube::Container&) override { return {}; }
   Result<> Kill(const node::RunKey&) override { return {}; }
-  Result<std::int32_t> Exec(const task::Context&, const node::RunKey&, const std::vector<std::string>&) override { return Error(Reason::kUnsupported, why_); }
+  Result<std::int32_t> Exec(const task::Context&, const node::RunKey&, const std::vector<std::string>&) override {
+    return Error(Reason::kUnsupported, why_);
+  }
   Result<> RemoveRun(const node::RunKey&) override { return {}; }
   Result<> StopSandbox(const task::Context&, const kube::Pod&) override { return {}; }
   Result<> TearDownPod(const task::Context&, const kube::Pod&) override { return {}; }
@@ -114,19 +120,23 @@ Result<std::unique_ptr<NodeStack>> NodeStack::Start(const task::Context& ctx, co
   const std::string name = NodeName(config);
 
   // What is wanted.
-  objects::Options store_options{.defaults = {.digest_beats_latest = config.profile == credentials::Profile::kDocumented}, .node_name = name};
+  objects::Options store_options{.defaults = {.digest_beats_latest = config.profile == credentials::Profile::kDocumented},
+                                 .node_name = name};
   ASSIGN_OR_RETURN(state->store, objects::Store::Open(config.root + "/objects.db", clock, parts.random, store_options));
 
   // Who may have which image.
   if (kubelet.ensure_secret_pulled_images) {
-    ASSIGN_OR_RETURN(state->records, policy::Records::Open(parts.root, {.policy = kubelet.verification(), .allow_list = kubelet.allow_list()}, clock));
+    ASSIGN_OR_RETURN(
+        state->records,
+        policy::Records::Open(parts.root, {.policy = kubelet.verification(), .allow_list = kubelet.allow_list()}, clock));
     std::vector<policy::Records::PresentImage> present;
     ASSIGN_OR_RETURN(const auto images, parts.catalog.ListImages());
     for (const auto& image : images) present.push_back({image.config.ToString(), image.names});
     ASSIGN_OR_RETURN([[maybe_unused]] const std::size_t adopted, state->records->AdoptIntents(present));
   }
   if (!config.node.plugin_config.empty()) {
-    credentials::ProviderOptions plugins{.config = config.node.plugin_config, .bin_dir = config.node.plugin_bin_dir, .rules = {.profile = config.profile}};
+    credentials::ProviderOptions plugins{
+        .config = config.node.plugin_config, .bin_dir = config.node.plugin_bin_dir, .rules = {.profile = config.profile}};
     plugins.parse = ParseYaml;
     ASSIGN_OR_RETURN(state->plugins, credentials::ProviderSet::Load(std::move(plugins), clock, nullptr));
   }
@@ -137,9 +147,9 @@ Result<std::unique_ptr<NodeStack>> NodeStack::Start(const task::Context& ctx, co
   state->images.emplace(parts.puller, parts.catalog, parts.layers, config.pull.host);
 
   // What runs them.
-  const std::string pods = config.root + "/pods", sandboxes = config.run_dir + "/sandboxes";
+  const std::string pods = config.root + "/pods";
   const std::string logs = config.node.logs.empty() ? config.root + "/logs" : config.node.logs;
-  for (const auto& folder : {pods, sandboxes, logs}) RETURN_IF_ERROR(MakePrivateFolder(folder));
+  for (const auto& folder : {pods, logs}) RETURN_IF_ERROR(MakePrivateFolder(folder));
   ASSIGN_OR_RETURN(auto machine, launch::ReadMachine());
   const auto shim = FindShim(config);
   launch::RuntimeProbe probe;
@@ -154,7 +164,7 @@ Result<std::unique_ptr<NodeStack>> NodeStack::Start(const task::Context& ctx, co
   if (!shim) state->probes.push_back({"berth-shim", "missing", shim.error().Text()});
   if (probe.setup) {
     ASSIGN_OR_RETURN(auto runtime, launch::Runtime::Open(*probe.setup));
-    ASSIGN_OR_RETURN(state->runtime, node::Launcher::Open({.pods = pods, .sandboxes = sandboxes, .logs = logs, .host_ip = config.node.host_ip},
+    ASSIGN_OR_RETURN(state->runtime, node::Launcher::Open({.pods = pods, .logs = logs, .node_name = name, .host_ip = config.node.host_ip},
                                                           std::move(runtime), std::move(machine),
                                                           {*state->store, *state->images, parts.content, parts.mounts, clock}));
   } else {
@@ -167,7 +177,8 @@ Result<std::unique_ptr<NodeStack>> NodeStack::Start(const task::Context& ctx, co
                             .static_pods = {.folder = config.node.static_pods, .node = name, .defaults = store_options.defaults}};
   options.workers.worker.jitter = [random = parts.random] { return static_cast<double>(random() >> 11) * 0x1.0p-53; };
   ASSIGN_OR_RETURN(state->node, node::Node::Start(ctx, std::move(options),
-                                                  {*state->store, *state->runtime, *state->images, state->records.get(), *state->credentials, clock}));
+                                                  {*state->store, *state->runtime, *state->images, state->records.get(),
+                                                   *state->credentials, clock}));
   state->service.emplace(*state->node, api::NodeServiceOptions{.streams = {.limit = config.streams}}, clock);
   return std::unique_ptr<NodeStack>(new NodeStack(std::move(state)));
 }
