@@ -200,6 +200,13 @@ bool Created::Alive() const {
   return boot && *boot == boot_id && start_time != 0 && StartTime(pid) == start_time;
 }
 
+Result<> Created::End(const task::Context& ctx) const {
+  const host::Fd process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+  if (!process.valid() || !Alive()) return {};  // opened first, then compared
+  (void)::syscall(SYS_pidfd_send_signal, process.get(), SIGKILL, nullptr, 0);
+  return host::AwaitReadable(ctx, process.get());
+}
+
 Result<std::optional<Created>> ReadCreated(const std::string& folder, std::string_view file) {
   ASSIGN_OR_RETURN(const auto text, ReadIfThere(folder, file));
   if (!text) return std::optional<Created>();
@@ -305,7 +312,8 @@ Result<> Runtime::Start(const task::Context& ctx, const std::string& id) const {
   return Error(Reason::kConfig, "OCI runtime start failed: " + said.words);
 }
 
-Result<std::string> Runtime::State(const task::Context& ctx, const std::string& id) const {
+Result<std::string> Runtime::Ask(const task::Context& ctx, const std::string& id,
+                                 std::string_view member) const {
   RETURN_IF_ERROR(CheckId(id));
   if (::access((setup_.state_root + "/" + id).c_str(), F_OK) != 0)
     return Error(Reason::kNotFound, "no container " + id);
@@ -314,9 +322,17 @@ Result<std::string> Runtime::State(const task::Context& ctx, const std::string& 
   ASSIGN_OR_RETURN(const auto said, Run(ctx, words));
   if (!said.success) return Error(Reason::kIo, "OCI runtime state failed: " + said.words);
   ASSIGN_OR_RETURN(const auto document, json::Document::Parse(said.out, Reason::kIo));
-  ASSIGN_OR_RETURN(const auto status, document.root().Get("status"));
+  ASSIGN_OR_RETURN(const auto status, document.root().Get(member));
   ASSIGN_OR_RETURN(const auto text, status.AsString());
   return std::string(text);
+}
+
+Result<std::string> Runtime::State(const task::Context& ctx, const std::string& id) const {
+  return Ask(ctx, id, "status");
+}
+
+Result<std::string> Runtime::FolderOf(const task::Context& ctx, const std::string& id) const {
+  return Ask(ctx, id, "bundle");
 }
 
 Result<> Runtime::Kill(const task::Context& ctx, const std::string& id, int signal) const {
@@ -363,13 +379,13 @@ Result<> Runtime::Delete(const task::Context& ctx, const std::string& id, const 
     if (::access((setup_.state_root + "/" + id).c_str(), F_OK) == 0) {
       // A runtime that was killed while it wrote its state cannot read it either; what it started is in
       // `created` or ended with it.
-      if (created && created->Alive()) (void)::kill(created->pid, SIGKILL);
+      if (created) RETURN_IF_ERROR(created->End(ctx));
       ASSIGN_OR_RETURN(const auto root, host::Dir::Open(setup_.state_root));
       ASSIGN_OR_RETURN(const bool removed, root.RemoveTree(ctx, id));
       if (!removed && !said.success) return Error(Reason::kIo, "OCI runtime delete failed: " + said.words);
     }
   }
-  if (created && created->Alive()) (void)::kill(created->pid, SIGKILL);
+  if (created) RETURN_IF_ERROR(created->End(ctx));
   if (!shim.valid()) return {};
   const auto ended = host::AwaitReadable(ctx.WithTimeout(grace), shim.get());
   if (ended) return {};

@@ -77,6 +77,8 @@ struct Created {
   std::uint64_t start_time = 0;  // clock ticks since boot: tells a process from a later one of the same number
   std::string boot_id;
   bool Alive() const;            // this very process still exists (a zombie does not count)
+  // SIGKILL to this very process, and waits until it has ended. Fine when it has.
+  Result<> End(const task::Context& ctx) const;
 };
 // What Create left behind; nullopt when it never came that far.
 Result<std::optional<Created>> ReadCreated(const std::string& folder, std::string_view file = "created.json");
@@ -111,6 +113,8 @@ class Runtime {
   Result<> Start(const task::Context& ctx, const std::string& id) const;
   // "created", "running", "paused", "stopped"; kNotFound.
   Result<std::string> State(const task::Context& ctx, const std::string& id) const;
+  // The folder it was created from; kNotFound.
+  Result<std::string> FolderOf(const task::Context& ctx, const std::string& id) const;
   // Fine when it has ended.
   Result<> Kill(const task::Context& ctx, const std::string& id, int signal) const;
   // A process more in the container (hooks). Its exit status is no error; ends it when `ctx` does.
@@ -132,6 +136,7 @@ class Runtime {
     std::string out, words;
   };
   Result<Said> Run(const task::Context& ctx, const std::vector<std::string>& words) const;
+  Result<std::string> Ask(const task::Context& ctx, const std::string& id, std::string_view member) const;
 
   RuntimeSetup setup_;
 };

@@ -76,7 +76,11 @@ void CriLog::Record(int stream, const char* data, size_t size, bool full) {
   const int n = snprintf(head, sizeof head, "%04d-%02d-%02dT%02d:%02d:%02d%sZ %s %s ", utc.tm_year + 1900,
                          utc.tm_mon + 1, utc.tm_mday, utc.tm_hour, utc.tm_min, utc.tm_sec, nanos,
                          stream == 0 ? "stdout" : "stderr", full ? "F" : "P");
-  if (out_size_ + static_cast<size_t>(n) + size + 1 > sizeof out_) Flush();
+  const size_t record = static_cast<size_t>(n) + size + 1;
+  // Between two records: a file never ends within one.
+  const bool full_file = max_bytes_ > 0 && size_ + out_size_ > 0 && size_ + out_size_ + record > max_bytes_;
+  if (full_file || out_size_ + record > sizeof out_) Flush();
+  if (full_file) Rotate();
   Append(head, static_cast<size_t>(n));
   Append(data, size);
   Append("\n", 1);
@@ -90,8 +94,6 @@ void CriLog::Append(const char* data, size_t size) {
 void CriLog::Flush() {
   if (out_size_ == 0) return;
   CheckRenamed();
-  // Records are whole in a buffer, and so in a file: rotation never cuts one.
-  if (max_bytes_ > 0 && size_ > 0 && size_ + out_size_ > max_bytes_) Rotate();
   if (fd_ >= 0 && WriteAll(fd_, out_, out_size_)) size_ += out_size_;
   out_size_ = 0;
 }

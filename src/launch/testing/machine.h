@@ -16,6 +16,7 @@
 #include "host/machine.h"
 #include "host/testing/scratch.h"
 #include "launch/bundle.h"
+#include "launch/gc.h"
 #include "launch/runtime.h"
 
 namespace berth::launch::testing {
@@ -64,7 +65,7 @@ class TestContainer {
  public:
   explicit TestContainer(const std::string& runtime_name) {
     namespace fs = std::filesystem;
-    fs::create_directories(scratch.path("c"));
+    fs::create_directories(folder());
     fs::create_directories(scratch.path("share"));
     MakeRootfs(scratch.path("rootfs"));
     machine = *ReadMachine();
@@ -77,9 +78,10 @@ class TestContainer {
   }
   ~TestContainer() {
     (void)runtime->Delete(task::Context(), id, folder());
-    RemoveCgroups();
+    (void)RemovePodCgroups(task::Context(), pods_root(), pod.metadata.uid);
   }
-  std::string folder() const { return scratch.path("c"); }
+  std::string pods_root() const { return scratch.path("pods"); }
+  std::string folder() const { return folder_path; }
   std::string log() const { return host::ReadSmallFile(scratch.path("app.log"), 1 << 20).value_or(""); }
   // The log without times.
   std::string Lines() const {
@@ -92,14 +94,6 @@ class TestContainer {
     }
     return out;
   }
-  void RemoveCgroups() const {
-    std::error_code ignored;
-    for (const char* base : {"/sys/fs/cgroup"})
-      for (const auto& entry : std::filesystem::directory_iterator(base, ignored)) {
-        (void)::rmdir((entry.path().string() + "/berthd/" + pod.metadata.uid).c_str());
-        (void)::rmdir((entry.path().string() + "/berthd").c_str());
-      }
-  }
   Result<> Create(std::vector<std::string> argv) {
     container.command = std::move(argv);
     pod.spec.containers = {container};
@@ -107,7 +101,7 @@ class TestContainer {
     ASSIGN_OR_RETURN(const auto command, MakeCommand(image, container, {}, "web"));
     ASSIGN_OR_RETURN(const auto user, ResolveUser(root, pod, container, image));
     ASSIGN_OR_RETURN(const auto bundle, MakeBundle({.pod = pod, .container = container, .command = command, .user = user, .machine = machine,
-                                                    .rootfs = scratch.path("rootfs"), .cgroups_path = "/berthd/" + pod.metadata.uid + "/app",
+                                                    .rootfs = scratch.path("rootfs"), .cgroups_path = CgroupPath(pods_root(), pod.metadata.uid, "app"),
                                                     .hostname = "web", .namespaces = namespaces, .mounts = mounts, .devices = {}}));
     ASSIGN_OR_RETURN(const auto dir, host::Dir::Open(folder()));
     RETURN_IF_ERROR(dir.WriteDurably("config.json", bytes::AsView(bundle.config_json), 0600));
@@ -129,6 +123,7 @@ class TestContainer {
   }
 
   host::testing::Scratch scratch;
+  std::string folder_path = scratch.path("c");
   Machine machine;
   std::optional<Runtime> runtime;
   kube::Pod pod;
