@@ -15,7 +15,7 @@
 //   - An intent counts for every spelling of its name while it runs, and after a crash for images whose names equal it once
 //     normalised (AdoptIntents); the kubelet compares letters, so `busybox` never finds `docker.io/library/busybox:latest`.
 //   - Prune() takes the ids of all images present, and spares a record that may be younger than `began`.
-// There is no cache: the files are the truth, one decision reads at most two of them (some 20 us), and an operator who
+// There is no cache: the files are the truth, one decision reads at most two of them, and an operator who
 // removes a file is obeyed at once.
 //
 // Errors: those of host; kCorrupt for files that cannot be read. Safe for concurrent use; decisions for different images do
