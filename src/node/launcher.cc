@@ -106,8 +106,13 @@ Launcher::~Launcher() {
 }
 
 void Launcher::OnExit(std::function<void(const std::string&)> listener) {
-  std::lock_guard hold(mutex_);
+  std::lock_guard hold(listener_mutex_);
   listener_ = std::move(listener);
+}
+
+void Launcher::Told(const std::string& uid) {
+  std::lock_guard hold(listener_mutex_);
+  if (listener_) listener_(uid);
 }
 
 std::string Launcher::LogPath(const kube::ObjectMeta& pod, const std::string& container, std::int32_t attempt) const {
@@ -118,7 +123,6 @@ std::string Launcher::LogPath(const kube::ObjectMeta& pod, const std::string& co
 
 void Launcher::Follow(const RunKey& run) {
   auto watch = launch::ExitWatch::Open(RunDir(run));
-  std::function<void(const std::string&)> listener;
   {
     std::lock_guard hold(mutex_);
     if (watch && watch->fd() >= 0) {
@@ -128,9 +132,8 @@ void Launcher::Follow(const RunKey& run) {
       if (::epoll_ctl(poll_.get(), EPOLL_CTL_ADD, fd, &event) == 0) return;
       watched_.erase(fd);
     }
-    listener = listener_;
   }
-  if (listener) listener(run.pod_uid);  // it has ended already
+  Told(run.pod_uid);  // it has ended already
 }
 
 void Launcher::Wait(const std::stop_token& stop) {
@@ -139,7 +142,6 @@ void Launcher::Wait(const std::stop_token& stop) {
     const int n = ::epoll_wait(poll_.get(), events, 64, -1);
     if (n < 0 && errno != EINTR) return;
     std::set<std::string> ended;
-    std::function<void(const std::string&)> listener;
     {
       std::lock_guard hold(mutex_);
       for (int i = 0; i < n; ++i) {
@@ -148,10 +150,8 @@ void Launcher::Wait(const std::stop_token& stop) {
         ended.insert(watched->second.run.pod_uid);
         watched_.erase(watched);  // closes the descriptor, which leaves the epoll set with it
       }
-      listener = listener_;
     }
-    if (listener)
-      for (const auto& uid : ended) listener(uid);
+    for (const auto& uid : ended) Told(uid);
   }
 }
 

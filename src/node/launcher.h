@@ -90,6 +90,7 @@ class Launcher final : public Runtime {
   Result<launch::Sandbox> SandboxOf(const task::Context& ctx, const kube::Pod& pod) const;
   Result<std::string> Prepare(const task::Context& ctx, const StartRequest& request, StartFailure::Stage& stage);
   void Follow(const RunKey& run);
+  void Told(const std::string& uid);
   void Wait(const std::stop_token& stop);
   std::vector<RunKey> RunsOf(const std::string& uid) const;
   Result<> Unmount(const std::string& target);
@@ -101,8 +102,9 @@ class Launcher final : public Runtime {
   const launch::Machine machine_;
   const Parts parts_;
   const host::Fd poll_, wake_;
+  std::mutex listener_mutex_;                          // held while it is called: OnExit({}) waits for that
+  std::function<void(const std::string&)> listener_;   // guarded by listener_mutex_
   mutable std::mutex mutex_;
-  std::function<void(const std::string&)> listener_;   // guarded by mutex_
   std::map<int, Watched> watched_;                     // guarded by mutex_: by descriptor
   std::map<RunKey, RunState> ended_;                   // guarded by mutex_: read once
   std::jthread waiter_;                                // last

@@ -60,8 +60,15 @@ Result<std::unique_ptr<Node>> Node::Start(const task::Context& ctx, NodeOptions 
 Result<> Node::Begin(const task::Context& ctx) {
   parts_.runtime.OnExit([this](const std::string& uid) { workers_.Wake(uid); });
   workers_.OnGone([this](const kube::Pod& pod) {
-    std::lock_guard hold(mutex_);
-    published_.erase(pod.metadata.uid);
+    std::optional<kube::Object> again;
+    {
+      std::lock_guard hold(mutex_);
+      published_.erase(pod.metadata.uid);
+      if (const auto file = static_.find(pod.metadata.uid); file != static_.end()) again = file->second;
+    }
+    if (!again) return;  // else the file went and came back while its Pod ended
+    Mirror(*again);
+    workers_.Update(kube::ReadPod(*again));
   });
   auto listing = parts_.store.List({.kind = "Pod", .ns = "", .name = "", .matches = {}});
   if (!listing) return listing.error().ToError();

@@ -330,7 +330,7 @@ void PodWorker::RunRound(const task::Context& ctx, Step& step) {
   while (const kube::Container* container = Next())
     if (!StartOne(ctx, *container, step)) return;
   EndRound();
-  WakeAt(step, next_round_);
+  WakeAt(step, changed_ ? now : next_round_);
 }
 
 bool PodWorker::BeginRound(const task::Context& ctx) {
