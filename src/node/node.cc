@@ -148,7 +148,8 @@ void Node::SeePod(const kube::Object& object, bool deleted) {
   kube::Pod pod = kube::ReadPod(object);
   if (deleted) {
     // One that had ended goes from the store at once, also when nobody has looked after it since we started.
-    if (!metadata.deletion_timestamp && Finished(pod.status) && pod.spec.node_name == options_.name && workers_.Find(metadata.uid) == nullptr)
+    const bool ours = pod.spec.node_name == options_.name && workers_.Find(metadata.uid) == nullptr;
+    if (ours && !metadata.deletion_timestamp && Finished(pod.status))
       workers_.Update(std::move(pod));
     return workers_.Delete(metadata.uid, 0);
   }
