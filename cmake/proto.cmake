@@ -1,12 +1,23 @@
 # berth_proto: messages and gRPC stubs of proto/, generated into gen/ of the build folder.
 # Quoted includes: "berth/v1/berth.grpc.pb.h".
-pkg_check_modules(GRPCPP REQUIRED grpc++ protobuf)
+# One call of pkg-config, not pkg_check_modules' dozen: each takes half a second to walk Abseil's dependencies.
+execute_process(COMMAND ${PKG_CONFIG_EXECUTABLE} --libs-only-l grpc++ protobuf
+                OUTPUT_VARIABLE grpc_flags OUTPUT_STRIP_TRAILING_WHITESPACE COMMAND_ERROR_IS_FATAL ANY)
+string(REGEX REPLACE "-l" "" grpc_flags "${grpc_flags}")
+separate_arguments(grpc_flags)
+list(REMOVE_DUPLICATES grpc_flags)
 # gRPC and what only gRPC brings (60 shared objects of Abseil) from their archives: a program that ends after 5 ms would
 # spend 7 more on relocating them. What distributions patch in a hurry (OpenSSL, zlib, the C library) stays shared. Under
 # the thread sanitizer all of it stays shared: tests/tsan.supp can then tell its code, which is not instrumented, from ours.
 set(grpc_archives)
 set(grpc_others)
-foreach(library IN LISTS GRPCPP_LINK_LIBRARIES)
+foreach(name IN LISTS grpc_flags)
+  find_library(BERTH_LIBRARY_${name} ${name})
+  mark_as_advanced(BERTH_LIBRARY_${name})
+  set(library ${BERTH_LIBRARY_${name}})
+  if(NOT library)  # the compiler's own, as libatomic
+    set(library ${name})
+  endif()
   string(REGEX REPLACE "\\.so$" ".a" archive ${library})
   get_filename_component(file ${archive} NAME)
   if(file MATCHES "^lib(grpc|gpr|absl|protobuf|upb|re2|address_sorting|cares)" AND EXISTS ${archive} AND NOT BERTH_SANITIZE STREQUAL "thread")

@@ -167,6 +167,7 @@ const std::vector<Setting>& Settings() {
       List("hostsDirs", "folders with HOST/hosts.toml or certificates; the first that knows a host wins", AT(registry.hosts.roots)),
       List("plainHttp", "registries (host[:port]) spoken to in plain HTTP", AT(registry.hosts.plain_http)),
       List("trustedRealms", "token services on other domains that may see a registry's credentials", AT(registry.trusted_realms)),
+      Switch("http2", "offer HTTP/2 to registries; HTTP/1.1 gives each blob a connection and a congestion window of its own", AT(http2)),
       Resolve("resolve", "host:port=address:port: connect there instead"),
       Choice("credentials.profile", "how keys of credential files match (ARCHITECTURE.md)", AT(profile),
              std::vector<std::pair<std::string_view, credentials::Profile>>{

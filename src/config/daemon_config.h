@@ -47,6 +47,7 @@ struct DaemonConfig {
   log::Options log;
 
   registry::ClientOptions registry;
+  bool http2 = false;                        // http::ClientOptions::http2
   std::vector<std::string> node_config;      // directories of the node's config.json
   credentials::Profile profile = credentials::Profile::kDocumented;
 

@@ -63,7 +63,8 @@ std::vector<char*> Pointers(const std::vector<std::string>& strings) {
 // In the child of a process with threads: system calls only, no locks, no memory.
 [[noreturn]] void RunChild(const ProcessSpec& spec, Plan& plan) {
   int report = plan.report;
-  if (spec.new_session && ::setsid() < 0) Fail(report, kGroup, errno);
+  if (spec.own == ProcessSpec::Own::kSession ? ::setsid() < 0 : spec.own == ProcessSpec::Own::kGroup && ::setpgid(0, 0) != 0)
+    Fail(report, kGroup, errno);
   struct sigaction plain {};
   plain.sa_handler = SIG_DFL;
   for (int s = 1; s < NSIG; ++s) (void)::sigaction(s, &plain, nullptr);
@@ -183,7 +184,7 @@ Result<Process> Process::Spawn(const ProcessSpec& spec) {
   if (pid < 0) return OsError(saved == EAGAIN ? ENOMEM : saved, what);
   report.write.reset();
   // The number is ours until we reap it: no race between fork and this.
-  Process process(pid, Fd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))), spec.new_session);
+  Process process(pid, Fd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))), spec.own != ProcessSpec::Own::kNothing);
   if (!process.pidfd_.valid()) return OsError(errno, what);
   Failure failure;
   ASSIGN_OR_RETURN(const std::size_t n, ReadSome(report.read.get(), std::as_writable_bytes(std::span(&failure, 1))));
@@ -300,7 +301,8 @@ class TailCollector {
 
 Result<Captured> RunCaptured(const task::Context& ctx, const ProcessSpec& spec, bytes::View input, const CaptureLimits& limits) {
   RETURN_IF_ERROR(ctx.Check());
-  BERTH_CHECK(spec.new_session && std::none_of(spec.fds.begin(), spec.fds.end(), [](const auto& m) { return m.first <= 2; }));
+  BERTH_CHECK(spec.own == ProcessSpec::Own::kSession &&
+              std::none_of(spec.fds.begin(), spec.fds.end(), [](const auto& m) { return m.first <= 2; }));
   ASSIGN_OR_RETURN(const Fd in, MemFd("stdin", input));
   ASSIGN_OR_RETURN(Pipe out, MakePipe());
   ASSIGN_OR_RETURN(Pipe err, MakePipe());

@@ -43,7 +43,8 @@ struct ProcessSpec {
   std::optional<Identity> identity;
   std::string working_directory = "/";
   bool search_path = false;
-  bool new_session = true;        // own session and process group; Kill and the destructor then reach the whole group
+  // A session also keeps it from our terminal, and is a scheduling group of its own where the kernel groups by session.
+  enum class Own : std::uint8_t { kNothing, kGroup, kSession } own = Own::kSession;  // with a group, Kill and the destructor reach all of it
   bool no_new_privs = true;
   // The kernel kills the child when the *thread* that started it ends. Switch off when the Process outlives the thread.
   bool die_with_thread = true;
@@ -69,7 +70,7 @@ class Process {
   int pidfd() const { return pidfd_.get(); }  // readable once it has ended
   bool reaped() const { return status_.has_value(); }
 
-  // Until it ends; what is left of its group is then killed (new_session). On kCanceled and kTimeout it still runs: kill
+  // Until it ends; what is left of its group is then killed (own). On kCanceled and kTimeout it still runs: kill
   // it or let go of the Process.
   Result<ExitStatus> Wait(const task::Context& ctx);
   // To the process; kYes: to its whole group. Fine when it has ended.
@@ -103,7 +104,7 @@ struct Captured {
 
 // Runs `spec` with `input` as its stdin (a sealed memory file: a program that never reads cannot block us) and collects
 // stdout and stderr. When `ctx` ends it: SIGTERM to the group, `grace`, SIGKILL, then kCanceled or kTimeout. An
-// unsuccessful exit is not an error. spec.fds must not map 0 to 2, and spec.new_session must be set.
+// unsuccessful exit is not an error. spec.fds must not map 0 to 2, and spec.own must be a session.
 Result<Captured> RunCaptured(const task::Context& ctx, const ProcessSpec& spec, bytes::View input,
                              const CaptureLimits& limits = {});
 

@@ -13,6 +13,7 @@ constexpr std::uint64_t kPage = 4096;
 constexpr std::uint64_t kWriteBytes = 1u << 20;      // never more in one go
 constexpr std::size_t kWritePieces = 1000;           // of IOV_MAX 1024
 constexpr std::uint64_t kWritebackBytes = 8u << 20;
+constexpr std::uint64_t kReserveFrom = 1u << 20, kReserveBytes = 64u << 20;
 constexpr std::array<std::byte, kPage> kZeros{};
 
 }  // namespace
@@ -65,6 +66,7 @@ Result<> DataWriter::Write(std::uint64_t until) {
     left -= piece.size();
     AddCrc(piece);
   }
+  Reserve(until);
   RETURN_IF_ERROR(host::PwritevAll(fd_, std::span(pieces_).first(count), written_));
   if (!rest.empty()) pieces_[--count] = rest;
   pieces_.erase(pieces_.begin(), pieces_.begin() + static_cast<std::ptrdiff_t>(count));
@@ -74,6 +76,13 @@ Result<> DataWriter::Write(std::uint64_t until) {
     writeback_ = written_;
   }
   return {};
+}
+
+void DataWriter::Reserve(std::uint64_t until) {
+  if (until < kReserveFrom || until <= reserved_) return;
+  reserved_ = until + std::min(until, kReserveBytes);
+  // A disk that has not as much may still have enough; the writes will tell.
+  if (!host::Preallocate(fd_, reserved_)) reserved_ = ~std::uint64_t{0};
 }
 
 void DataWriter::AddCrc(bytes::View piece) {
@@ -92,6 +101,7 @@ void DataWriter::AddCrc(bytes::View piece) {
 Result<> DataWriter::Finish() {
   if (const std::uint64_t gap = -end_ % kPage) RETURN_IF_ERROR(Put(bytes::View(kZeros).first(gap)));
   RETURN_IF_ERROR(Flush());
+  if (reserved_ > written_) RETURN_IF_ERROR(host::Truncate(fd_, written_));
   return written_ > writeback_ ? host::StartWriteback(fd_, writeback_, written_ - writeback_) : Result<>{};
 }
 

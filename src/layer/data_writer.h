@@ -2,7 +2,8 @@
 //
 // Each file (each segment of a sparse one) starts at a multiple of 4096; gaps are zeros. Contents are gathered from the
 // caller's buffers and written with few large pwritev calls at page-aligned places; nothing is copied but at most one
-// page at the end of a buffer. Write-back starts every 8 MiB, so that the final fsync is short (performance 2c).
+// page at the end of a buffer. Blocks are reserved ahead, doubling up to 64 MiB, which halves the cost of the writes;
+// write-back starts every 8 MiB, so that the final fsync is short (performance 2c).
 // A CRC32C of every MiB of the file is kept for fsck (descriptor.h).
 // Errors: kNoSpace, kIo. One thread at a time.
 #pragma once
@@ -39,12 +40,14 @@ class DataWriter final : public ContentSink {
  private:
   Result<> Put(bytes::View piece);
   Result<> Write(std::uint64_t until);
+  void Reserve(std::uint64_t until);
   void AddCrc(bytes::View piece);
 
   int fd_;
   std::uint64_t end_ = 0;        // bytes given so far
   std::uint64_t written_ = 0;    // bytes in the file, a multiple of 4096
   std::uint64_t writeback_ = 0;  // write-back was started up to here
+  std::uint64_t reserved_ = 0;   // blocks were asked for up to here
   std::vector<bytes::View> pieces_;     // [written_, end_)
   std::array<std::byte, 4096> tail_{};  // the start of a page whose end is not known yet
   std::vector<std::uint32_t> crcs_;

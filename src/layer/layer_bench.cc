@@ -5,9 +5,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <thread>
 
 #include "codec/decoder.h"
 #include "codec/testing/compress.h"
@@ -87,6 +89,28 @@ void InflateAndHash(benchmark::State& state) {
   state.SetBytesProcessed(static_cast<std::int64_t>(bytes));
 }
 
+// Two threads that share nothing: what two cores (often two threads of one core) give at best.
+void InflateBesideHash(benchmark::State& state) {
+  std::vector<std::byte> room(512u << 10), other(512u << 10);
+  std::uint64_t bytes = 0;
+  Blob();
+  for (auto _ : state) {
+    MemorySource source(Blob());
+    auto decoder = codec::Decoder::Open(source);
+    std::atomic<std::uint64_t> ready = 0;
+    std::jthread hasher([&](std::stop_token stop) {
+      digest::Hasher diff;
+      for (std::uint64_t done = 0; !stop.stop_requested() || done < ready; done += other.size()) {
+        if (done < ready || !stop.stop_requested()) diff.Update(other);
+      }
+      benchmark::DoNotOptimize(diff.Finish());
+    });
+    for (std::size_t got; (got = *(*decoder)->Read(room)) > 0;) ready += got;
+    bytes += (*decoder)->produced();
+  }
+  state.SetBytesProcessed(static_cast<std::int64_t>(bytes));
+}
+
 void Unpack(benchmark::State& state, Form form) {
   std::uint64_t bytes = 0;
   UnpackOptions options;
@@ -113,6 +137,7 @@ void Unpack(benchmark::State& state, Form form) {
 
 BENCHMARK(Inflate)->UseRealTime()->MeasureProcessCPUTime()->Unit(benchmark::kMillisecond);
 BENCHMARK(InflateAndHash)->UseRealTime()->MeasureProcessCPUTime()->Unit(benchmark::kMillisecond);
+BENCHMARK(InflateBesideHash)->UseRealTime()->MeasureProcessCPUTime()->Unit(benchmark::kMillisecond);
 BENCHMARK_CAPTURE(Unpack, Erofs, Form::kErofs)->UseRealTime()->MeasureProcessCPUTime()->Unit(benchmark::kMillisecond);
 BENCHMARK_CAPTURE(Unpack, Tree, Form::kTree)->UseRealTime()->MeasureProcessCPUTime()->Unit(benchmark::kMillisecond);
 

@@ -26,7 +26,7 @@
 namespace berth::layer {
 namespace {
 
-constexpr std::size_t kBufferBytes = 512u << 10, kBuffers = 8;
+constexpr std::size_t kBufferBytes = 256u << 10, kBuffers = 16;
 
 Error OutOfMemory(const UnpackOptions& options) {
   return Error(Reason::kLimitExceeded, "unpacking the layer takes more memory than its limits allow (" +
@@ -61,12 +61,16 @@ class Counting final : public bytes::Source {
   std::uint64_t count_ = 0;
 };
 
-// Buffers on their way from the decoder to the parser and back. An empty one is the end of the stream.
+// Buffers on their way from the decoder to those who read them, the parser and the hasher, and back when both are done.
+// An empty one is the end of the stream.
 class Pool {
  public:
+  enum Reader : std::size_t { kParser, kHasher, kReaders };
   struct Buffer {
     std::unique_ptr<std::byte[]> bytes = std::make_unique_for_overwrite<std::byte[]>(kBufferBytes);
     std::size_t size = 0;
+    std::size_t readers = 0;  // guarded by mutex_
+    bytes::View data() const { return {bytes.get(), size}; }
   };
 
   Pool() {
@@ -76,28 +80,40 @@ class Pool {
   // For the decoder. nullptr: the parser has given up.
   Buffer* TakeFree() {
     std::unique_lock lock(mutex_);
-    changed_.wait(lock, [&] { return stopped_ || !free_.empty(); });
-    if (stopped_) return nullptr;
-    return Pop(free_);
+    freed_.wait(lock, [&] { return stopped_ || !free_.empty(); });
+    return stopped_ ? nullptr : Pop(free_);
   }
-  void GiveFull(Buffer* buffer) { Push(full_, buffer); }
+  void GiveFull(Buffer* buffer) {
+    const std::lock_guard lock(mutex_);
+    buffer->readers = kReaders;
+    for (auto& queue : full_) queue.push_back(buffer);
+    filled_.notify_all();
+  }
   void Fail(Error error) {
     const std::lock_guard lock(mutex_);
     failed_ = std::move(error);
-    changed_.notify_all();
+    filled_.notify_all();
   }
-  // For the parser.
-  Result<Buffer*> TakeFull() {
+  // The next buffer; the decoder's error when all before it were taken; nullptr after Stop().
+  Result<const Buffer*> TakeFull(Reader reader) {
     std::unique_lock lock(mutex_);
-    changed_.wait(lock, [&] { return failed_ || !full_.empty(); });
-    if (full_.empty()) return *failed_;
-    return Pop(full_);
+    filled_.wait(lock, [&] { return stopped_ || failed_ || !full_[reader].empty(); });
+    if (stopped_) return nullptr;
+    if (full_[reader].empty()) return *failed_;
+    return Pop(full_[reader]);
   }
-  void GiveFree(Buffer* buffer) { Push(free_, buffer); }
+  void GiveBack(const Buffer* buffer) {
+    const std::lock_guard lock(mutex_);
+    Buffer& b = buffers_[static_cast<std::size_t>(buffer - buffers_.data())];
+    if (--b.readers > 0) return;
+    free_.push_back(&b);
+    freed_.notify_one();
+  }
   void Stop() {
     const std::lock_guard lock(mutex_);
     stopped_ = true;
-    changed_.notify_all();
+    freed_.notify_all();
+    filled_.notify_all();
   }
 
  private:
@@ -106,18 +122,14 @@ class Pool {
     queue.pop_front();
     return buffer;
   }
-  void Push(std::deque<Buffer*>& queue, Buffer* buffer) {
-    const std::lock_guard lock(mutex_);
-    queue.push_back(buffer);
-    changed_.notify_all();
-  }
 
   std::array<Buffer, kBuffers> buffers_;
   std::mutex mutex_;
-  std::condition_variable changed_;
-  std::deque<Buffer*> free_, full_;  // guarded by mutex_
-  std::optional<Error> failed_;      // guarded by mutex_
-  bool stopped_ = false;             // guarded by mutex_
+  std::condition_variable freed_, filled_;
+  std::deque<Buffer*> free_;                          // guarded by mutex_
+  std::array<std::deque<Buffer*>, kReaders> full_;    // guarded by mutex_
+  std::optional<Error> failed_;                       // guarded by mutex_
+  bool stopped_ = false;                              // guarded by mutex_
 };
 
 Result<> Decode(codec::Decoder& decoder, Pool& pool) {
@@ -136,35 +148,38 @@ Result<> Decode(codec::Decoder& decoder, Pool& pool) {
   return {};
 }
 
-struct Parsed {
-  Built built;
-  digest::Digest diff_id;
-};
-
-// The second half of the pipeline. `writer` is null in tree form.
-Result<Parsed> Parse(Pool& pool, ContentSink& sink, DataWriter* writer, const UnpackOptions& options) {
-  digest::Hasher hasher(options.diff_algorithm);
+// `writer` is null in tree form.
+Result<Built> Parse(Pool& pool, ContentSink& sink, DataWriter* writer, const UnpackOptions& options) {
   TreeBuilder builder(sink, options.build);
   tar::Reader reader(builder, options.tar);
   for (;;) {
-    ASSIGN_OR_RETURN(Pool::Buffer* const buffer, pool.TakeFull());
-    const bytes::View data(buffer->bytes.get(), buffer->size);
-    if (data.empty()) break;
-    hasher.Update(data);
-    RETURN_IF_ERROR(reader.Feed(data));
+    ASSIGN_OR_RETURN(const Pool::Buffer* const buffer, pool.TakeFull(Pool::kParser));
+    if (buffer->size == 0) break;
+    RETURN_IF_ERROR(reader.Feed(buffer->data()));
     if (writer) RETURN_IF_ERROR(writer->Flush());
-    pool.GiveFree(buffer);
+    pool.GiveBack(buffer);
   }
   RETURN_IF_ERROR(reader.Finish());
   if (writer) RETURN_IF_ERROR(writer->Finish());
-  ASSIGN_OR_RETURN(Built built, builder.Finish());
-  return Parsed{std::move(built), hasher.Finish()};
+  return builder.Finish();
+}
+
+// Nothing when the others failed: they say why.
+std::optional<digest::Digest> Hash(Pool& pool, digest::Algorithm algorithm) {
+  digest::Hasher hasher(algorithm);
+  for (;;) {
+    const Result<const Pool::Buffer*> buffer = pool.TakeFull(Pool::kHasher);
+    if (!buffer || *buffer == nullptr) return std::nullopt;
+    if ((*buffer)->size == 0) return hasher.Finish();
+    hasher.Update((*buffer)->data());
+    pool.GiveBack(*buffer);
+  }
 }
 
 }  // namespace
 
 Result<UnpackReport> UnpackStream(bytes::Source& compressed, int data_fd, int meta_fd, const UnpackOptions& options,
-                                  const std::function<void(const Error&)>& on_failure, std::vector<std::string>* opaque) {
+                                  const std::function<void(const Error&)>& on_failure, Marks* marks) {
   return Guarded(options, [&]() -> Result<UnpackReport> {
     Counting source(compressed);
     ASSIGN_OR_RETURN(const std::unique_ptr<codec::Decoder> decoder, codec::Decoder::Open(source, options.codec));
@@ -172,28 +187,27 @@ Result<UnpackReport> UnpackStream(bytes::Source& compressed, int data_fd, int me
     DataWriter writer(data_fd);
     TreeWriter files(data_fd);
     const bool erofs = options.form == Form::kErofs;
-    Result<Parsed> parsed = Error(Reason::kInternal, "nothing was parsed");
+    ContentSink& sink = erofs ? static_cast<ContentSink&>(writer) : files;
+    Result<Built> parsed = Error(Reason::kInternal, "nothing was parsed");
+    std::optional<digest::Digest> diff_id;
     {
-      std::jthread parser([&] {
-        parsed = Guarded(options, [&] {
-          return Parse(pool, erofs ? static_cast<ContentSink&>(writer) : files, erofs ? &writer : nullptr,
-                       options);
-        });
-        if (!parsed && on_failure) on_failure(parsed.error());
+      const std::jthread hasher([&] { diff_id = Hash(pool, options.diff_algorithm); });
+      const std::jthread parser([&] {
+        parsed = Guarded(options, [&] { return Parse(pool, sink, erofs ? &writer : nullptr, options); });
+        if (parsed) return;
+        if (on_failure) on_failure(parsed.error());
         pool.Stop();
       });
       auto decoded = Guarded(options, [&] { return Decode(*decoder, pool); });
       if (!decoded) pool.Fail(std::move(decoded).error());
     }
     if (!parsed) return std::move(parsed).error();
-    Built& built = parsed->built;
-    if (!erofs) {
-      RETURN_IF_ERROR(files.Finish(built.tree));
-      if (opaque) *opaque = OpaqueDirectories(built.tree);
-    }
+    BERTH_CHECK(diff_id.has_value());  // the parser has seen the end, so the hasher has
+    Built& built = *parsed;
+    if (!erofs) RETURN_IF_ERROR(files.Finish(built.tree));
 
     UnpackReport report{.blob = options.blob,
-                        .diff_id = parsed->diff_id,
+                        .diff_id = *diff_id,
                         .form = options.form,
                         .format = decoder->format(),
                         .compressed_bytes = source.count(),
@@ -207,6 +221,9 @@ Result<UnpackReport> UnpackStream(bytes::Source& compressed, int data_fd, int me
                         .root = built.root,
                         .ignored = built.ignored};
     RETURN_IF_ERROR(WriteMeta(meta_fd, built, writer.crcs(), report));
+    if (!erofs && marks) {
+      ASSIGN_OR_RETURN(*marks, MarksOf(built.tree));
+    }
     return report;
   });
 }
@@ -227,6 +244,7 @@ Result<> WriteMeta(int meta_fd, Built& built, const std::vector<std::uint32_t>& 
 Result<std::vector<std::byte>> MakeImage(erofs::Tree& tree, const digest::Digest& blob, std::vector<std::uint64_t> device_bytes) {
   erofs::WriteOptions options{.device_bytes = std::move(device_bytes), .image_bytes = 4ull << 30};
   for (std::size_t i = 0; i < options.uuid.size(); ++i) options.uuid[i] = static_cast<std::uint8_t>(blob.raw()[i]);
+  MarkWhiteouts(tree);
   return erofs::WriteImage(tree, options);
 }
 

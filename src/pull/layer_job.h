@@ -93,7 +93,7 @@ class LayerJobs {
   task::Limiter slots_;
   std::mutex boards_mutex_;
   std::map<digest::Digest, std::weak_ptr<Board>> boards_;  // guarded by boards_mutex_: of the job under that digest
-  Flights flights_;  // last: its threads use all of the above
+  Flights flights_{"berth-layer"};  // last: its threads use all of the above
 };
 
 }  // namespace berth::pull

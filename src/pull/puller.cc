@@ -77,8 +77,8 @@ struct Puller::State {
   std::mutex progress_mutex;
   std::map<std::string, std::weak_ptr<Progress>> progress;  // guarded by progress_mutex: of the flight under that key
   LayerJobs jobs;
-  task::SingleFlight<Digest, std::string> documents;
-  task::SingleFlight<std::string, Pulled> pulls;  // last: its threads use all of the above
+  task::SingleFlight<Digest, std::string> documents{"berth-document"};
+  task::SingleFlight<std::string, Pulled> pulls{"berth-pull"};  // last: its threads use all of the above
 };
 
 // One pull at work, on its own thread.

@@ -1,6 +1,6 @@
 // task/single_flight.h: the same work asked for several times is done once.
 //
-//   SingleFlight<std::string, Answer> flights;
+//   SingleFlight<std::string, Answer> flights("berth-answer");
 //   auto ticket = flights.Join(key, [&](const Context& ctx) -> Result<Answer> { … });   // starts it or joins it
 //   Result<Answer> answer = ticket.Wait(ctx);
 //
@@ -13,6 +13,8 @@
 // Safe for concurrent use; one Ticket by one thread. The destructor stops all work and waits for it: no flight outlives
 // the SingleFlight.
 #pragma once
+
+#include <pthread.h>
 
 #include <condition_variable>
 #include <cstddef>
@@ -85,7 +87,8 @@ class SingleFlight {
     bool started_ = false;
   };
 
-  SingleFlight() : shared_(std::make_shared<Shared>()) {}
+  // `thread_name`: of its threads, for those who look with ps or perf; a literal of at most 15 characters.
+  explicit SingleFlight(const char* thread_name = "berth-flight") : shared_(std::make_shared<Shared>()), thread_name_(thread_name) {}
   SingleFlight(const SingleFlight&) = delete;
   SingleFlight& operator=(const SingleFlight&) = delete;
   ~SingleFlight() {
@@ -105,7 +108,9 @@ class SingleFlight {
       fresh->after = std::move(flight);
       flight = std::move(fresh);
       ++shared_->running;
-      std::thread([shared = shared_, flight, key, ctx = Context(flight->stop.get_token(), base.clock()), work = std::move(work)]() mutable {
+      std::thread([shared = shared_, name = thread_name_, flight, key, ctx = Context(flight->stop.get_token(), base.clock()),
+                   work = std::move(work)]() mutable {
+        (void)pthread_setname_np(pthread_self(), name);
         Run(*shared, std::move(flight), key, ctx, std::move(work));
       }).detach();  // counted in `running`: the destructor waits for it
     }
@@ -164,6 +169,7 @@ class SingleFlight {
   }
 
   std::shared_ptr<Shared> shared_;
+  const char* thread_name_;
 };
 
 }  // namespace berth::task

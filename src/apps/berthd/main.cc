@@ -101,7 +101,7 @@ Result<int> Serve(config::DaemonConfig config, const LoadSettings& load) {
 
   // The way to the registries.
   ASSIGN_OR_RETURN(auto proxies, http::ProxyRules::FromEnvironment(Environment()));
-  http::Client http({.proxies = std::make_shared<http::ProxyRules>(std::move(proxies)), .get_env = Environment()});
+  http::Client http({.proxies = std::make_shared<http::ProxyRules>(std::move(proxies)), .http2 = config.http2, .get_env = Environment()});
   std::mt19937_64 generator{std::random_device{}()};
   std::mutex generator_mutex;
   const auto random = [&] {
