@@ -1,4 +1,4 @@
-// config/reader.h: a YAML file as flat, dotted keys with their places. The only file that knows yaml-cpp. Private to config/.
+// config/reader.h: a YAML file as flat, dotted keys with their places. Private to config/.
 #pragma once
 
 #include <string>

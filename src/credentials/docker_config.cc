@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "bytes/encoding.h"
+#include "credentials/go_text.h"
 #include "json/document.h"
 
 namespace berth::credentials {
@@ -33,7 +34,7 @@ Result<Credential> ReadEntry(const json::Value& entry, Profile profile, std::str
   ASSIGN_OR_RETURN(std::string username, Text(entry, "username"));
   ASSIGN_OR_RETURN(std::string password, Text(entry, "password"));
   ASSIGN_OR_RETURN(std::string auth, Text(entry, "auth"));
-  RETURN_IF_ERROR(Text(entry, "email"));
+  ASSIGN_OR_RETURN(std::string email, Text(entry, "email"));
   Credential credential;
   if (!auth.empty()) {
     auto decoded = DecodeAuth(auth);
@@ -52,6 +53,7 @@ Result<Credential> ReadEntry(const json::Value& entry, Profile profile, std::str
     credential.registry_token = secret::Secret::Take(token);
   }
   credential.source = source;
+  credential.email = std::move(email);
   return credential;
 }
 
@@ -77,15 +79,20 @@ Result<Credential> DecodeAuth(std::string_view auth) {
 
 secret::Secret EncodeEntry(std::string_view username, const secret::Secret& password, std::string_view email) {
   std::string pair = std::string(username) + ":" + std::string(password.Reveal());
-  json::Writer w;
-  w.BeginObject();
-  if (!username.empty()) w.Key("username").String(username);
-  if (!password.empty()) w.Key("password").String(password.Reveal());
-  if (!email.empty()) w.Key("email").String(email);
-  w.Key("auth").String(bytes::ToBase64(bytes::AsView(pair)));
-  w.EndObject();
+  std::string auth = bytes::ToBase64(bytes::AsView(pair));
   secret::Secret::Wipe(pair);
-  std::string text = std::move(w).Take();
+  std::string text = "{";
+  text.reserve(128 + 6 * (username.size() + password.size() + email.size()) + auth.size());  // no copies are left behind
+  const auto member = [&](std::string_view name, std::string_view value) {
+    text.append(text.size() > 1 ? ",\"" : "\"").append(name).append("\":");
+    AppendGoJson(text, value);
+  };
+  if (!username.empty()) member("username", username);
+  if (!password.empty()) member("password", password.Reveal());
+  if (!email.empty()) member("email", email);
+  member("auth", auth);
+  text += '}';
+  secret::Secret::Wipe(auth);
   return secret::Secret::Take(text);
 }
 

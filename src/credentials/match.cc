@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "result/result.h"
+
 namespace berth::credentials {
 namespace {
 
@@ -132,7 +134,47 @@ bool MatchesAsDocumented(std::string_view key, std::string_view repository) {
   return segments.empty() || path == segments || (path.starts_with(segments) && path[segments.size()] == '/');
 }
 
+// What is left when a host name's case is no matter.
+std::string Lower(std::string_view text) {
+  std::string out(text);
+  for (char& c : out)
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c | 0x20);
+  return out;
+}
+
+std::string PortText(std::string_view port) { return port.empty() ? "none" : std::string(port.substr(0, 32)); }
+
 }  // namespace
+
+std::string WhyNot(Profile profile, std::string_view config_key, std::string_view repository) {
+  const bool kubelet = profile == Profile::kKubelet;
+  const auto key = IndexKey(profile, config_key);
+  if (!key) {
+    const auto odd = config_key.find_first_of(" \\[]%^|`{}");
+    return odd == config_key.npos ? "never matches: it is no host and path"
+                                  : "never matches: " + Quoted(config_key.substr(odd, 1)) + " is not allowed in a host" +
+                                        (kubelet && "\\[]^"sv.find(config_key[odd]) != ""sv.npos ? " (the docs say it is)" : "");
+  }
+  if (Matches(profile, *key, repository)) return "";
+  const auto divide = [&](std::string_view text) {
+    const auto slash = text.find('/');
+    return std::pair(SplitPort(text.substr(0, slash)), slash == text.npos ? ""sv : text.substr(slash));
+  };
+  const auto [want, prefix] = divide(*key);
+  const auto [have, path] = divide(repository);
+  const std::string host_only(want.host), image_host(have.host);
+  if (!Matches(profile, host_only, image_host + "/x")) {
+    if (Matches(profile, Lower(host_only), Lower(image_host) + "/x")) return "hosts are compared with their case: " + Quoted(host_only);
+    if (kubelet && config_key.find('?') != config_key.npos) return "never matches: \"?\" starts a query (the docs say it is a wildcard)";
+    const auto labels = Labels(want.host).size(), given = Labels(have.host).size();
+    if (kubelet && labels != given)
+      return std::to_string(labels) + (labels == 1 ? " host label" : " host labels") + ", image has " + std::to_string(given);
+    return "host " + Quoted(host_only) + " does not match " + Quoted(image_host);
+  }
+  if (want.port != have.port) return "port: entry has " + PortText(want.port) + ", image has " + PortText(have.port);
+  if (prefix.find('*') != prefix.npos) return "path " + Quoted(prefix) + ": \"*\" is a wildcard in hosts only";
+  return "path " + Quoted(prefix) + (kubelet ? " is not a prefix of " : " does not lead to ") + Quoted(path);
+}
 
 std::string_view Name(Profile profile) { return profile == Profile::kKubelet ? "Kubelet" : "Documented"; }
 

@@ -27,6 +27,11 @@ std::optional<std::string> IndexKey(Profile profile, std::string_view config_key
 // `key`: an IndexKey. `repository`: "docker.io/library/busybox", "host:5000/a/b".
 bool Matches(Profile profile, std::string_view key, std::string_view repository);
 
+// For explain: the first thing about `config_key` (as written) that keeps it from `repository`, short and for people:
+// "port: entry has none, image has 5712", "6 host labels, image has 2", `path "/teamx" is not a prefix of "/team/app"`,
+// `never matches: "[" is not allowed in a host`. "" when it matches.
+std::string WhyNot(Profile profile, std::string_view config_key, std::string_view repository);
+
 // kubelet-images 6.5: the registry whose credentials stand under "index.docker.io".
 bool IsDefaultRegistry(std::string_view repository);
 

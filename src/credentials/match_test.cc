@@ -64,6 +64,7 @@ const MatchCase kMatches[] = {
     {"*.*", "registry.io/a", true, true},
     {"reg*ry.io", "registry.io/a", true, true},
     {"regist?y.io", "registry.io/a", false, true},
+    {"registry.io?x", "registry.io/a", true, false},
     {"[r]egistry.io", "registry.io/a", false, true},
     {"REGISTRY.io", "registry.io/a", false, false},
     {"[::1]:5000", "[::1]:5000/a", true, true},
@@ -147,7 +148,8 @@ TEST(Keyring, KubeletLookupVectors) {
            {"https://*.docker.io/path:1111", "prefix.docker.io/path:1111/foo/bar", true}, {"https://*.docker.io/v1/", "prefix.docker.io/path:1111/foo/bar", true},
            {"https://*.docker.io/v2/", "prefix.docker.io/path:1111/foo/bar", true}, {"prefix.docker.io:1111", "prefix.docker.io:1111/path/foo/bar", true},
            {"*.docker.io:1111", "prefix.docker.io:1111/path/foo/bar", true}, {"https://hello.kubernetes.io", "world.mesos.org/foo/bar", false},
-           {"https://*.docker.com", "prefix.docker.io/foo/bar", false}, {"https://suffix.*.io", "prefix.docker.io/foo/bar", false},
+           {"https://*.docker.com", "prefix.docker.io/foo/bar", false}, {"suffix.*.io", "prefix.docker.io/foo/bar", false},
+           {"https://prefix.*.io:8888", "prefix.docker.io:8888/foo/bar", true}, {"https://reg.example/v1/", "reg.example/foo", true}, {"https://suffix.*.io", "prefix.docker.io/foo/bar", false},
            {"https://prefix.docker.c*", "prefix.docker.io/foo/bar", false}, {"https://prefix.*.io/path:1111", "prefix.docker.io/path/subpath:1111/foo/bar", false},
            {"https://index.docker.io/v1/", "world.mesos.org/foo/bar", false}, {"https://index.docker.io/v1/", "google/docker-registry", true},
            {"https://index.docker.io/v1/", "jenkins", true}, {"https://index.docker.io/v1/", "index.docker.io/v1//google/docker-registry", true},
@@ -167,6 +169,18 @@ TEST(Keyring, LongerPathsComeFirst) {
 TEST(Keyring, KeysInReverseByteOrder) {
   const Keyring ring = Ring({{"*", "star"}, {"a-b.io", "1"}, {"*.io", "glob"}, {"a.io", "2"}}, Profile::kDocumented);
   EXPECT_THAT(Users(ring, "a.io/x"), ElementsAre("2", "glob", "star"));
+}
+
+TEST(Keyring, SortExampleOfTheSpecification) {
+  // Shuffled on the way in; each is asked for by a look-up that all "*" patterns and one host can see.
+  const Keyring ring = Ring({{"*", "*"}, {"a.io/x", "a.io/x"}, {"a-b.io", "a-b.io"}, {"z.example", "z.example"}, {"a.io", "a.io"}, {"*.io", "*.io"},
+                             {"z.example/coreos", "z.example/coreos"}, {"a.io/x/y", "a.io/x/y"}, {"a.io-b", "a.io-b"}, {"g.example", "g.example"},
+                             {"a.io:5000", "a.io:5000"}});
+  std::vector<MatchReport> reports;
+  ring.Explain("none.such.host/x", reports);
+  std::vector<std::string> order;
+  for (const auto& report : reports) order.push_back(report.username);
+  EXPECT_THAT(order, ElementsAre("z.example/coreos", "z.example", "g.example", "a.io:5000", "a.io/x/y", "a.io/x", "a.io-b", "a.io", "a-b.io", "*.io", "*"));
 }
 
 TEST(Keyring, AKeyThatIsNoneIsToldOf) {

@@ -1,0 +1,238 @@
+#include "credentials/go_text.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <cstdio>
+#include <limits>
+
+namespace berth::credentials {
+namespace {
+
+using std::string_view_literals::operator""sv;
+
+bool IsDigit(char c) { return c >= '0' && c <= '9'; }
+bool IsLower(char c) { return c >= 'a' && c <= 'z'; }
+bool IsAlnum(char c) { return IsDigit(c) || IsLower(c) || (c >= 'A' && c <= 'Z'); }
+bool IsHex(char c) { return IsDigit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F'); }
+
+// Length of the valid UTF-8 sequence at the start of `s`, 0 if there is none.
+std::size_t Utf8Length(std::string_view s) {
+  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(s[i]); };
+  const auto b0 = byte(0);
+  if (b0 < 0x80) return 1;
+  const std::size_t n = b0 >= 0xC2 && b0 < 0xE0 ? 2 : b0 >= 0xE0 && b0 < 0xF0 ? 3 : b0 >= 0xF0 && b0 < 0xF5 ? 4 : 0;
+  if (n == 0 || s.size() < n) return 0;
+  for (std::size_t i = 1; i < n; ++i)
+    if ((byte(i) & 0xC0) != 0x80) return 0;
+  const auto b1 = byte(1);
+  const bool bad = (b0 == 0xE0 && b1 < 0xA0) || (b0 == 0xED && b1 > 0x9F) || (b0 == 0xF0 && b1 < 0x90) || (b0 == 0xF4 && b1 > 0x8F);
+  return bad ? 0 : n;
+}
+
+struct Unit { std::string_view name; std::int64_t nanos; };
+constexpr std::array kUnits{Unit{"ns", 1}, Unit{"us", 1000}, Unit{"µs", 1000}, Unit{"μs", 1000}, Unit{"ms", 1'000'000},
+                            Unit{"s", 1'000'000'000}, Unit{"m", 60'000'000'000}, Unit{"h", 3'600'000'000'000}};
+
+// `value` / 10^`digits` without trailing zeros: 1500000000, 9 -> "1.5".
+std::string Decimal(std::uint64_t value, int digits) {
+  std::uint64_t scale = 1;
+  for (int i = 0; i < digits; ++i) scale *= 10;
+  std::string out = std::to_string(value / scale);
+  std::string fraction = std::to_string(value % scale);
+  fraction.insert(0, static_cast<std::size_t>(digits) - std::min(fraction.size(), static_cast<std::size_t>(digits)), '0');
+  while (fraction.ends_with('0')) fraction.pop_back();
+  return digits == 0 || fraction.empty() ? out : out + "." + fraction;
+}
+
+// [A-Za-z0-9]([-_.A-Za-z0-9]*[A-Za-z0-9])?
+bool IsNamePart(std::string_view name) {
+  return !name.empty() && IsAlnum(name.front()) && IsAlnum(name.back()) &&
+         std::ranges::all_of(name, [](char c) { return IsAlnum(c) || c == '-' || c == '_' || c == '.'; });
+}
+
+bool IsSubdomain(std::string_view text) {
+  for (bool more = true; more;) {
+    const auto dot = text.find('.');
+    const std::string_view label = text.substr(0, dot);
+    const auto edge = [](char c) { return IsLower(c) || IsDigit(c); };
+    if (label.empty() || !edge(label.front()) || !edge(label.back()) ||
+        !std::ranges::all_of(label, [&](char c) { return edge(c) || c == '-'; }))
+      return false;
+    more = dot != text.npos;
+    if (more) text.remove_prefix(dot + 1);
+  }
+  return true;
+}
+
+constexpr std::string_view kNameExamples =
+    "alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or "
+    "'123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
+constexpr std::string_view kSubdomainRule =
+    "prefix part a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with "
+    "an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*"
+    "[a-z0-9])?)*')";
+
+}  // namespace
+
+void AppendGoJson(std::string& out, std::string_view text) {
+  out += '"';
+  for (std::size_t i = 0; i < text.size();) {
+    const char c = text[i];
+    const std::size_t n = Utf8Length(text.substr(i));
+    if (n == 0) {
+      out += "\\ufffd";
+      ++i;
+      continue;
+    }
+    const std::string_view sequence = text.substr(i, n);
+    i += n;
+    if (c == '"' || c == '\\') (out += '\\') += c;
+    else if (c == '\b') out += "\\b";
+    else if (c == '\f') out += "\\f";
+    else if (c == '\n') out += "\\n";
+    else if (c == '\r') out += "\\r";
+    else if (c == '\t') out += "\\t";
+    else if (static_cast<unsigned char>(c) < 0x20 || c == '<' || c == '>' || c == '&') {
+      char escape[8];
+      std::snprintf(escape, sizeof escape, "\\u%04x", static_cast<unsigned>(c));
+      out += escape;
+    } else if (sequence == "\u2028"sv) out += "\\u2028";
+    else if (sequence == "\u2029"sv) out += "\\u2029";
+    else out += sequence;
+  }
+  out += '"';
+}
+
+std::string GoJson(std::string_view text) {
+  std::string out;
+  AppendGoJson(out, text);
+  return out;
+}
+
+std::optional<time::Duration> ParseGoDuration(std::string_view text) {
+  constexpr auto kMost = std::numeric_limits<std::int64_t>::max();
+  const bool negative = text.starts_with('-');
+  if (negative || text.starts_with('+')) text.remove_prefix(1);
+  if (text == "0") return time::Duration::zero();
+  if (text.empty()) return std::nullopt;
+  std::uint64_t total = 0;  // may reach 2^63: the least int64 has a text, too
+  while (!text.empty()) {
+    std::uint64_t whole = 0;
+    std::size_t i = 0;
+    for (; i < text.size() && IsDigit(text[i]); ++i) {
+      const auto digit = static_cast<std::uint64_t>(text[i] - '0');
+      if (whole > (std::uint64_t{1} << 63) / 10 || whole * 10 + digit > std::uint64_t{1} << 63) return std::nullopt;
+      whole = whole * 10 + digit;
+    }
+    bool any = i > 0;
+    std::string_view fraction;
+    if (i < text.size() && text[i] == '.') {
+      const std::size_t start = ++i;
+      while (i < text.size() && IsDigit(text[i])) ++i;
+      fraction = text.substr(start, i - start);
+      any = any || !fraction.empty();
+    }
+    if (!any) return std::nullopt;
+    text.remove_prefix(i);
+    const auto end = std::ranges::find_if(text, [](char c) { return c == '.' || IsDigit(c); });
+    const std::string_view name = text.substr(0, static_cast<std::size_t>(end - text.begin()));
+    const auto unit = std::ranges::find(kUnits, name, &Unit::name);
+    if (unit == kUnits.end()) return std::nullopt;
+    text.remove_prefix(name.size());
+    const auto scale = static_cast<std::uint64_t>(unit->nanos);
+    if (whole > (std::uint64_t{1} << 63) / scale) return std::nullopt;
+    std::uint64_t value = whole * scale;
+    double share = 0, place = 1;
+    for (const char c : fraction) share += (c - '0') * (place /= 10);
+    value += static_cast<std::uint64_t>(share * static_cast<double>(scale) + 1e-6);
+    if (value > std::uint64_t{1} << 63 || (total += value) > std::uint64_t{1} << 63) return std::nullopt;
+  }
+  if (total > static_cast<std::uint64_t>(kMost)) return negative ? std::optional(time::Duration(std::numeric_limits<std::int64_t>::min())) : std::nullopt;
+  const auto nanos = static_cast<std::int64_t>(total);
+  return time::Duration(negative ? -nanos : nanos);
+}
+
+std::string GoDuration(time::Duration duration) {
+  const auto count = duration.count();
+  const std::uint64_t nanos = count < 0 ? std::uint64_t{0} - static_cast<std::uint64_t>(count) : static_cast<std::uint64_t>(count);
+  if (nanos == 0) return "0s";
+  const std::string sign = count < 0 ? "-" : "";
+  if (nanos < 1000) return sign + std::to_string(nanos) + "ns";
+  if (nanos < 1'000'000) return sign + Decimal(nanos, 3) + "µs";
+  if (nanos < 1'000'000'000) return sign + Decimal(nanos, 6) + "ms";
+  const std::uint64_t minutes = nanos / 60'000'000'000;
+  std::string out = sign;
+  if (minutes >= 60) out += std::to_string(minutes / 60) + "h";
+  if (minutes > 0) out += std::to_string(minutes % 60) + "m";
+  return out + Decimal(nanos % 60'000'000'000, 9) + "s";
+}
+
+std::string GoUrlProblem(std::string_view url) {
+  if (std::ranges::any_of(url, [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }))
+    return "net/url: invalid control character in URL";
+  url = url.substr(0, url.find('#'));
+  std::string_view rest = url.substr(std::min(url.size(), url.find("://") + 3));
+  rest = rest.substr(0, rest.find('?'));
+  const auto slash = rest.find('/');
+  std::string_view host = rest.substr(0, slash);
+  const std::string_view path = slash == rest.npos ? ""sv : rest.substr(slash);
+  if (const auto at = host.rfind('@'); at != host.npos) {
+    const std::string_view user = host.substr(0, at);
+    if (!std::ranges::all_of(user, [](char c) { return IsAlnum(c) || "-._:~!$&'()*+,;=%@"sv.find(c) != ""sv.npos; }))
+      return "net/url: invalid userinfo";
+    host = host.substr(at + 1);
+  }
+  const auto bad_escape = [](std::string_view text, bool in_host) -> std::string {
+    for (std::size_t i = text.find('%'); i != text.npos; i = text.find('%', i + 1)) {
+      const std::string_view shown = text.substr(i, 3);
+      if (shown.size() < 3 || !IsHex(shown[1]) || !IsHex(shown[2]) || (in_host && shown[1] < '8' && shown != "%25"))
+        return "invalid URL escape " + GoJson(shown);
+    }
+    return "";
+  };
+  std::string_view port;
+  if (host.starts_with('[')) {
+    const auto end = host.rfind(']');
+    if (end == host.npos) return "missing ']' in host";
+    port = host.substr(end + 1);
+    if (!port.empty() && port[0] != ':') return "invalid port " + GoJson(port) + " after host";
+  } else if (const auto colon = host.rfind(':'); colon != host.npos) {
+    port = host.substr(colon);
+  }
+  if (!port.empty() && !std::ranges::all_of(port.substr(1), IsDigit)) return "invalid port " + GoJson(port) + " after host";
+  if (auto problem = bad_escape(host, true); !problem.empty()) return problem;
+  for (const char c : host)
+    if (static_cast<unsigned char>(c) < 0x80 && !IsAlnum(c) && "-_.~!$&'()*+,;=:[]<>\"%"sv.find(c) == ""sv.npos)
+      return "invalid character " + GoJson(std::string_view(&c, 1)) + " in host name";
+  // A bracket that does not open an address is a character like any other to Go's first test, and refused by its second.
+  if (!host.starts_with('[') && host.find_first_of("[]") != host.npos)
+    return "invalid character " + GoJson(host.substr(host.find_first_of("[]"), 1)) + " in host name";
+  return bad_escape(path, false);
+}
+
+std::string QualifiedNameProblem(std::string_view key) {
+  const auto slash = key.find('/');
+  std::string_view name = key;
+  std::string problems;
+  const auto add = [&](std::string text) { problems += (problems.empty() ? "" : "; ") + text; };
+  if (slash != key.npos) {
+    const std::string_view prefix = key.substr(0, slash);
+    name = key.substr(slash + 1);
+    if (name.find('/') != name.npos)
+      return "a qualified name must consist of " + std::string(kNameExamples) +
+             " with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')";
+    if (prefix.empty()) {
+      add("prefix part must be non-empty");
+    } else {
+      if (prefix.size() > 253) add("prefix part must be no more than 253 bytes");
+      if (!IsSubdomain(prefix)) add(std::string(kSubdomainRule));
+    }
+  }
+  if (name.empty()) add("name part must be non-empty");
+  else if (name.size() > 63) add("name part must be no more than 63 bytes");
+  if (!IsNamePart(name)) add("name part must consist of " + std::string(kNameExamples));
+  return problems;
+}
+
+}  // namespace berth::credentials

@@ -1,0 +1,102 @@
+#include "node/image_service.h"
+
+#include <algorithm>
+
+namespace berth::node {
+namespace {
+
+constexpr std::size_t kTextBytes = 900;
+
+bool Unreachable(Reason reason) {
+  switch (reason) {
+    case Reason::kDns: case Reason::kRefused: case Reason::kUnavailable: case Reason::kConnectionReset: case Reason::kServerError:
+    case Reason::kTimeout: case Reason::kStalled: return true;
+    default: return false;
+  }
+}
+
+// Of a name's images, best first, the one for this machine.
+const catalog::ImageRecord* ForHost(const std::vector<catalog::ImageRecord>& images, const oci::Platform& host) {
+  const oci::PlatformMatcher matcher(host);
+  const catalog::ImageRecord* best = nullptr;
+  std::optional<std::size_t> rank;
+  for (const auto& image : images) {
+    const auto platform = oci::Platform::Parse(image.platform);
+    if (!platform) continue;
+    const auto r = matcher.Rank(*platform);
+    if (r && (!rank || *r < *rank)) rank = r, best = &image;
+  }
+  return best;
+}
+
+}  // namespace
+
+std::string CriText(const Error& error, const std::string& image) {
+  const std::string text = error.Text();
+  std::string out(error.info().code);
+  if (text.find(image) == text.npos) out += " " + image + ":";
+  out = (Unreachable(error.reason()) ? "RegistryUnavailable: " : "") + out + " " + text;
+  if (out.size() <= kTextBytes) return out;
+  std::size_t end = kTextBytes - 3;
+  while (end > 0 && (static_cast<unsigned char>(out[end]) & 0xc0) == 0x80) --end;
+  return out.substr(0, end) + "...";
+}
+
+Result<bool> ImageService::IsWhole(const catalog::ImageRecord& image) const {
+  for (const auto& layer : image.layers) {
+    const auto files = layers_.Find(layer.blob);
+    if (!files && files.error().reason() != Reason::kCorrupt) return files.error();
+    if (!files || !*files) return false;
+    if (!layer.variant.empty() && std::ranges::find((*files)->variants, layer.variant) == (*files)->variants.end()) return false;
+  }
+  return true;
+}
+
+Result<catalog::ImageRecord> ImageService::Find(const std::string& image_ref) const {
+  ASSIGN_OR_RETURN(auto images, catalog_.FindImagesById(image_ref.substr(image_ref.find(':') + 1)));
+  const auto* image = ForHost(images, host_);
+  if (image == nullptr && !images.empty()) image = &images.front();
+  if (image == nullptr) return Error(Reason::kNotFound, "the image " + Quoted(image_ref) + " is no longer here");
+  return *image;
+}
+
+Result<std::string> ImageService::ImageRef(const task::Context&, const std::string& image) {
+  std::vector<catalog::ImageRecord> images;
+  if (reference::IsImageId(image)) {
+    ASSIGN_OR_RETURN(images, catalog_.FindImagesById(image.substr(image.find(':') + 1)));
+  } else {
+    ASSIGN_OR_RETURN(const auto name, reference::Reference::Parse(image));
+    ASSIGN_OR_RETURN(const auto record, catalog_.FindName(name.Canonical()));
+    if (!record) return std::string();
+    for (const auto& digest : record->images) {
+      ASSIGN_OR_RETURN(auto found, catalog_.FindImage(digest));
+      if (found) images.push_back(*std::move(found));
+    }
+  }
+  const auto* found = ForHost(images, host_);
+  if (found == nullptr) return std::string();
+  ASSIGN_OR_RETURN(const bool whole, IsWhole(*found));
+  return whole ? found->config.ToString() : std::string();
+}
+
+Result<std::string> ImageService::Pull(const task::Context& ctx, const std::string& image, const credentials::Credential* credential) {
+  ASSIGN_OR_RETURN(auto name, reference::Reference::Parse(image));
+  pull::Request request{.reference = std::move(name), .policy = pull::Policy::kAlways};
+  if (credential != nullptr) request.credentials.push_back(credential->Clone());
+  auto pull = puller_.Start(ctx, std::move(request));
+  const auto pulled = pull.Wait(ctx);
+  if (!pulled) {
+    if (pulled.error().cancelled()) return pulled.error();
+    return Error(pulled.error().reason(), CriText(pulled.error(), image));
+  }
+  const auto* found = ForHost(pulled->images, host_);
+  if (found == nullptr) return Error(Reason::kNoMatch, "E-PLATFORM " + image + ": there is no image for " + host_.ToString() + " under this name");
+  return found->config.ToString();
+}
+
+Result<std::uint64_t> ImageService::Size(const task::Context&, const std::string& image_ref) {
+  ASSIGN_OR_RETURN(const auto image, Find(image_ref));
+  return image.size;
+}
+
+}  // namespace berth::node

@@ -1,0 +1,107 @@
+#include "objects/watch.h"
+
+#include <algorithm>
+
+namespace berth::objects {
+
+using kube::Answer;
+using kube::Object;
+using kube::Status;
+
+bool Filter::Passes(const Object& object) const {
+  const auto fits = [](const std::string& wanted, const std::string& is) { return wanted.empty() || wanted == is; };
+  return fits(kind, object.kind) && fits(ns, object.metadata.ns) && fits(name, object.metadata.name) && (!matches || matches(object));
+}
+
+std::string_view NameOf(WatchEvent::Type type) {
+  return type == WatchEvent::Type::kAdded ? "ADDED" : type == WatchEvent::Type::kModified ? "MODIFIED" : "DELETED";
+}
+
+void Watch::Push(const Change& change) {
+  // To a selector, an object that no longer fits is deleted, one that now fits is new.
+  const bool was = change.before && filter_.Passes(*change.before), is = change.after && filter_.Passes(*change.after);
+  if (!was && !is) return;
+  using Type = WatchEvent::Type;
+  WatchEvent event{is ? (was ? Type::kModified : Type::kAdded) : Type::kDeleted, change.after ? change.after : change.before, change.version};
+  {
+    std::lock_guard lock(mutex_);
+    if (dropped_) return;
+    if (queue_.size() < limit_) {
+      queue_.push_back(std::move(event));
+    } else {
+      queue_.clear();
+      dropped_ = true;
+    }
+  }
+  came_.notify_all();
+}
+
+void Watch::Drop() {
+  {
+    std::lock_guard lock(mutex_);
+    dropped_ = true;
+  }
+  came_.notify_all();
+}
+
+Answer<std::optional<WatchEvent>> Watch::Poll() {
+  std::lock_guard lock(mutex_);
+  if (!queue_.empty()) {
+    std::optional<WatchEvent> event = std::move(queue_.front());
+    queue_.pop_front();
+    return event;
+  }
+  if (dropped_) return Status::Expired("the watch was too slow, or the server stops: changes were lost; list again");
+  return std::optional<WatchEvent>();
+}
+
+Answer<WatchEvent> Watch::Next(const task::Context& ctx) {
+  for (;;) {
+    Answer<std::optional<WatchEvent>> event = Poll();
+    if (!event) return kube::Refusal(event);
+    if (event->has_value()) return std::move(**event);
+    std::unique_lock lock(mutex_);
+    if (!came_.wait(lock, ctx.stop(), [&] { return dropped_ || !queue_.empty(); })) return Error(Reason::kCanceled, "the watch was stopped");
+  }
+}
+
+Hub::~Hub() {
+  for (const auto& weak : watches_)
+    if (const auto watch = weak.lock()) watch->Drop();
+}
+
+void Hub::Start(std::int64_t version) {
+  std::lock_guard lock(mutex_);
+  oldest_ = version;
+}
+
+void Hub::Publish(std::shared_ptr<const Object> before, std::shared_ptr<const Object> after, std::int64_t version) {
+  std::lock_guard lock(mutex_);
+  history_.push_back({std::move(before), std::move(after), version});
+  std::erase_if(watches_, [&](const auto& weak) {
+    const auto watch = weak.lock();
+    if (watch) watch->Push(history_.back());
+    return !watch;
+  });
+  while (history_.size() > history_limit_) {
+    oldest_ = history_.front().version;
+    history_.pop_front();
+  }
+}
+
+Answer<std::shared_ptr<Watch>> Hub::Add(Filter filter, std::int64_t version) {
+  std::lock_guard lock(mutex_);
+  if (version < oldest_) return Status::Expired("too old resource version: " + std::to_string(version) + " (" + std::to_string(oldest_) + ")");
+  std::erase_if(watches_, [](const auto& weak) { return weak.expired(); });
+  if (watches_.size() >= watcher_limit_) {
+    return Status{.reason = "TooManyRequests", .code = 429, .message = "too many watches (limit: " + std::to_string(watcher_limit_) + "), try again later",
+                  .retry_after_seconds = 1};
+  }
+  std::shared_ptr<Watch> watch(new Watch(std::move(filter), queue_limit_));
+  for (const Watch::Change& change : history_)
+    if (change.version > version) watch->Push(change);
+  watches_.push_back(watch);
+  return watch;
+}
+
+}  // namespace berth::objects
