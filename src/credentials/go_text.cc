@@ -148,7 +148,10 @@ std::optional<time::Duration> ParseGoDuration(std::string_view text) {
     value += static_cast<std::uint64_t>(share * static_cast<double>(scale) + 1e-6);
     if (value > std::uint64_t{1} << 63 || (total += value) > std::uint64_t{1} << 63) return std::nullopt;
   }
-  if (total > static_cast<std::uint64_t>(kMost)) return negative ? std::optional(time::Duration(std::numeric_limits<std::int64_t>::min())) : std::nullopt;
+  if (total > static_cast<std::uint64_t>(kMost)) {
+    if (!negative) return std::nullopt;
+    return time::Duration(std::numeric_limits<std::int64_t>::min());
+  }
   const auto nanos = static_cast<std::int64_t>(total);
   return time::Duration(negative ? -nanos : nanos);
 }

@@ -12,23 +12,23 @@ NodeConfigOptions NodeConfigOptions::ForNode(std::string root_dir, std::string h
           .dockercfg = {root_dir, ".", home.empty() ? "." : home, "/"}};
 }
 
-std::shared_ptr<const Keyring> NodeConfig::Get() {
+std::shared_ptr<const NodeFile> NodeConfig::GetFile() {
   std::lock_guard lock(mutex_);
   const auto now = clock_.SteadyNow();
-  if (!keyring_ || now - read_ >= options_.keep) {
-    keyring_ = Read();
+  if (!file_ || now - read_ >= options_.keep) {
+    file_ = Read();
     read_ = now;
   }
-  return keyring_;
+  return file_;
 }
 
 void NodeConfig::Reload() {
   std::lock_guard lock(mutex_);
-  keyring_.reset();
+  file_.reset();
 }
 
-std::shared_ptr<const Keyring> NodeConfig::Read() const {
-  auto keyring = std::make_shared<Keyring>(options_.profile);
+std::shared_ptr<const NodeFile> NodeConfig::Read() const {
+  auto file = std::make_shared<NodeFile>(NodeFile{Keyring(options_.profile), {}, {}, {}});
   const auto search = [&](const std::vector<std::string>& folders, const char* name, FileFormat format) {
     for (const auto& folder : folders) {
       const std::string path = folder + "/" + name;
@@ -40,14 +40,17 @@ std::shared_ptr<const Keyring> NodeConfig::Read() const {
         log::Warning("a credential file is passed over", {{"file", path}, {"error", config.error()}});
         continue;
       }
-      for (const auto& key : keyring->Add(*std::move(config)))
+      file->source = std::string(name) + " " + path;
+      file->credential_store = config->credential_store;
+      file->credential_helpers = config->credential_helpers;
+      for (const auto& key : file->keyring.Add(*std::move(config)))
         log::Warning("a key of a credential file names no registry", {{"file", path}, {"key", key}});
       return true;
     }
     return false;
   };
   if (!search(options_.config_json, "config.json", FileFormat::kConfigJson)) search(options_.dockercfg, ".dockercfg", FileFormat::kDockerCfg);
-  return keyring;
+  return file;
 }
 
 }  // namespace berth::credentials

@@ -9,6 +9,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "credentials/keyring.h"
@@ -25,20 +26,32 @@ struct NodeConfigOptions {
   static NodeConfigOptions ForNode(std::string root_dir, std::string home);
 };
 
+// The file that won, or nothing of all.
+struct NodeFile {
+  Keyring keyring;
+  std::string source;            // "config.json /root/.docker/config.json", "" for none
+  std::string credential_store;  // credsStore and credHelpers: only credentials/helper.h, when it is switched on, uses them
+  std::vector<std::pair<std::string, std::string>> credential_helpers;
+};
+
 class NodeConfig {
  public:
   NodeConfig(NodeConfigOptions options, const time::Clock& clock) : options_(std::move(options)), clock_(clock) {}
-  std::shared_ptr<const Keyring> Get();
+  std::shared_ptr<const NodeFile> GetFile();
+  std::shared_ptr<const Keyring> Get() {
+    auto file = GetFile();
+    return {file, &file->keyring};
+  }
   // Forgets the kept answer (SIGHUP).
   void Reload();
 
  private:
-  std::shared_ptr<const Keyring> Read() const;
+  std::shared_ptr<const NodeFile> Read() const;
   const NodeConfigOptions options_;
   const time::Clock& clock_;
   std::mutex mutex_;
-  std::shared_ptr<const Keyring> keyring_;  // guarded by mutex_
-  time::SteadyTime read_{};                 // guarded by mutex_
+  std::shared_ptr<const NodeFile> file_;  // guarded by mutex_
+  time::SteadyTime read_{};               // guarded by mutex_
 };
 
 }  // namespace berth::credentials

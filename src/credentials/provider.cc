@@ -54,7 +54,8 @@ class ProviderSet::Provider {
   std::string source() const { return "plug-in " + spec_.name; }
   // The pattern that names the repository, nullptr for none.
   const std::string* Match(std::string_view repository) const {
-    const auto it = std::ranges::find_if(spec_.match_images, [&](const auto& p) { return Matches(options_.rules.profile, p, repository); });
+    const auto names_it = [&](const auto& pattern) { return Matches(options_.rules.profile, pattern, repository); };
+    const auto it = std::ranges::find_if(spec_.match_images, names_it);
     return it == spec_.match_images.end() ? nullptr : &*it;
   }
 
@@ -78,7 +79,9 @@ class ProviderSet::Provider {
     }
     std::string flight = CacheKey(repository, caller.token_hash);
     for (const auto& [name, value] : caller.annotations) flight += CacheKey(name, value);
-    auto ticket = flights_.Join(flight, ctx, [this, repository, key, caller](const task::Context& run) { return Run(run, repository, key, caller); });
+    auto ticket = flights_.Join(flight, ctx, [this, repository, key, caller](const task::Context& run) {
+      return Run(run, repository, key, caller);
+    });
     ASSIGN_OR_RETURN(answer.entries, ticket.Wait(ctx));
     return answer;
   }
@@ -121,7 +124,8 @@ class ProviderSet::Provider {
     return caller;
   }
 
-  Result<ProviderEntries> Run(const task::Context& ctx, const std::string& repository, const std::string& account_key, const Caller& caller) {
+  Result<ProviderEntries> Run(const task::Context& ctx, const std::string& repository, const std::string& account_key,
+                              const Caller& caller) {
     ASSIGN_OR_RETURN(const auto slot, shared_.slots.Acquire(ctx));
     ++shared_.runs;
     auto response = Exec(ctx, repository, caller);
