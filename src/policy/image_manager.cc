@@ -163,9 +163,9 @@ Outcome ImageManager::Pull(const task::Context& ctx, const Request& request, std
                 : trace.throttled ? Result<Pulled>(Error(Reason::kPolicy, std::string(kQpsExceeded)))
                                   : TryAll(ctx, credentials, trace);
   if (pulled) trace.bytes = parts_.service.Size(ctx, pulled->image_ref).value_or(0);
-  if (slot) slot->Release();
   const auto ended = parts_.clock.SteadyNow();
   trace.pull = ended - turn;
+  if (slot) slot->Release();
 
   if (!pulled) {
     if (pulled.error().cancelled()) return FailRaw(std::move(outcome), pulled.error());
