@@ -111,6 +111,7 @@ Result<std::unique_ptr<Server>> Server::Start(Service& service, ServerOptions op
   builder.AddChannelArgument(GRPC_ARG_ENABLE_CHANNELZ, 0);
   builder.SetResourceQuota(grpc::ResourceQuota("berthd").SetMaxThreads(16).Resize(128u << 20));
   builder.RegisterService(&service.grpc());
+  for (grpc::Service* more : options.more) builder.RegisterService(more);
   state->acceptor = builder.experimental().AddExternalConnectionAcceptor(
       grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD, grpc::InsecureServerCredentials());
   state->server = builder.BuildAndStart();

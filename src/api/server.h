@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "api/service.h"
 #include "host/fd.h"
@@ -24,6 +25,7 @@ struct ServerOptions {
   std::size_t message_bytes = 16u << 20;
   std::size_t metadata_bytes = 16u << 10;
   std::size_t streams = 256;  // of one connection
+  std::vector<grpc::Service*> more = {};  // served beside it; they outlive the server
 };
 
 class Server {

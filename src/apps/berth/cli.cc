@@ -7,6 +7,7 @@
 #include <memory>
 #include <numeric>
 
+#include "apps/berth/cmd_objects.h"
 #include "apps/berth/commands.h"
 #include "apps/berth/completion.h"
 #include "apps/berth/format.h"
@@ -118,6 +119,68 @@ class Grammar {
     sub->add_flag("-v,--verbose", verbose_, "the daemon's limits too");
     Output_(sub, {"table", "json", "jsonl"});
 
+    // kubectl's verbs for the objects of this node.
+    sub = Command("apply", "create or change objects from files", Arguments::kNone, [this](Session& s) { return ApplyObjects(s, objects_); });
+    Files_(sub);
+    Namespace_(sub, objects_.ns);
+    Output_(sub, {"table", "json", "yaml", "name"});
+
+    sub = Command("get", "list objects: pods, secrets, serviceaccounts, configmaps, namespaces, events", Arguments::kWords,
+                  [this](Session& s) { return GetObjects(s, objects_); });
+    sub->add_option("TYPE", objects_.words, "TYPE, TYPE NAME … or TYPE/NAME …");
+    Namespace_(sub, objects_.ns);
+    sub->add_flag("-A,--all-namespaces", objects_.all_namespaces, "objects of all namespaces");
+    sub->add_flag("-w,--watch", objects_.watch, "go on with every change");
+    Output_(sub, {"table", "wide", "json", "yaml", "name"});
+    words_[sub] = {"pods", "secrets", "serviceaccounts", "configmaps", "namespaces", "events"};
+
+    sub = Command("describe", "an object in full, a Pod with its Events", Arguments::kWords, [this](Session& s) { return DescribeObjects(s, objects_); });
+    sub->add_option("TYPE", objects_.words, "TYPE, TYPE NAME … or TYPE/NAME …");
+    Namespace_(sub, objects_.ns);
+    words_[sub] = {"pod", "secret"};
+
+    sub = Command("delete", "delete objects, and wait until they have gone", Arguments::kWords, [this](Session& s) { return DeleteObjects(s, objects_); });
+    sub->add_option("TYPE", objects_.words, "TYPE NAME … or TYPE/NAME …");
+    Files_(sub);
+    Namespace_(sub, objects_.ns);
+    sub->add_option("--grace-period", objects_.grace, "seconds a Pod has to end itself (-1: its own)")->type_name("SECONDS");
+    sub->add_flag("--now", objects_.now, "one second of grace");
+    sub->add_flag("--force", objects_.force, "no grace at all");
+    sub->add_flag("--no-wait", objects_.no_wait, "do not wait for Pods to end");
+    Output_(sub, {"table", "name"});
+    words_[sub] = {"pod", "secret", "serviceaccount", "configmap", "namespace"};
+
+    sub = Command("events", "what happened, oldest first", Arguments::kNone, [this](Session& s) { return Events(s, objects_); });
+    Namespace_(sub, objects_.ns);
+    sub->add_flag("-A,--all-namespaces", objects_.all_namespaces, "of all namespaces");
+    sub->add_option("--for", objects_.selected, "only about this object")->type_name("TYPE/NAME");
+    sub->add_flag("-w,--watch", objects_.watch, "go on with what happens");
+    Output_(sub, {"table", "json", "yaml"});
+
+    sub = Command("logs", "what a container wrote", Arguments::kWords, [this](Session& s) { return Logs(s, logs_); });
+    sub->add_option("POD", logs_.words, "the Pod, and its container if there are several");
+    sub->add_option("-c,--container", logs_.container, "which container")->type_name("NAME");
+    Namespace_(sub, logs_.ns);
+    sub->add_flag("-f,--follow", logs_.follow, "go on until the container ends");
+    sub->add_flag("-p,--previous", logs_.previous, "of the run before this one");
+    sub->add_flag("--timestamps", logs_.timestamps, "each line with its time");
+    sub->add_option("--tail", logs_.tail, "only the last so many lines")->type_name("LINES");
+
+    sub = Command("secret", "secret create docker-registry NAME: a pull secret, as kubectl writes it", Arguments::kWords,
+                  [this](Session& s) { return CreateSecret(s, std::move(secret_)); });
+    sub->add_option("WORDS", secret_.words, "create docker-registry NAME");
+    Namespace_(sub, secret_.ns);
+    sub->add_option("--docker-server", secret_.server, "the registry (default: https://index.docker.io/v1/)")->type_name("HOST");
+    sub->add_option("--docker-username", secret_.username, "user")->type_name("USER");
+    sub->add_option("--docker-password", secret_.password, "password; seen by all: better --docker-password-stdin")->type_name("PASSWORD");
+    sub->add_flag("--docker-password-stdin", secret_.password_stdin, "the password is all of stdin");
+    sub->add_option("--docker-email", secret_.email, "email")->type_name("EMAIL");
+    sub->add_option("--from-file", secret_.from_file, "[KEY=]FILE, a docker config file instead of all that")->type_name("FILE");
+    sub->add_flag("--append-hash", secret_.append_hash, "a hash of the contents after the name");
+    sub->add_flag("--dry-run", secret_.dry_run, "print it only; no daemon needed");
+    Output_(sub, {"table", "json", "yaml", "name"});
+    words_[sub] = {"create", "docker-registry"};
+
     sub = Command("name", "how names are read: JSON lines; no daemon needed", Arguments::kNone, [this](Session& s) { return Name(s, list_); });
     sub->add_option("NAME", list_, "references (else the lines of stdin)");
 
@@ -179,7 +242,7 @@ class Grammar {
     if (const auto missing = Missing(*sub); !missing.empty()) return Usage(world, wants_json, sub->get_name() + " needs " + missing);
     if (const auto timeout = ParseDuration(globals_.timeout); !globals_.timeout.empty() && (!timeout || timeout->count() == 0))
       return Usage(world, wants_json, "--timeout: a time like 90s, 15m or 2h is wanted");
-    const Words formats{"table", "wide", "json", "jsonl", "name"};
+    const Words formats{"table", "wide", "json", "jsonl", "name", "yaml"};
     globals_.output = static_cast<Output>(std::ranges::find(formats, output_) - formats.begin());
     Session session(world, globals_);
     return std::ranges::find(commands_, sub, &Row::first)->second(session);
@@ -208,6 +271,10 @@ class Grammar {
   void Output_(CLI::App* sub, const Words& words) {
     Words_(sub->add_option("-o,--output", output_, "form of the output"), words);
   }
+  void Files_(CLI::App* sub) {
+    Repeated(sub->add_option("-f,--filename", objects_.files, "a file, a folder or - (may be repeated)")->type_name("FILE"));
+  }
+  static void Namespace_(CLI::App* sub, std::string& ns) { sub->add_option("-n,--namespace", ns, "namespace (default: default)")->type_name("NAME"); }
   static void Repeated(CLI::Option* option) { option->allow_extra_args(false); }  // else it would swallow what follows
 
   std::string Missing(const CLI::App& sub) const {
@@ -216,6 +283,10 @@ class Grammar {
     if (name == "inspect" && inspect_.images.empty()) return "at least one image";
     if (name == "rm" && list_.empty()) return "at least one image";
     if (name == "unmount" && list_.empty()) return "at least one directory";
+    if (name == "apply" && objects_.files.empty()) return "-f FILE";
+    if ((name == "get" || name == "describe") && objects_.words.empty()) return "a type: pods, secrets, …";
+    if (name == "delete" && objects_.words.empty() && objects_.files.empty()) return "-f FILE, or a type and a name";
+    if (name == "logs" && logs_.words.empty()) return "a Pod";
     if (name == "completion" && image_.empty()) return "a shell: bash, zsh or fish";
     return "";
   }
@@ -277,6 +348,9 @@ class Grammar {
   PullOptions pull_;
   InspectOptions inspect_;
   MountOptions mount_;
+  ObjectOptions objects_;
+  LogsOptions logs_;
+  SecretOptions secret_;
   Words list_;
   bool all_names_ = false, verbose_ = false, repair_ = false;
 };
@@ -295,7 +369,7 @@ int Run(World& world, std::vector<std::string> arguments) {
 
 void HideSecrets(int argc, char** argv) {
   for (int i = 1; i < argc; ++i) {
-    for (const std::string_view flag : {"--creds", "--auth"}) {
+    for (const std::string_view flag : {"--creds", "--auth", "--docker-password"}) {
       const std::string_view word = argv[i];
       char* value = nullptr;
       if (word == flag && i + 1 < argc) value = argv[i + 1];

@@ -111,7 +111,13 @@ int Session::Fail(const Failure& failure) const {
 }
 
 Result<v1::Berth::Stub*> Session::Stub() {
-  if (stub_ != nullptr) return stub_.get();
+  RETURN_IF_ERROR(Connect());
+  if (stub_ == nullptr) stub_ = v1::Berth::NewStub(channel_);
+  return stub_.get();
+}
+
+Result<> Session::Connect() {
+  if (channel_ != nullptr) return {};
   ASSIGN_OR_RETURN(const Endpoint endpoint, FindEndpoint(world_, globals_.socket));
   ASSIGN_OR_RETURN(host::Fd fd, ConnectTo(endpoint));
   // Their own log lines are for their developers.
@@ -121,8 +127,8 @@ Result<v1::Berth::Stub*> Session::Stub() {
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
   arguments.SetMaxReceiveMessageSize(kAnswerBytes);
-  stub_ = v1::Berth::NewStub(grpc::CreateCustomInsecureChannelFromFd("localhost", fd.release(), arguments));
-  return stub_.get();
+  channel_ = grpc::CreateCustomInsecureChannelFromFd("localhost", fd.release(), arguments);
+  return {};
 }
 
 void Session::Prepare(grpc::ClientContext& context) const {

@@ -16,6 +16,7 @@
 #include "apps/berth/failure.h"
 #include "apps/berth/world.h"
 #include "berth/v1/berth.grpc.pb.h"
+#include "berth/v1/node.grpc.pb.h"
 #include "host/fd.h"
 
 namespace berth::cli {
@@ -25,7 +26,7 @@ namespace v1 = berth::v1;
 inline constexpr std::string_view kDefaultSocket = "/run/berth/berth.sock";
 inline constexpr int kTimeoutStatus = 124;  // --timeout, as timeout(1) has it
 
-enum class Output : std::uint8_t { kTable, kWide, kJson, kJsonl, kName };
+enum class Output : std::uint8_t { kTable, kWide, kJson, kJsonl, kName, kYaml };
 
 struct Globals {
   std::string socket;              // --socket
@@ -69,17 +70,18 @@ class Session {
 
   // Connected stub. Fails with kSocket, or kUsage for an endpoint that is none.
   Result<v1::Berth::Stub*> Stub();
+  template <class StubType>
+  Result<StubType*> StubOf();
   // The deadline of --timeout on a call; Cancelled calls and passed deadlines are told from the daemon's own here.
   void Prepare(grpc::ClientContext& context) const;
   Failure Judge(const grpc::Status& status, const grpc::ClientContext& context) const;
   Failure Judge(const Error& error) const;  // kCanceled by a signal: with that signal's exit status
 
-  template <class Request, class Response>
-  using Method = grpc::Status (v1::Berth::Stub::*)(grpc::ClientContext*, const Request&, Response*);
-  // One call with one answer; the failure if it failed. Stops when a signal comes.
-  template <class Request, class Response>
-  std::optional<Failure> Call(Method<Request, Response> method, const Request& request, Response& response) {
-    const auto stub = Stub();
+  // One call with one answer, of either service; the failure if it failed. Stops when a signal comes.
+  template <class StubType, class Request, class Response>
+  std::optional<Failure> Call(grpc::Status (StubType::*method)(grpc::ClientContext*, const Request&, Response*), const Request& request,
+                              Response& response) {
+    const auto stub = StubOf<StubType>();
     if (!stub) return FromError(stub.error());
     grpc::ClientContext context;
     Prepare(context);
@@ -88,12 +90,43 @@ class Session {
     if (status.ok()) return std::nullopt;
     return Judge(status, context);
   }
+  // A call of berth.v1.Node that answers with a stream; `each` returns false when it has seen enough, which is no failure.
+  template <class Request, class Event, class Each>
+  std::optional<Failure> Read(std::unique_ptr<grpc::ClientReader<Event>> (v1::Node::Stub::*method)(grpc::ClientContext*, const Request&),
+                              const Request& request, Each each) {
+    const auto stub = StubOf<v1::Node::Stub>();
+    if (!stub) return FromError(stub.error());
+    grpc::ClientContext context;
+    Prepare(context);
+    const std::stop_callback cancel(world_.stop, [&] { context.TryCancel(); });
+    const auto reader = ((*stub)->*method)(&context, request);
+    bool enough = false;
+    for (Event event; !enough && reader->Read(&event);) enough = !each(event);
+    if (enough) context.TryCancel();
+    const grpc::Status status = reader->Finish();
+    if (status.ok() || enough) return std::nullopt;
+    return Judge(status, context);
+  }
 
  private:
+  Result<> Connect();
   World& world_;
   const Globals globals_;
   std::optional<time::WallTime> deadline_;
+  std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<v1::Berth::Stub> stub_;
+  std::unique_ptr<v1::Node::Stub> node_stub_;
 };
+
+template <>
+inline Result<v1::Berth::Stub*> Session::StubOf<v1::Berth::Stub>() {
+  return Stub();
+}
+template <>
+inline Result<v1::Node::Stub*> Session::StubOf<v1::Node::Stub>() {
+  RETURN_IF_ERROR(Connect());
+  if (node_stub_ == nullptr) node_stub_ = v1::Node::NewStub(channel_);
+  return node_stub_.get();
+}
 
 }  // namespace berth::cli

@@ -1,0 +1,84 @@
+#include "node/pod_credentials.h"
+
+#include "kube/parse.h"
+
+namespace berth::node {
+namespace {
+
+class Source final : public policy::CredentialSource {
+ public:
+  Source(PullSecrets secrets, credentials::PodIdentity pod, const credentials::Sources& sources)
+      : secrets_(std::move(secrets)), pod_(std::move(pod)), sources_(sources) {}
+
+  Result<std::vector<policy::PullCredential>> Find(const task::Context& ctx, const std::string& repository) override {
+    ASSIGN_OR_RETURN(auto found, sources_.Find(ctx, {.repository = repository, .secrets = secrets_.found, .missing = secrets_.missing, .pod = pod_}));
+    std::vector<policy::PullCredential> out;
+    for (auto& credential : found.credentials) {
+      auto access = AccessOf(credential);
+      out.push_back({std::move(credential), std::move(access)});
+    }
+    return out;
+  }
+
+ private:
+  const PullSecrets secrets_;
+  const credentials::PodIdentity pod_;
+  const credentials::Sources& sources_;
+};
+
+secret::Secret Take(std::map<std::string, secret::Secret>& data, std::string_view key) {
+  const auto found = data.find(std::string(key));
+  return found == data.end() ? secret::Secret() : std::move(found->second);
+}
+
+}  // namespace
+
+policy::AccessCredential AccessOf(const credentials::Credential& credential) {
+  using Kind = policy::AccessCredential::Kind;
+  policy::AccessCredential out;
+  const auto fill = [&](Kind kind, const credentials::Coordinates& c) {
+    out.kind = kind;
+    out.uid = c.uid, out.space = c.namespace_name, out.name = c.name;
+  };
+  if (credential.secret) {
+    fill(Kind::kSecret, *credential.secret);
+    out.hash = credentials::CredentialHash(credential);
+  } else if (credential.service_account) {
+    fill(Kind::kServiceAccount, *credential.service_account);
+  }
+  return out;
+}
+
+PullSecrets ReadPullSecrets(const objects::Store& store, const kube::Pod& pod) {
+  PullSecrets out;
+  for (const auto& name : pod.spec.image_pull_secrets) {
+    if (name.empty()) continue;
+    const auto object = store.Get({"Secret", pod.metadata.ns, name});
+    credentials::SecretCoordinates where;
+    where.namespace_name = pod.metadata.ns, where.name = name;
+    if (!object) {
+      out.missing.push_back(std::move(where));
+      continue;
+    }
+    kube::Secret secret = kube::ReadSecret(**object);
+    where.uid = secret.metadata.uid;
+    credentials::PullSecret& pull = out.found.emplace_back();
+    pull.coordinates = std::move(where);
+    pull.type = secret.type;
+    pull.docker_config_json = Take(secret.data, credentials::kDockerConfigJsonKey);
+    pull.docker_cfg = Take(secret.data, credentials::kDockerCfgKey);
+  }
+  return out;
+}
+
+PodCredentials::Found SecretCredentials::For(const task::Context&, const kube::Pod& pod) {
+  PullSecrets secrets = ReadPullSecrets(store_, pod);
+  Found found;
+  for (const auto& missing : secrets.missing) found.missing.push_back(missing.name);
+  found.source = std::make_unique<Source>(std::move(secrets),
+                                          credentials::PodIdentity{pod.metadata.ns, pod.metadata.name, pod.metadata.uid, pod.spec.service_account_name},
+                                          sources_);
+  return found;
+}
+
+}  // namespace berth::node
