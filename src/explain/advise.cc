@@ -170,7 +170,7 @@ constexpr std::array kRows{
 
     // its secrets
     Row{{"secret-malformed", "E-CREDS", "a pull secret holds no valid docker config"},
-        BERTH_IF(f.credential_error && f.credential_error->reason() == Reason::kInvalidCredentials),
+        BERTH_IF(f.credential_error.has_value()),
         BERTH_SAY(Innermost(*f.credential_error)),
         BERTH_DO(CreateSecret(f, "make the secret anew: one that is malformed fails every pull of the Pod",
                               SecretOf(f.credential_error->Text())))},
@@ -360,8 +360,6 @@ constexpr std::array kRows{
         BERTH_DO(Edit("make the image smaller, or raise the limit that is named in brackets in /etc/berth/config.yaml and restart berthd"))},
     Row{{"other", "", "something else"}, BERTH_IF(f.failure.has_value()), BERTH_SAY(Own(f)),
         BERTH_DO(f.failure->next_step().empty() ? Again(f, "try again with the daemon's log at hand; then") : Edit(f.failure->next_step()))},
-    Row{{"credentials-unreadable", "", "credentials could not be looked up"}, BERTH_IF(f.credential_error.has_value()),
-        BERTH_SAY(Innermost(*f.credential_error)), BERTH_DO(Edit(f.credential_error->next_step()))},
 
     // nothing fails (any more)
     Row{{"back-off", "E-BACKOFF", "the cause is gone, and the Pod still waits"}, BERTH_IF(f.backoff && f.backoff->remaining > time::Duration::zero() && !f.running),
