@@ -120,7 +120,7 @@ std::vector<Failure> Table() {
       {"plugin-missing", "E-AUTH-401",
        [](Bench& b) {
          Plugged("exit 0\n")(b);
-         BERTH_CHECK(b.scratch.dir().OpenDir("bin")->RemoveFile("plug").has_value());
+         BERTH_CHECK(b.scratch.dir().OpenDir("bin")->Unlink("plug").has_value());
        },
        kImage, "install the program", GoodPlugin},
       {"plugin-hangs", "E-AUTH-401",
@@ -252,8 +252,8 @@ TEST_P(Catalogue, NamesTheCauseAndItsNextStepCures) {
   EXPECT_TRUE(again.verdict.ok()) << "after the cure of " << v.cause << ":\n" << ToText(again, time::SystemClock().WallNow());
 }
 
-INSTANTIATE_TEST_SUITE_P(Failures, Catalogue, ::testing::ValuesIn(Table()), [](const auto& info) {
-  std::string name = info.param.name;
+INSTANTIATE_TEST_SUITE_P(Failures, Catalogue, ::testing::ValuesIn(Table()), [](const auto& row) {
+  std::string name = row.param.name;
   std::ranges::replace(name, '-', '_');
   return name;
 });

@@ -36,7 +36,9 @@ TEST_P(LintRules, Find) {
   std::vector<std::string> rules;
   for (const auto& f : *findings) rules.push_back(f.rule);
   EXPECT_EQ(rules, GetParam().rules) << LintText(*findings);
-  if (GetParam().line && !findings->empty()) EXPECT_EQ(findings->front().line, GetParam().line);
+  if (GetParam().line != 0 && !findings->empty()) {
+    EXPECT_EQ(findings->front().line, GetParam().line);
+  }
   EXPECT_THAT(LintText(*findings) + LintJson(*findings), Not(HasSubstr("canary")));
 }
 
@@ -64,7 +66,7 @@ INSTANTIATE_TEST_SUITE_P(
                                    Pod("image: 'reg.test/a:1'", kListed), {"account-secrets-dropped"}},
         Row{"deployment", "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\nspec:\n  template:\n    spec:\n      containers:\n      - {name: a, image: a}\n", {"no-tag"}, 8},
         Row{"init_and_volume", Pod("image: 'a:1'", "  initContainers: [{name: i, image: b}]\n  volumes: [{name: v, image: {reference: c}}]\n"), {"no-tag", "no-tag"}, 5}),
-    [](const auto& info) { return info.param.name; });
+    [](const auto& row) { return row.param.name; });
 
 TEST(Lint, CountsAndStatuses) {
   using Severity = credentials::LintFinding::Severity;

@@ -65,8 +65,9 @@ TEST(Report, NoLineIsLongerThan140ColumnsExceptACommand) {
   for (std::size_t at = 0; at < text.size();) {
     const std::size_t end = text.find('\n', at);
     const std::string line = text.substr(at, end - at);
-    if (!line.starts_with("      berth "))
+    if (!line.starts_with("      berth ")) {
       EXPECT_LE(std::ranges::count_if(line, [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }), 140) << line;
+    }
     EXPECT_FALSE(line.ends_with(' ')) << line;
     at = end + 1;
   }

@@ -147,7 +147,7 @@ END
   }
 
   void Write(const std::string& path, std::string_view text, std::uint32_t mode = 0644) {
-    host::Dir dir = *scratch.dir().Duplicate();
+    host::Dir dir(*scratch.dir().Duplicate());
     std::string rest = path;
     for (auto slash = rest.find('/'); slash != rest.npos; slash = rest.find('/')) {
       const std::string part = rest.substr(0, slash);
