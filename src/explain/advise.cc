@@ -81,12 +81,8 @@ std::string LastTried(const F& f) {
   const auto* m = Matched(f);
   return m ? m->source : "the credential";
 }
-const MatchReport* Tried(const F& f) {  // the entry of the last credential that was refused
-  const std::string last = LastTried(f);
-  for (const auto& e : f.entries)
-    if (e.verdict == Kind::kMatched && last.starts_with(e.source)) return &e;
-  return Matched(f);
-}
+// The one to change: all were refused, and the first is the one that was meant.
+const MatchReport* Tried(const F& f) { return Matched(f); }
 std::string User(const F& f) {
   const auto* e = Tried(f);
   return e && !e->username.empty() ? e->username : "USER";

@@ -172,7 +172,7 @@ std::string Credentials(const Facts& f) {
   for (const auto& e : f.entries) {
     if (e.verdict != Kind::kMatched) continue;
     const Outcome outcome = OutcomeOf(f, e);
-    rows.push_back({"#" + std::to_string(++number), e.source, e.pattern, e.username + " " + e.hash,
+    rows.push_back({"#" + std::to_string(++number), e.source, e.pattern, e.username, e.hash,
                     outcome.result + (outcome.tries > 1 ? "  " + std::to_string(outcome.tries) + " requests" : outcome.tries == 0 && !f.past ? "not tried" : "") +
                         (e.profiles_differ ? "  (the other profile would not use it)" : "")});
   }
@@ -264,7 +264,7 @@ std::string ToText(const Report& report, time::WallTime now) {
   }
   if (f.backoff) {
     const auto& b = *f.backoff;
-    out += Step(8, "retry", "attempt " + std::to_string(b.failures) + " failed " + Clock(b.last_failure) + "; back-off " + Short(b.delay) +
+    out += Step(8, "retry", "attempt " + std::to_string(b.failures) + " failed " + Clock(b.last_failure) + "; back-off " + std::to_string(std::chrono::duration_cast<std::chrono::seconds>(b.delay).count()) + "s" +
                                 (b.remaining > time::Duration::zero() ? "; next " + Clock(b.next) + " (in " + Short(b.remaining) + ")" : "; the next try is due") +
                                 "; cap 300s", "");
   } else if (!f.waiting_reason.empty()) {

@@ -89,9 +89,9 @@ class Bench {
     BERTH_CHECK(set.has_value());
     plugins_ = *std::move(set);
   }
-  static std::string GoodAnswer(const std::string& host) {
+  static std::string GoodAnswer(const std::string& server) {
     return R"(cat <<'END'
-{"kind":"CredentialProviderResponse","apiVersion":"credentialprovider.kubelet.k8s.io/v1","cacheKeyType":"Image","auth":{")" + host +
+{"kind":"CredentialProviderResponse","apiVersion":"credentialprovider.kubelet.k8s.io/v1","cacheKeyType":"Image","auth":{")" + server +
            R"(":{"username":"alice","password":"pass-canary"}}}
 END
 )";
@@ -124,8 +124,8 @@ END
     return *std::move(report);
   }
   Report Ask() { return Ask(Question{.image = image_name.empty() ? name() : image_name, .policy = policy}); }
-  Report AskFile(const std::string& yaml) {
-    auto questions = AskAboutFile(yaml, "pod.yaml", "default", nullptr);
+  Report AskFile(const std::string& text) {
+    auto questions = AskAboutFile(text, "pod.yaml", "default", nullptr);
     if (!questions) BERTH_CHECK(questions.error().Text().empty());
     return Ask(std::move(questions->at(0)));
   }
