@@ -2,7 +2,8 @@
 """lab/demo.py: the main job on real input: ./dev demo [--keep]
 
 Debian's docker-registry on loopback (TLS by a CA made now, one user), an image for two architectures from busybox-static, a
-Debian base system; berthd pulls them, shows them, mounts them; then three failures with what to do about each.
+Debian base system; berthd pulls them, shows them, mounts them; then three failures with what to do about each. At the end a Pod: without
+its secret it waits and says why, with it it runs, prints, and goes without a trace (crun or runc).
 Everything is in one temporary directory and gone at the end; --keep leaves daemon and registry running until Ctrl-C.
 """
 import contextlib
@@ -22,6 +23,7 @@ import content
 import daemon
 import images
 import registry
+from pods import Pods, pod
 
 BOLD, DIM, PLAIN = ("\033[1m", "\033[2m", "\033[0m") if sys.stdout.isatty() and "NO_COLOR" not in os.environ else ("", "", "")
 
@@ -42,9 +44,40 @@ def show(berthd, *args, password=None, expect=0):
     feed = {"input": password + "\n"} if password else {"stdin": subprocess.DEVNULL}
     done = subprocess.run(berthd.command(*args), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **feed)
     print("".join(f"   {line}\n" for line in done.stdout.splitlines()), end="", flush=True)
-    if (done.returncode == 0) != (expect == 0) or (expect and done.returncode != expect):
+    if expect is not None and ((done.returncode == 0) != (expect == 0) or (expect and done.returncode != expect)):
         raise SystemExit(f"demo: exit status {done.returncode}, expected {expect}\n{berthd.tail()}")
     return done
+
+
+def story(step, berthd, image, host, password):
+    """A Pod whose pull secret is missing, until it is there."""
+    if not (shutil.which("crun") or shutil.which("runc")):
+        return print("\n   (no Pod is run: neither crun nor runc is installed)")
+    pods = Pods(berthd)
+    step("a Pod that names a pull secret which does not exist: it waits, backs off, and tells why")
+    manifest = berthd.folder / "web.yaml"
+    manifest.write_text(json.dumps(pod("web", image, 'echo "hello from $(hostname)"; exec sleep 3600', secrets=["regcred"], imagePullPolicy="Always"), indent=2))
+    show(berthd, "apply", "-f", manifest)
+    pods.until("web", "ErrImagePull")
+    show(berthd, "get", "pods")
+    pods.until("web", "ImagePullBackOff", seconds=60)
+    show(berthd, "get", "pods")
+    show(berthd, "events", "--for", "pod/web")
+    if berthd.berth("explain", "--help").returncode == 0:
+        show(berthd, "explain", "pod/web", expect=None)
+
+    step("the secret, as kubectl would write it; nothing else is done, the next try finds it")
+    show(berthd, "secret", "create", "docker-registry", "regcred", f"--docker-server={host}", "--docker-username=demo", "--docker-password-stdin",
+         password=password)
+    pods.until("web", "Running", seconds=90)
+    pods.wait("the Pod has printed", lambda: berthd.berth("logs", "web").stdout != "", 10)
+    show(berthd, "get", "pods", "-o", "wide")
+    show(berthd, "logs", "web")
+
+    step("deleted: no process, mount, namespace, cgroup or file of it is left")
+    show(berthd, "delete", "pod", "web")
+    if left := pods.leftovers():
+        raise SystemExit(f"demo: the Pod left {left}")
 
 
 def main():
@@ -121,6 +154,8 @@ def main():
         step("what it takes on disk, and whether it is all there")
         show(berthd, "df")
         show(berthd, "fsck")
+
+        story(step, berthd, web, host, password)
 
         if keep:
             print(f"\n   socket {berthd.socket}, registry https://{host} (user demo, docker config {auth}). Ctrl-C ends both.")

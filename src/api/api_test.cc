@@ -56,7 +56,10 @@ v1::Failure FailureOf(const grpc::ClientContext& context) {
 // A daemon without a process: everything behind the socket, in this one.
 class ApiTest : public ::testing::Test {
  protected:
-  ApiTest() { mounter_ = *rootfs::Mounter::Open(node_.stores.folder.path(), *node_.stores.layers); }
+  ApiTest() {
+    mounter_ = *rootfs::Mounter::Open(node_.stores.folder.path(), *node_.stores.layers);
+    mounts_.emplace(*node_.stores.catalog, *mounter_);
+  }
   ~ApiTest() override { Stop(); }
   void SetUp() override { Start(time::SystemClock(), {}); }
 
@@ -69,7 +72,7 @@ class ApiTest : public ::testing::Test {
         reclaim::Reclaimer::Stores{*node_.stores.content, *node_.stores.layers, *node_.stores.catalog, *node_.stores.leases},
         node_.stores.clock);
     service_ = std::make_unique<Service>(
-        Service::Parts{*node_.puller, *reclaimer_, *mounter_, *node_.stores.content, *node_.stores.layers, *node_.stores.catalog,
+        Service::Parts{*node_.puller, *reclaimer_, *mounts_, *node_.stores.content, *node_.stores.layers, *node_.stores.catalog,
                        *node_.stores.leases, node_.stores.root}, std::move(options), clock);
     ServerOptions server;
     server.socket = Socket();
@@ -132,6 +135,7 @@ class ApiTest : public ::testing::Test {
   time::testing::ManualClock manual_;  // before all that may wait on it
   Node node_;
   std::unique_ptr<rootfs::Mounter> mounter_;
+  std::optional<node::Mounts> mounts_;
   std::unique_ptr<reclaim::Reclaimer> reclaimer_;
   std::unique_ptr<Service> service_;
   std::unique_ptr<Server> server_;
@@ -659,7 +663,7 @@ TEST_F(ApiTest, AnInheritedSocketIsUsedAsItIs) {
   ASSERT_EQ(::bind(listening.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
   ASSERT_EQ(::listen(listening.get(), 8), 0);
   service_ = std::make_unique<Service>(
-      Service::Parts{*node_.puller, *reclaimer_, *mounter_, *node_.stores.content, *node_.stores.layers, *node_.stores.catalog,
+      Service::Parts{*node_.puller, *reclaimer_, *mounts_, *node_.stores.content, *node_.stores.layers, *node_.stores.catalog,
                      *node_.stores.leases, node_.stores.root}, ServiceOptions{}, time::SystemClock());
   ServerOptions options;
   options.inherited = std::move(listening);

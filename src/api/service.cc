@@ -6,7 +6,6 @@
 
 #include "api/credentials.h"
 #include "api/images.h"
-#include "api/mounts.h"
 #include "api/pool.h"
 #include "api/render.h"
 #include "berth/v1/berth.grpc.pb.h"
@@ -53,7 +52,7 @@ class Service::Impl final : public v1::Berth::CallbackService {
  public:
   Impl(Parts parts, ServiceOptions options, const time::Clock& clock)
       : parts_(parts), options_(std::move(options)), clock_(clock), started_(clock.SteadyNow()),
-        mounts_(parts.catalog, parts.mounter), streams_(options_.streams, clock), pool_(options_.workers, options_.queue) {}
+        mounts_(parts.mounts), streams_(options_.streams, clock), pool_(options_.workers, options_.queue) {}
 
   Result<> Recover() {
     ASSIGN_OR_RETURN(const std::size_t gone, mounts_.Recover());
@@ -367,7 +366,7 @@ class Service::Impl final : public v1::Berth::CallbackService {
   const ServiceOptions options_;
   const time::Clock& clock_;
   const time::SteadyTime started_;
-  Mounts mounts_;
+  node::Mounts& mounts_;
   std::stop_source stop_;             // of short calls
   std::atomic<bool> checking_{false};
   Streams streams_;

@@ -21,11 +21,11 @@
 #include "fsck/checker.h"
 #include "host/dir.h"
 #include "layer/store.h"
+#include "node/mounts.h"
 #include "oci/oci.h"
 #include "pull/puller.h"
 #include "reclaim/reclaimer.h"
 #include "reference/reference.h"
-#include "rootfs/mounter.h"
 
 namespace grpc {
 class Service;
@@ -57,7 +57,7 @@ class Service {
   struct Parts {
     pull::Puller& puller;
     reclaim::Reclaimer& reclaimer;
-    rootfs::Mounter& mounter;
+    node::Mounts& mounts;
     content::Store& content;
     const layer::LayerStore& layers;
     catalog::Catalog& catalog;

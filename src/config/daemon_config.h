@@ -24,6 +24,20 @@ namespace berth::config {
 
 enum class FormChoice : unsigned char { kAuto, kErofs, kTree };
 
+// Pods on this machine.
+struct NodeSettings {
+  bool enabled = true;
+  std::string name, host_ip;               // name "": the machine's host name
+  std::string kubelet_config;              // a file with a KubeletConfiguration; "": the kubelet's defaults
+  std::string static_pods;                 // folder of static Pods; "": none
+  std::string runtime, shim;               // "": the best that is there; berth-shim beside berthd
+  std::string logs;                        // "": logs/ below the store
+  bool always_pull_images = false;         // admission
+  bool anonymous_fallback = false;         // after all credentials were refused
+  bool helpers = false;                    // docker credential helpers
+  std::string plugin_config, plugin_bin_dir;
+};
+
 struct DaemonConfig {
   std::string root = "/var/lib/berth";
   std::string run_dir = "/run/berth";
@@ -46,6 +60,8 @@ struct DaemonConfig {
   std::uint64_t message_bytes = 16u << 20;              // of one call
   std::uint64_t metadata_bytes = 16u << 10;
   std::uint64_t journal = 10'000;                       // entries
+
+  NodeSettings node;
 
   std::map<std::string, std::string> origins;  // key -> "file:line" or "--set"; keys at their default are not in it
 };

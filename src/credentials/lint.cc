@@ -244,7 +244,9 @@ std::string LintJson(std::string_view file, const std::vector<LintFinding>& find
     w.Key("message").String(f.message).EndObject();
   }
   w.EndArray();
-  const auto count = [&](Severity severity) { return static_cast<std::int64_t>(std::ranges::count(findings, severity, &LintFinding::severity)); };
+  const auto count = [&](Severity severity) {
+    return static_cast<std::int64_t>(std::ranges::count(findings, severity, &LintFinding::severity));
+  };
   w.Key("warnings").Int(count(Severity::kWarning)).Key("errors").Int(count(Severity::kError)).EndObject();
   return std::move(w).Take();
 }

@@ -155,7 +155,8 @@ class ProviderSet::Provider {
     process.env = MergeEnvironment(options_.environment, spec_.env);
     const secret::Secret request = EncodeProviderRequest(
         {.version = spec_.version, .image = repository, .token = caller.token.get(), .annotations = caller.annotations});
-    auto captured = host::RunCaptured(ctx.WithTimeout(options_.limit), process, bytes::AsView(request.Reveal()), {.stdout_bytes = kProviderOutputBytes});
+    auto captured = host::RunCaptured(ctx.WithTimeout(options_.limit), process, bytes::AsView(request.Reveal()),
+                                      {.stdout_bytes = kProviderOutputBytes});
     for (auto& line : process.env) secret::Secret::Wipe(line);
     if (!captured) {
       if (captured.error().cancelled()) return std::move(captured).error();

@@ -95,7 +95,8 @@ Result<Draft> ReadProvider(const json::Value& value, bool v1, std::vector<std::s
       ProviderSpec::Variable variable;
       ASSIGN_OR_RETURN(variable.name, entry.Text("name"));
       ASSIGN_OR_RETURN(std::string text, entry.Text("value"));
-      if (text.find('\0') != text.npos || variable.name.find_first_of(std::string_view("=\0", 2)) != variable.name.npos || variable.name.empty())
+      const bool named = !variable.name.empty() && variable.name.find_first_of(std::string_view("=\0", 2)) == variable.name.npos;
+      if (!named || text.find('\0') != text.npos)
         return Bad(Fields::Place(env->at(i).path()) + " is no environment variable");
       variable.value = secret::Secret::Take(text);
       spec.env.push_back(std::move(variable));

@@ -25,7 +25,8 @@ Result<std::vector<ProviderSpec>> Parse(std::string_view text, ProviderConfigRul
   ASSIGN_OR_RETURN(const auto document, ParseJsonDocument(text));
   return ParseProviderConfig(document.root(), rules);
 }
-std::string Provider(std::string_view name, std::string_view images, std::string_view cache, std::string_view version, std::string_view more = "") {
+std::string Provider(std::string_view name, std::string_view images, std::string_view cache, std::string_view version,
+                     std::string_view more = "") {
   return R"({"name":")" + std::string(name) + R"(","matchImages":)" + std::string(images) +
          (cache.empty() ? "" : R"(,"defaultCacheDuration":")" + std::string(cache) + "\"") + R"(,"apiVersion":")" + std::string(version) + "\"" +
          std::string(more) + "}";
@@ -77,7 +78,8 @@ INSTANTIATE_TEST_SUITE_P(Table, Invalid, testing::Values(
     InvalidCase{"ExecNotV1", WithToken(kSa, "v1beta1"),
                 "providers.tokenAttributes: Forbidden: tokenAttributes is only supported for credentialprovider.kubelet.k8s.io/v1 API version"},
     InvalidCase{"RequiredKeysWithoutAccount",
-                WithToken(R"("serviceAccountTokenAudience":"a","cacheType":"Token","requireServiceAccount":false,"requiredServiceAccountAnnotationKeys":["a/b"])"),
+                WithToken(R"("serviceAccountTokenAudience":"a","cacheType":"Token","requireServiceAccount":false,)"
+                          R"("requiredServiceAccountAnnotationKeys":["a/b"])"),
                 "providers.tokenAttributes.requiredServiceAccountAnnotationKeys: Forbidden: requireServiceAccount cannot be false when "
                 "requiredServiceAccountAnnotationKeys is set"},
     InvalidCase{"BadRequiredKey", WithToken(kSa + R"(,"requiredServiceAccountAnnotationKeys":["cantendwithadash-"])"),
@@ -147,7 +149,8 @@ TEST(ProviderConfig, EverythingIsRead) {
     EXPECT_EQ(spec.env.at(0).value.Reveal(), "hunter2");
     EXPECT_TRUE(spec == spec.Clone());
   }
-  const auto token = Parse(Document(WithToken(kSa + R"(,"requiredServiceAccountAnnotationKeys":["Domain.io/A"],"optionalServiceAccountAnnotationKeys":["b"])")));
+  const auto token = Parse(Document(WithToken(
+      kSa + R"(,"requiredServiceAccountAnnotationKeys":["Domain.io/A"],"optionalServiceAccountAnnotationKeys":["b"])")));
   ASSERT_TRUE(token) << token.error().Text();
   EXPECT_EQ(token->front().token->audience, "audience");
   EXPECT_TRUE(token->front().token->require_service_account);

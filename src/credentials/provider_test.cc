@@ -31,7 +31,12 @@ constexpr std::string_view kV1 = "credentialprovider.kubelet.k8s.io/v1";
 
 // --- environment, 7.4
 
-struct EnvCase { const char* name; std::vector<std::string> base; std::vector<std::pair<std::string, std::string>> env; std::vector<std::string> want; };
+struct EnvCase {
+  const char* name;
+  std::vector<std::string> base;
+  std::vector<std::pair<std::string, std::string>> env;
+  std::vector<std::string> want;
+};
 class Environment : public testing::TestWithParam<EnvCase> {};
 TEST_P(Environment, IsMerged) {
   std::vector<ProviderSpec::Variable> env;
@@ -51,7 +56,8 @@ TEST(ProviderRequest, IsOneLine) {
   EXPECT_EQ(EncodeProviderRequest({.image = "test.registry.io/foobar"}).Reveal(),
             R"({"kind":"CredentialProviderRequest","apiVersion":"credentialprovider.kubelet.k8s.io/v1","image":"test.registry.io/foobar"})" "\n");
   const secret::Secret token("to\"ken");
-  EXPECT_EQ(EncodeProviderRequest({.version = ExecVersion::kV1Beta1, .image = "i", .token = &token, .annotations = {{"k", "v"}, {"a", "<"}}}).Reveal(),
+  const ProviderRequest beta{.version = ExecVersion::kV1Beta1, .image = "i", .token = &token, .annotations = {{"k", "v"}, {"a", "<"}}};
+  EXPECT_EQ(EncodeProviderRequest(beta).Reveal(),
             R"({"kind":"CredentialProviderRequest","apiVersion":"credentialprovider.kubelet.k8s.io/v1beta1","image":"i",)"
             R"("serviceAccountToken":"to\"ken","serviceAccountAnnotations":{"a":"\u003c","k":"v"}})" "\n");
 }
@@ -68,7 +74,8 @@ std::string Good(std::string_view pattern = "test.registry.io", std::string_view
 TEST(ProviderResponse, DecodesInEveryVersion) {
   for (const auto version : {ExecVersion::kV1, ExecVersion::kV1Beta1, ExecVersion::kV1Alpha1}) {
     const auto got = ParseProviderResponse(
-        Response(Name(version), R"("cacheKeyType":"Registry","cacheDuration":"1m","auth":{"*.registry.io":{"username":"user","password":"password"}})"), version);
+        Response(Name(version), R"("cacheKeyType":"Registry","cacheDuration":"1m",)"
+                                R"("auth":{"*.registry.io":{"username":"user","password":"password"}})"), version);
     ASSERT_TRUE(got) << got.error().Text();
     EXPECT_EQ(got->key_type, CacheKeyType::kRegistry);
     EXPECT_EQ(got->cache, std::optional<time::Duration>(1min));
@@ -229,7 +236,8 @@ class ProviderTest : public testing::Test {
   }
   void Config(std::string_view images = R"("*.registry.io")", std::string_view more = "", std::string_view cache = "1h", const char* name = "plugin",
               const char* file = "config.json") {
-    const std::string text = R"({"apiVersion":"kubelet.config.k8s.io/v1","kind":"CredentialProviderConfig","providers":[{"name":")" + std::string(name) +
+    const std::string text = R"({"apiVersion":"kubelet.config.k8s.io/v1","kind":"CredentialProviderConfig",)"
+                             R"("providers":[{"name":")" + std::string(name) +
                              R"(","matchImages":[)" + std::string(images) + R"(],"defaultCacheDuration":")" + std::string(cache) +
                              R"(","apiVersion":"credentialprovider.kubelet.k8s.io/v1")" + std::string(more) + "}]}";
     ASSERT_TRUE(scratch_.dir().WriteDurably(file, bytes::AsView(text), 0600));
@@ -420,7 +428,8 @@ INSTANTIATE_TEST_SUITE_P(Table, Keeps, testing::Values(
 
 // 7.5 step 2, 7.6
 TEST_F(ProviderTest, AccountModeCarriesTokenAnnotationsAndCoordinates) {
-  Config(R"("*.registry.io")", Token("ServiceAccount", true, R"(,"requiredServiceAccountAnnotationKeys":["domain.io/id"],"optionalServiceAccountAnnotationKeys":["a.io/x","a.io/y"])"));
+  Config(R"("*.registry.io")", Token("ServiceAccount", true, R"(,"requiredServiceAccountAnnotationKeys":["domain.io/id"],)"
+                                                             R"("optionalServiceAccountAnnotationKeys":["a.io/x","a.io/y"])"));
   Answer(Good());
   pod_ = {"shop", "web", "pod-uid", "builder"};
   tokens_.annotations = {{"domain.io/id", "7"}, {"a.io/x", "1"}, {"unasked", "z"}};

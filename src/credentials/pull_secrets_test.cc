@@ -153,7 +153,8 @@ INSTANTIATE_TEST_SUITE_P(Table, WhyNotTable, testing::Values(
 
 TEST(Explain, EveryEntryHasItsReport) {
   std::vector<PullSecret> secrets;
-  secrets.push_back(Secret(kDockerConfigJsonType, R"({"auths":{"reg.test":{"username":"a","password":"1"},"reg.test:5712":{"username":"alice","password":"hunter2"},
+  secrets.push_back(Secret(kDockerConfigJsonType, R"({"auths":{"reg.test":{"username":"a","password":"1"},
+      "reg.test:5712":{"username":"alice","password":"hunter2"},
       "reg[0-9].test":{"username":"b","password":"1"}}})", ""));
   const auto ring = ReadPullSecrets(Profile::kKubelet, secrets);
   ASSERT_TRUE(ring);

@@ -38,7 +38,7 @@ Result<Sources::Found> Sources::Find(const task::Context& ctx, const Request& re
     join(answers.keyring.Find(request.repository));
     std::ranges::move(answers.reports, std::back_inserter(found.reports));
   }
-  std::ranges::stable_partition(found.reports, [](const MatchReport& r) { return r.verdict == Verdict::kMatched; });
+  std::stable_partition(found.reports.begin(), found.reports.end(), [](const MatchReport& r) { return r.verdict == Verdict::kMatched; });
   return found;
 }
 

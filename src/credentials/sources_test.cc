@@ -40,7 +40,8 @@ class SourcesTest : public testing::TestWithParam<Profile> {
                           std::string(auth) + "}\nEND\n", 0755);
     Write("plugins.json", R"({"apiVersion":"kubelet.config.k8s.io/v1","kind":"CredentialProviderConfig","providers":[{"name":"plug","matchImages":[)" +
                               std::string(images) + R"(],"defaultCacheDuration":"1h","apiVersion":"credentialprovider.kubelet.k8s.io/v1"}]})");
-    auto set = ProviderSet::Load({.config = scratch_.path("plugins.json"), .bin_dir = scratch_.path("bin"), .rules = {.profile = GetParam()}}, clock_, nullptr);
+    auto set = ProviderSet::Load({.config = scratch_.path("plugins.json"), .bin_dir = scratch_.path("bin"), .rules = {.profile = GetParam()}},
+                                 clock_, nullptr);
     ASSERT_TRUE(set) << set.error().Text();
     plugins_ = *std::move(set);
   }
@@ -51,7 +52,8 @@ class SourcesTest : public testing::TestWithParam<Profile> {
   }
   Result<Sources::Found> Find(Detail detail = Detail::kNo, AskPlugins ask = AskPlugins::kYes) {
     const Sources sources(GetParam(), {node_ ? &*node_ : nullptr, plugins_.get(), with_helpers_ ? &helpers_ : nullptr});
-    return sources.Find(task::Context({}, clock_), {.repository = repository_, .secrets = secrets_, .missing = missing_, .detail = detail, .ask = ask});
+    return sources.Find(task::Context({}, clock_),
+                        {.repository = repository_, .secrets = secrets_, .missing = missing_, .detail = detail, .ask = ask});
   }
   std::vector<std::string> Users() {
     std::vector<std::string> users;
@@ -72,7 +74,8 @@ class SourcesTest : public testing::TestWithParam<Profile> {
   std::vector<SecretCoordinates> missing_;
   std::string repository_ = "reg.test/team/app";
 };
-INSTANTIATE_TEST_SUITE_P(Both, SourcesTest, testing::Values(Profile::kDocumented, Profile::kKubelet), [](const auto& i) { return std::string(Name(i.param)); });
+INSTANTIATE_TEST_SUITE_P(Both, SourcesTest, testing::Values(Profile::kDocumented, Profile::kKubelet),
+                         [](const auto& i) { return std::string(Name(i.param)); });
 
 TEST_P(SourcesTest, TheKubeletsOrder) {
   EXPECT_THAT(Users(), IsEmpty()) << "anonymous";

@@ -2,8 +2,8 @@
 //
 // An Object is what a user sent, whole: its JSON text, with every field, known to us or not, and the metadata every kind has. The
 // typed structs (Pod, Secret, …) are views for our own code, read from that text by kube/parse.h; they leave out what we do not
-// use and are never written back over it. Our own writing goes the other way: a status or an Event becomes JSON
-// (kube/write.h) and replaces that one member.
+// use and are never written back over it. Our own writing goes the other way: a status becomes JSON (kube/write.h) and replaces
+// that one member (objects::Store::UpdateStatus; Events through its Record).
 //
 // Strings hold what the JSON held; enumerations stay strings (kube/validate.h has checked them). An absent field is "",
 // an empty list or nullopt; where absent and empty differ to Kubernetes it is an optional. Field names are Kubernetes' own in

@@ -34,7 +34,9 @@ std::string_view GoWord(const Value& v) {
 }
 
 // "spec.containers[0]" + "image"; odd keys of maps in brackets, as Kubernetes' field paths have them.
-std::string Join(const std::string& path, std::string_view name) { return path.empty() ? std::string(name) : path + "." + std::string(name); }
+std::string Join(const std::string& path, std::string_view name) {
+  return path.empty() ? std::string(name) : path + "." + std::string(name);
+}
 
 class FieldChecker {
  public:
@@ -143,7 +145,8 @@ class FieldChecker {
   void Say(const std::string& path, std::string message) {
     if (!report_.wrong) report_.wrong = Mistake{path, std::move(message)};
   }
-  void Wrong(const Value& v, const std::string& wanted, const Type& owner, const std::string& path, const std::string& go, std::string found = "") {
+  void Wrong(const Value& v, const std::string& wanted, const Type& owner, const std::string& path, const std::string& go,
+             std::string found = "") {
     if (found.empty()) found = GoWord(v);
     Say(path, "json: cannot unmarshal " + found + " into Go struct field " + std::string(owner.name) + "." + go + " of type " + wanted);
   }
@@ -441,7 +444,8 @@ Result<Parsed> ParseObject(const Value& value) {
   }
   FieldReport report = CheckFields(value, kind);
   if (report.wrong) return Error(Reason::kUsage, kind + " in version \"v1\" cannot be handled as a " + kind + ": " + report.wrong->message);
-  Parsed out{{.api_version = version, .kind = kind, .metadata = ReadMeta(Part(value, "metadata")), .json = value.Dump()}, std::move(report.unknown)};
+  Parsed out{{.api_version = version, .kind = kind, .metadata = ReadMeta(Part(value, "metadata")), .json = value.Dump()},
+             std::move(report.unknown)};
   return out;
 }
 

@@ -66,7 +66,8 @@ INSTANTIATE_TEST_SUITE_P(
     NameOf);
 
 TEST(Parse, WarnsOfUnknownFieldsAndKeepsThem) {
-  const auto document = Read(PodWith(R"({"contaners":[],"containers":[{"name":"a","imag":"b","env":[{"nam":"x"}]}],"affinity":{"any":{"thing":1}},"volumes":[{"name":"v","csi":{"x":1}}]})"));
+  const auto document = Read(PodWith(
+      R"({"contaners":[],"containers":[{"name":"a","imag":"b","env":[{"nam":"x"}]}],"affinity":{"any":{"thing":1}},"volumes":[{"name":"v","csi":{"x":1}}]})"));
   const auto parsed = ParseObject(document.root());
   ASSERT_TRUE(parsed) << parsed.error().Text();
   std::vector<std::string> messages;
@@ -76,14 +77,16 @@ TEST(Parse, WarnsOfUnknownFieldsAndKeepsThem) {
 }
 
 TEST(Parse, NullsAreAbsent) {
-  const Pod pod = ReadPod(Made(R"({"apiVersion":"v1","kind":"Pod","metadata":{"name":"x","labels":null,"creationTimestamp":null},"spec":{"containers":[null,{"name":"a","env":null}],"volumes":null}})"));
+  const Pod pod = ReadPod(Made(
+      R"({"apiVersion":"v1","kind":"Pod","metadata":{"name":"x","labels":null,"creationTimestamp":null},"spec":{"containers":[null,{"name":"a","env":null}],"volumes":null}})"));
   EXPECT_FALSE(pod.metadata.creation_timestamp);
   ASSERT_EQ(pod.spec.containers.size(), 2u);
   EXPECT_EQ(pod.spec.containers[1].name, "a");
 }
 
 TEST(Parse, ReadsAPodWhole) {
-  const Pod pod = ReadPod(Made(R"({"apiVersion":"v1","kind":"Pod","metadata":{"name":"p","namespace":"n","uid":"u","resourceVersion":"7","generation":3,"labels":{"a":"b"},
+  const Pod pod = ReadPod(Made(
+      R"({"apiVersion":"v1","kind":"Pod","metadata":{"name":"p","namespace":"n","uid":"u","resourceVersion":"7","generation":3,"labels":{"a":"b"},
     "annotations":{"c":"d"},"finalizers":["x/y"],"creationTimestamp":"2026-11-25T13:58:12Z","deletionGracePeriodSeconds":5,"ownerReferences":[{"apiVersion":"v1","kind":"Node","name":"o","uid":"q","controller":true}]},
     "spec":{"hostNetwork":true,"restartPolicy":"OnFailure","imagePullSecrets":[{"name":"s"},{}],"serviceAccountName":"sa","terminationGracePeriodSeconds":7,"nodeSelector":{"k":"v"},
       "securityContext":{"runAsUser":5,"fsGroup":6,"supplementalGroups":[1,2],"sysctls":[{"name":"a","value":"b"}]},"tolerations":[{"key":"k","operator":"Exists"}],"hostAliases":[{"ip":"1.2.3.4","hostnames":["h"]}],"dnsConfig":{"nameservers":["9.9.9.9"],"options":[{"name":"ndots","value":"2"}]},
@@ -94,7 +97,8 @@ TEST(Parse, ReadsAPodWhole) {
         "volumeMounts":[{"name":"v","mountPath":"/m","subPath":"s","readOnly":true,"mountPropagation":"HostToContainer"}],"livenessProbe":{"exec":{"command":["x"]}},
         "lifecycle":{"preStop":{"exec":{"command":["bye"]}},"postStart":{"sleep":{"seconds":3}}},"securityContext":{"privileged":true,"capabilities":{"add":["NET_ADMIN"],"drop":["ALL"]},"seccompProfile":{"type":"RuntimeDefault"}}}],
       "volumes":[{"name":"v","emptyDir":{"medium":"Memory","sizeLimit":"1Mi"}},{"name":"h","hostPath":{"path":"/p","type":"Directory"}},{"name":"i","image":{"reference":"r","pullPolicy":"Always"}},
-        {"name":"s","secret":{"secretName":"sec","defaultMode":256,"items":[{"key":"k","path":"p","mode":288}]}},{"name":"pr","projected":{"sources":[{"configMap":{"name":"cm"}},{"serviceAccountToken":{"path":"token","expirationSeconds":600}},{"downwardAPI":{"items":[{"path":"d","fieldRef":{"fieldPath":"metadata.labels"}}]}}]}},{"name":"n","nfs":{"server":"s"}}]},
+        {"name":"s","secret":{"secretName":"sec","defaultMode":256,"items":[{"key":"k","path":"p","mode":288}]}},{"name":"pr",
+"projected":{"sources":[{"configMap":{"name":"cm"}},{"serviceAccountToken":{"path":"token","expirationSeconds":600}},{"downwardAPI":{"items":[{"path":"d","fieldRef":{"fieldPath":"metadata.labels"}}]}}]}},{"name":"n","nfs":{"server":"s"}}]},
     "status":{"phase":"Running","podIP":"10.0.0.1","podIPs":[{"ip":"10.0.0.1"}],"conditions":[{"type":"Ready","status":"True","lastTransitionTime":"2026-11-25T13:58:12Z"}],
       "containerStatuses":[{"name":"c","image":"img:1","imageID":"sha","restartCount":2,"ready":true,"state":{"waiting":{"reason":"ImagePullBackOff","message":"m"}},"lastState":{"terminated":{"exitCode":1,"reason":"Error","finishedAt":"2026-11-25T13:58:12Z"}},
         "volumeMounts":[{"name":"i","mountPath":"/i","volumeStatus":{"image":{"imageRef":"ref"}}}]}]}})"));
@@ -143,11 +147,14 @@ TEST(Parse, ReadsTheOthers) {
   EXPECT_EQ(secret.data.at("a").Reveal(), "hi");
   EXPECT_EQ(secret.data.at("b").Reveal(), "hi");
   EXPECT_EQ(secret.data.at("c").Reveal(), "plain");
-  const ServiceAccount account = ReadServiceAccount(Made(R"({"apiVersion":"v1","kind":"ServiceAccount","imagePullSecrets":[{"name":"a"},{"name":"b"}],"automountServiceAccountToken":false})"));
+  const ServiceAccount account = ReadServiceAccount(Made(
+      R"({"apiVersion":"v1","kind":"ServiceAccount","imagePullSecrets":[{"name":"a"},{"name":"b"}],"automountServiceAccountToken":false})"));
   EXPECT_THAT(account.image_pull_secrets, ElementsAre("a", "b"));
   EXPECT_EQ(account.automount_service_account_token, false);
   EXPECT_EQ(ReadConfigMap(Made(R"({"apiVersion":"v1","kind":"ConfigMap","data":{"a":"b"},"binaryData":{"c":"/w=="}})")).binary_data.at("c"), "\xff");
-  const Event event = ReadEvent(Made(R"({"apiVersion":"v1","kind":"Event","involvedObject":{"kind":"Pod","name":"p"},"type":"Warning","reason":"Failed","message":"m","count":4,"source":{"component":"kubelet"},"lastTimestamp":"2026-11-25T13:58:12Z"})"));
+  const Event event = ReadEvent(Made(
+      R"({"apiVersion":"v1","kind":"Event","involvedObject":{"kind":"Pod","name":"p"},"type":"Warning",)"
+            R"("reason":"Failed","message":"m","count":4,"source":{"component":"kubelet"},"lastTimestamp":"2026-11-25T13:58:12Z"})"));
   EXPECT_EQ(event.count, 4);
   EXPECT_EQ(event.involved.name, "p");
   EXPECT_EQ(ReadNode(Made(R"({"apiVersion":"v1","kind":"Node","status":{"capacity":{"cpu":"2"},"images":[{"names":["a"],"sizeBytes":5}]}})")).images[0].size_bytes, 5);
@@ -171,9 +178,13 @@ TEST_P(Quantities, Read) {
   EXPECT_EQ(IsQuantity(GetParam().text), GetParam().milli.has_value());
 }
 INSTANTIATE_TEST_SUITE_P(Rows, Quantities,
-                         ::testing::Values(Amount{"1", 1000, 1}, Amount{"500m", 500, 1}, Amount{"1.5", 1500, 2}, Amount{"1Ki", 1'024'000, 1024}, Amount{"1Gi", 1'073'741'824'000, 1'073'741'824},
-                                           Amount{"1e3", 1'000'000, 1000}, Amount{"1E", std::numeric_limits<std::int64_t>::max(), 1'000'000'000'000'000'000}, Amount{"100n", 1, 1}, Amount{"-1", -1000, -1},
-                                           Amount{".5", 500, 1}, Amount{"5.", 5000, 5}, Amount{"", {}, {}}, Amount{"m", {}, {}}, Amount{"1x", {}, {}}, Amount{"1 ", {}, {}}, Amount{"1.2.3", {}, {}},
+                         ::testing::Values(Amount{"1", 1000, 1}, Amount{"500m", 500, 1}, Amount{"1.5", 1500, 2},
+                                           Amount{"1Ki", 1'024'000, 1024}, Amount{"1Gi", 1'073'741'824'000, 1'073'741'824},
+                                           Amount{"1e3", 1'000'000, 1000},
+                                           Amount{"1E", std::numeric_limits<std::int64_t>::max(), 1'000'000'000'000'000'000},
+                                           Amount{"100n", 1, 1}, Amount{"-1", -1000, -1}, Amount{".5", 500, 1},
+                                           Amount{"5.", 5000, 5}, Amount{"", {}, {}}, Amount{"m", {}, {}},
+                                           Amount{"1x", {}, {}}, Amount{"1 ", {}, {}}, Amount{"1.2.3", {}, {}},
                                            Amount{"1e", {}, {}}, Amount{"0", 0, 0}));
 
 TEST(Timestamp, ReadsRfc3339) {

@@ -14,7 +14,10 @@ namespace berth::kube {
 struct Type;
 
 struct FieldType {
-  enum class Kind { kString, kBool, kInt32, kInt64, kTime, kQuantity, kIntOrString, kBytes, kDuration, kAny, kObject, kStruct } kind = Kind::kAny;
+  enum class Kind {
+    kString, kBool, kInt32, kInt64, kTime, kQuantity,
+    kIntOrString, kBytes, kDuration, kAny, kObject, kStruct
+  } kind = Kind::kAny;
   enum class Shape { kSingle, kList, kMap } shape = Shape::kSingle;
   const Type* type = nullptr;              // of a kStruct
   std::string_view go;                     // as Go's messages name it: "string", "v1.PullPolicy", "int32"

@@ -15,7 +15,10 @@
 namespace berth::kube {
 
 struct FieldError {
-  enum class Type : std::uint8_t { kRequired, kInvalid, kDuplicate, kUnsupported, kForbidden, kNotFound, kTooLong, kTooMany } type = Type::kInvalid;
+  enum class Type : std::uint8_t {
+    kRequired, kInvalid, kDuplicate, kUnsupported, kForbidden, kNotFound,
+    kTooLong, kTooMany
+  } type = Type::kInvalid;
   std::string field;   // "spec.containers[0].image"
   std::string value;   // as printed: quoted when it is text; not used for kRequired, kForbidden, kTooLong
   std::string detail;
@@ -67,6 +70,26 @@ class [[nodiscard]] Answer : public tl::expected<T, Status> {
   using Base::Base;
   Answer(Status status) : Base(tl::unexpect, std::move(status)) {}                     // NOLINT: `return Status::…` reads well
   Answer(const Error& error) : Base(tl::unexpect, Status::Internal(error)) {}          // NOLINT: and so does RETURN_IF_ERROR
+
+  // As Result: a refusal that nobody looked at is a mistake of ours, and a value of a temporary comes by value.
+  decltype(auto) operator*() & { Check(); return Base::operator*(); }
+  decltype(auto) operator*() const& { Check(); return Base::operator*(); }
+  T operator*() && { Check(); return std::move(*this).Base::operator*(); }
+  auto* operator->() { Check(); return Base::operator->(); }
+  const auto* operator->() const { Check(); return Base::operator->(); }
+
+ private:
+  void Check() const { if (!this->has_value()) result::DieOnBadDereference(this->error().ToError()); }
+};
+
+template <>
+class [[nodiscard]] Answer<void> : public tl::expected<void, Status> {
+  using Base = tl::expected<void, Status>;
+
+ public:
+  using Base::Base;
+  Answer(Status status) : Base(tl::unexpect, std::move(status)) {}                     // NOLINT
+  Answer(const Error& error) : Base(tl::unexpect, Status::Internal(error)) {}          // NOLINT
 };
 
 // `return Refusal(answer)`: the same refusal under another type.

@@ -42,7 +42,8 @@ std::optional<time::WallTime> ParseTime(std::string_view text) {
   const auto minute = hour ? Number(text, 2, ':') : std::nullopt;
   const auto second = minute ? Number(text, 2, '\0') : std::nullopt;
   if (!second || *hour > 23 || *minute > 59 || *second > 59 || *year < 1678 || *year > 2261) return std::nullopt;
-  const chrono::year_month_day date(chrono::year(*year), chrono::month(static_cast<unsigned>(*month)), chrono::day(static_cast<unsigned>(*day)));
+  const chrono::year_month_day date(chrono::year(*year), chrono::month(static_cast<unsigned>(*month)),
+                                    chrono::day(static_cast<unsigned>(*day)));
   if (!date.ok()) return std::nullopt;
   std::int64_t nanos = 0;
   if (text.starts_with('.')) {
@@ -62,7 +63,8 @@ std::optional<time::WallTime> ParseTime(std::string_view text) {
     if (!minutes || !text.empty() || *hours > 23 || *minutes > 59) return std::nullopt;
     zone = chrono::minutes((*hours * 60 + *minutes) * (west ? -1 : 1));
   }
-  return chrono::sys_days(date) + chrono::hours(*hour) + chrono::minutes(*minute) + chrono::seconds(*second) + chrono::nanoseconds(nanos) - zone;
+  return chrono::sys_days(date) + chrono::hours(*hour) + chrono::minutes(*minute) + chrono::seconds(*second) +
+         chrono::nanoseconds(nanos) - zone;
 }
 
 }  // namespace berth::kube

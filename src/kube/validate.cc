@@ -118,7 +118,9 @@ bool True(const Value& v, std::string_view key) {
 }
 std::string Spelling(const Value& v) { return v.IsString() ? std::string(*v.AsString()) : v.Dump(); }
 
-std::string At(const std::string& path, std::string_view member) { return path.empty() ? std::string(member) : path + "." + std::string(member); }
+std::string At(const std::string& path, std::string_view member) {
+  return path.empty() ? std::string(member) : path + "." + std::string(member);
+}
 std::string At(const std::string& path, std::size_t index) { return path + "[" + std::to_string(index) + "]"; }
 std::string Key(const std::string& path, std::string_view key) { return path + "[" + std::string(key) + "]"; }
 
@@ -130,7 +132,9 @@ class Judge {
     errors_.push_back({type, std::move(field), std::move(value), std::move(detail)});
   }
   void Required(std::string field, std::string detail = "") { Add(Type::kRequired, std::move(field), "", std::move(detail)); }
-  void Invalid(std::string field, std::string_view value, std::string detail) { Add(Type::kInvalid, std::move(field), Quoted(value), std::move(detail)); }
+  void Invalid(std::string field, std::string_view value, std::string detail) {
+    Add(Type::kInvalid, std::move(field), Quoted(value), std::move(detail));
+  }
   void Forbidden(std::string field, std::string detail) { Add(Type::kForbidden, std::move(field), "", std::move(detail)); }
   void OneOf(const std::string& field, std::string_view value, Words allowed) {
     if (std::find(allowed.begin(), allowed.end(), value) != allowed.end()) return;
@@ -143,7 +147,8 @@ class Judge {
   }
   void InRange(const Value& v, const std::string& path, std::string_view key, std::int64_t low, std::int64_t high, std::string text = "") {
     const auto n = Int(v, key);
-    if (n && (*n < low || *n > high)) Add(Type::kInvalid, At(path, key), std::to_string(*n), text.empty() ? Between(low, high) : std::move(text));
+    if (n && (*n < low || *n > high))
+      Add(Type::kInvalid, At(path, key), std::to_string(*n), text.empty() ? Between(low, high) : std::move(text));
   }
 
   template <class Each>
@@ -178,7 +183,8 @@ class Judge {
       std::size_t bytes = 0;
       for (const auto& [key, value] : annotations->Members()) {
         std::string lower(key);
-        std::transform(lower.begin(), lower.end(), lower.begin(), [](unsigned char c) { return static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c); });
+        std::transform(lower.begin(), lower.end(), lower.begin(),
+                       [](unsigned char c) { return static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c); });
         for (const std::string& why : QualifiedName(lower)) Invalid("metadata.annotations", key, why);
         bytes += key.size() + (value.IsString() ? (*value.AsString()).size() : 0);
       }
@@ -291,7 +297,8 @@ class Judge {
     else OneOf(field, policy, {"Always", "IfNotPresent", "Never"});
   }
 
-  void Container(const Value& c, const std::string& path, PodPlace place, const std::set<std::string>& volumes, bool host_network, std::set<std::string>* host_ports) {
+  void Container(const Value& c, const std::string& path, PodPlace place, const std::set<std::string>& volumes,
+                 bool host_network, std::set<std::string>* host_ports) {
     const std::string image = Text(c, "image");
     const auto white = [](char ch) { return ch == ' ' || (ch >= '\t' && ch <= '\r'); };
     if (image.empty()) Required(path + ".image");
@@ -342,7 +349,8 @@ class Judge {
       Add(Type::kInvalid, path + ".hostPort", std::to_string(outer), "must match `containerPort` when `hostNetwork` is set to true");
     if (outer != 0 && host_ports != nullptr) {
       const std::string taken = std::to_string(outer) + "/" + protocol + "/" + Text(p, "hostIP");
-      if (!host_ports->insert(taken).second) Add(Type::kDuplicate, path + ".hostPort", Quoted(Text(p, "hostIP") + "/" + std::to_string(outer) + "/" + protocol));
+      if (!host_ports->insert(taken).second)
+        Add(Type::kDuplicate, path + ".hostPort", Quoted(Text(p, "hostIP") + "/" + std::to_string(outer) + "/" + protocol));
     }
   }
 
@@ -391,7 +399,8 @@ class Judge {
     }
   }
 
-  void Mount(const Value& m, const std::string& path, const std::set<std::string>& volumes, std::set<std::string>& paths, const Value& container) {
+  void Mount(const Value& m, const std::string& path, const std::set<std::string>& volumes, std::set<std::string>& paths,
+             const Value& container) {
     const std::string name = Text(m, "name"), where = Text(m, "mountPath"), sub = Text(m, "subPath"), expr = Text(m, "subPathExpr");
     if (name.empty()) Required(path + ".name");
     else if (!volumes.contains(name)) Add(Type::kNotFound, path + ".name", Quoted(name));
@@ -656,8 +665,9 @@ void PodUpdate(Judge& judge, const Tree& spec, const Tree& old) {
     keep("activeDeadlineSeconds");
   }
   const auto& tolerations = Get(spec, "tolerations").items();
-  const bool only_added = std::all_of(Get(old, "tolerations").items().begin(), Get(old, "tolerations").items().end(),
-                                      [&](const Tree& t) { return std::find(tolerations.begin(), tolerations.end(), t) != tolerations.end(); });
+  const bool only_added =
+      std::all_of(Get(old, "tolerations").items().begin(), Get(old, "tolerations").items().end(),
+                  [&](const Tree& t) { return std::find(tolerations.begin(), tolerations.end(), t) != tolerations.end(); });
   if (only_added) keep("tolerations");
   if (Number(Get(old, "terminationGracePeriodSeconds")) < 0 && Number(Get(spec, "terminationGracePeriodSeconds")) == 1) keep("terminationGracePeriodSeconds");
   if (rest == old) return;

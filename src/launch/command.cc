@@ -7,10 +7,12 @@ namespace {
 
 // Kubernetes' relaxed rule (1.34 on): printable ASCII without '='.
 bool IsVariableName(std::string_view name) {
-  return !name.empty() && std::all_of(name.begin(), name.end(), [](char c) { return c >= 0x20 && c < 0x7f && c != '='; });
+  return !name.empty() &&
+         std::all_of(name.begin(), name.end(), [](char c) { return c >= 0x20 && c < 0x7f && c != '='; });
 }
 
-Result<std::optional<std::string>> KeyOfSecret(const PodFacts& facts, const kube::KeySelector& key, const ConfigSource& objects) {
+Result<std::optional<std::string>> KeyOfSecret(const PodFacts& facts, const kube::KeySelector& key,
+                                               const ConfigSource& objects) {
   auto secret = objects.FindSecret(key.name);
   if (!secret) {
     if (key.optional && secret.error().reason() == Reason::kNotFound) return std::optional<std::string>();
@@ -19,27 +21,33 @@ Result<std::optional<std::string>> KeyOfSecret(const PodFacts& facts, const kube
   if (const auto found = (*secret)->data.find(key.key); found != (*secret)->data.end())
     return std::optional(std::string(found->second.Reveal()));
   if (key.optional) return std::optional<std::string>();
-  return Error(Reason::kNotFound, "couldn't find key " + key.key + " in Secret " + facts.pod.metadata.ns + "/" + key.name)
+  return Error(Reason::kNotFound,
+               "couldn't find key " + key.key + " in Secret " + facts.pod.metadata.ns + "/" + key.name)
       .Next("add the key to the Secret, or mark the reference optional");
 }
 
-Result<std::optional<std::string>> KeyOfConfigMap(const PodFacts& facts, const kube::KeySelector& key, const ConfigSource& objects) {
+Result<std::optional<std::string>> KeyOfConfigMap(const PodFacts& facts, const kube::KeySelector& key,
+                                                  const ConfigSource& objects) {
   auto map = objects.FindConfigMap(key.name);
   if (!map) {
     if (key.optional && map.error().reason() == Reason::kNotFound) return std::optional<std::string>();
     return Error(std::move(map).error());
   }
-  if (const auto found = (*map)->data.find(key.key); found != (*map)->data.end()) return std::optional(found->second);
+  if (const auto found = (*map)->data.find(key.key); found != (*map)->data.end())
+    return std::optional(found->second);
   if (key.optional) return std::optional<std::string>();
-  return Error(Reason::kNotFound, "couldn't find key " + key.key + " in ConfigMap " + facts.pod.metadata.ns + "/" + key.name)
+  return Error(Reason::kNotFound,
+               "couldn't find key " + key.key + " in ConfigMap " + facts.pod.metadata.ns + "/" + key.name)
       .Next("add the key to the ConfigMap, or mark the reference optional");
 }
 
 Result<> AddAll(const kube::EnvFrom& from, const ConfigSource& objects, Environment& out) {
   const auto add = [&](const std::string& key, std::string_view value) {
     const std::string name = from.prefix + key;
-    if (IsVariableName(name)) out.values[name] = value;
-    else out.skipped.push_back(name);
+    if (IsVariableName(name))
+      out.values[name] = value;
+    else
+      out.skipped.push_back(name);
   };
   if (!from.config_map.empty()) {
     auto map = objects.FindConfigMap(from.config_map);
@@ -90,10 +98,13 @@ std::string ExpandVariables(std::string_view text, const VariableLookup& lookup)
     } else if (text[i + 1] == '$') {
       out += '$';
       ++i;
-    } else if (const auto close = text[i + 1] == '(' ? text.find(')', i + 2) : std::string_view::npos; close != std::string_view::npos) {
+    } else if (const auto close = text[i + 1] == '(' ? text.find(')', i + 2) : std::string_view::npos;
+               close != std::string_view::npos) {
       const auto name = text.substr(i + 2, close - i - 2);
-      if (const auto value = lookup(name)) out += *value;
-      else out.append(text.substr(i, close - i + 1));
+      if (const auto value = lookup(name))
+        out += *value;
+      else
+        out.append(text.substr(i, close - i + 1));
       i = close;
     } else {
       out += '$';
@@ -102,7 +113,8 @@ std::string ExpandVariables(std::string_view text, const VariableLookup& lookup)
   return out;
 }
 
-Result<Environment> MakeEnvironment(const PodFacts& facts, const kube::Container& container, const ConfigSource& objects) {
+Result<Environment> MakeEnvironment(const PodFacts& facts, const kube::Container& container,
+                                    const ConfigSource& objects) {
   Environment out;
   for (const auto& from : container.env_from) RETURN_IF_ERROR(AddAll(from, objects, out));
   std::sort(out.skipped.begin(), out.skipped.end());
@@ -126,11 +138,12 @@ Result<Environment> MakeEnvironment(const PodFacts& facts, const kube::Container
   return out;
 }
 
-Result<Command> MakeCommand(const oci::ImageConfig& image, const kube::Container& container, const kube::StringMap& environment,
-                            std::string_view hostname) {
+Result<Command> MakeCommand(const oci::ImageConfig& image, const kube::Container& container,
+                            const kube::StringMap& environment, std::string_view hostname) {
   Command out;
   const auto add = [&](const std::vector<std::string>& words, bool expand) {
-    for (const auto& word : words) out.argv.push_back(expand ? ExpandVariables(word, LookupIn(environment)) : word);
+    for (const auto& word : words)
+      out.argv.push_back(expand ? ExpandVariables(word, LookupIn(environment)) : word);
   };
   if (!container.command.empty()) {
     add(container.command, true);
@@ -140,7 +153,8 @@ Result<Command> MakeCommand(const oci::ImageConfig& image, const kube::Container
     add(container.args.empty() ? image.cmd : container.args, !container.args.empty());
   }
   if (out.argv.empty() || out.argv[0].empty())
-    return Error(Reason::kConfig, "no command specified").Next("the image has neither entrypoint nor cmd: set `command` in the container");
+    return Error(Reason::kConfig, "no command specified")
+        .Next("the image has neither entrypoint nor cmd: set `command` in the container");
 
   Variables env;
   env.Set("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
@@ -155,11 +169,15 @@ Result<Command> MakeCommand(const oci::ImageConfig& image, const kube::Container
   for (const auto* list : {&out.argv, &out.env})
     for (const auto& text : *list)
       if (text.find('\0') != std::string::npos)
-        return Error(Reason::kConfig, list == &out.argv ? "an argument has a NUL byte in it" : "a variable's value has a NUL byte in it");
+        return Error(Reason::kConfig, list == &out.argv ? "an argument has a NUL byte in it"
+                                                        : "a variable's value has a NUL byte in it");
 
-  out.working_dir = !container.working_dir.empty() ? container.working_dir : !image.working_dir.empty() ? image.working_dir : "/";
+  out.working_dir = !container.working_dir.empty() ? container.working_dir
+                    : !image.working_dir.empty()   ? image.working_dir
+                                                   : "/";
   if (out.working_dir.front() != '/') {
-    if (!container.working_dir.empty()) return Error(Reason::kConfig, "workingDir " + Quoted(out.working_dir) + " is not an absolute path");
+    if (!container.working_dir.empty())
+      return Error(Reason::kConfig, "workingDir " + Quoted(out.working_dir) + " is not an absolute path");
     out.working_dir.insert(0, "/");
   }
   return out;

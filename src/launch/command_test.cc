@@ -10,8 +10,8 @@ namespace berth::launch {
 namespace {
 
 using ::testing::ElementsAre;
-using ::testing::HasSubstr;
 using testing::FakeObjects;
+using ::testing::HasSubstr;
 using Strings = std::vector<std::string>;
 
 struct ExpandRow {
@@ -28,14 +28,16 @@ TEST_P(Expand, Follows) {
                             }),
             GetParam().want);
 }
-INSTANTIATE_TEST_SUITE_P(Rules, Expand,
-                         ::testing::Values(ExpandRow{"plain", "plain"}, ExpandRow{"", ""}, ExpandRow{"$(VAR)", "value"},
-                                           ExpandRow{"a$(VAR)b$(VAR)", "avaluebvalue"}, ExpandRow{"$$(VAR)", "$(VAR)"},
-                                           ExpandRow{"$$$(VAR)", "$value"}, ExpandRow{"$$$$(VAR)", "$$(VAR)"}, ExpandRow{"$", "$"},
-                                           ExpandRow{"$$", "$"}, ExpandRow{"a$", "a$"}, ExpandRow{"$x", "$x"}, ExpandRow{"${VAR}", "${VAR}"},
-                                           ExpandRow{"$(NOPE)", "$(NOPE)"}, ExpandRow{"$(EMPTY)", ""}, ExpandRow{"$(NEST)", "$(VAR)"},
-                                           ExpandRow{"$(VAR", "$(VAR"}, ExpandRow{"$(VAR$(VAR)", "$(VAR$(VAR)"}, ExpandRow{"$()", "$()"},
-                                           ExpandRow{"$(VAR)$", "value$"}, ExpandRow{"$VAR)", "$VAR)"}));
+INSTANTIATE_TEST_SUITE_P(
+    Rules, Expand,
+    ::testing::Values(ExpandRow{"plain", "plain"}, ExpandRow{"", ""}, ExpandRow{"$(VAR)", "value"},
+                      ExpandRow{"a$(VAR)b$(VAR)", "avaluebvalue"}, ExpandRow{"$$(VAR)", "$(VAR)"},
+                      ExpandRow{"$$$(VAR)", "$value"}, ExpandRow{"$$$$(VAR)", "$$(VAR)"}, ExpandRow{"$", "$"},
+                      ExpandRow{"$$", "$"}, ExpandRow{"a$", "a$"}, ExpandRow{"$x", "$x"},
+                      ExpandRow{"${VAR}", "${VAR}"}, ExpandRow{"$(NOPE)", "$(NOPE)"},
+                      ExpandRow{"$(EMPTY)", ""}, ExpandRow{"$(NEST)", "$(VAR)"}, ExpandRow{"$(VAR", "$(VAR"},
+                      ExpandRow{"$(VAR$(VAR)", "$(VAR$(VAR)"}, ExpandRow{"$()", "$()"},
+                      ExpandRow{"$(VAR)$", "value$"}, ExpandRow{"$VAR)", "$VAR)"}));
 
 struct ArgvRow {
   const char* name;
@@ -59,16 +61,18 @@ TEST_P(Argv, Follows) {
   ASSERT_TRUE(command) << command.error().Text();
   EXPECT_EQ(command->argv, row.want);
 }
-INSTANTIATE_TEST_SUITE_P(Kubernetes, Argv,
-                         ::testing::Values(ArgvRow{"image", {"/ep-1"}, {"foo", "bar"}, {}, {}, {"/ep-1", "foo", "bar"}},
-                                           ArgvRow{"command", {"/ep-1"}, {"foo", "bar"}, {"/ep-2"}, {}, {"/ep-2"}},
-                                           ArgvRow{"args", {"/ep-1"}, {"foo", "bar"}, {}, {"zoo", "boo"}, {"/ep-1", "zoo", "boo"}},
-                                           ArgvRow{"both", {"/ep-1"}, {"foo", "bar"}, {"/ep-2"}, {"zoo", "boo"}, {"/ep-2", "zoo", "boo"}},
-                                           ArgvRow{"cmd_only", {}, {"sh"}, {}, {}, {"sh"}}, ArgvRow{"args_only", {}, {"sh"}, {}, {"ls"}, {"ls"}},
-                                           ArgvRow{"nothing", {}, {}, {}, {}, {}}, ArgvRow{"empty_word", {""}, {}, {}, {}, {}},
-                                           ArgvRow{"expands", {}, {}, {"e$(V)"}, {"$(V)$$(V)"}, {"e1", "1$(V)"}},
-                                           ArgvRow{"image_is_literal", {"e$(V)"}, {"$(V)"}, {}, {}, {"e$(V)", "$(V)"}}),
-                         [](const auto& i) { return i.param.name; });
+INSTANTIATE_TEST_SUITE_P(
+    Kubernetes, Argv,
+    ::testing::Values(
+        ArgvRow{"image", {"/ep-1"}, {"foo", "bar"}, {}, {}, {"/ep-1", "foo", "bar"}},
+        ArgvRow{"command", {"/ep-1"}, {"foo", "bar"}, {"/ep-2"}, {}, {"/ep-2"}},
+        ArgvRow{"args", {"/ep-1"}, {"foo", "bar"}, {}, {"zoo", "boo"}, {"/ep-1", "zoo", "boo"}},
+        ArgvRow{"both", {"/ep-1"}, {"foo", "bar"}, {"/ep-2"}, {"zoo", "boo"}, {"/ep-2", "zoo", "boo"}},
+        ArgvRow{"cmd_only", {}, {"sh"}, {}, {}, {"sh"}}, ArgvRow{"args_only", {}, {"sh"}, {}, {"ls"}, {"ls"}},
+        ArgvRow{"nothing", {}, {}, {}, {}, {}}, ArgvRow{"empty_word", {""}, {}, {}, {}, {}},
+        ArgvRow{"expands", {}, {}, {"e$(V)"}, {"$(V)$$(V)"}, {"e1", "1$(V)"}},
+        ArgvRow{"image_is_literal", {"e$(V)"}, {"$(V)"}, {}, {}, {"e$(V)", "$(V)"}}),
+    [](const auto& i) { return i.param.name; });
 
 TEST(Command, EnvironmentMergesInOrderOfFirstAppearance) {
   oci::ImageConfig image;
@@ -121,12 +125,17 @@ struct EnvCase : ::testing::Test {
 };
 
 TEST_F(EnvCase, EnvFromThenEnvLaterWins) {
-  container.env_from = {{.prefix = "", .secret = "s"}, {.prefix = "P_", .config_map = "m"}, {.config_map = "m"}};
-  container.env = {{.name = "k", .value = "own-$(user)-$(P_user)-$(later)"}, {.name = "later", .value = "$(k)"}};
+  container.env_from = {
+      {.prefix = "", .secret = "s"}, {.prefix = "P_", .config_map = "m"}, {.config_map = "m"}};
+  container.env = {{.name = "k", .value = "own-$(user)-$(P_user)-$(later)"},
+                   {.name = "later", .value = "$(k)"}};
   const auto env = Make();
   ASSERT_TRUE(env) << env.error().Text();
-  EXPECT_EQ(env->values, (kube::StringMap{{"user", "map"}, {"P_k", "v"}, {"P_user", "map"}, {"k", "own-map-map-$(later)"},
-                                         {"later", "own-map-map-$(later)"}}));
+  EXPECT_EQ(env->values, (kube::StringMap{{"user", "map"},
+                                          {"P_k", "v"},
+                                          {"P_user", "map"},
+                                          {"k", "own-map-map-$(later)"},
+                                          {"later", "own-map-map-$(later)"}}));
   EXPECT_THAT(env->skipped, ElementsAre("1=bad"));
 }
 
@@ -155,15 +164,20 @@ struct FieldRow {
 class Field : public EnvCase, public ::testing::WithParamInterface<FieldRow> {};
 TEST_P(Field, Value) {
   const auto value = FieldValue({pod}, {"v1", GetParam().path});
-  if (GetParam().want == nullptr) EXPECT_FALSE(value);
-  else EXPECT_EQ(*value, GetParam().want);
+  if (GetParam().want == nullptr)
+    EXPECT_FALSE(value);
+  else
+    EXPECT_EQ(*value, GetParam().want);
 }
-INSTANTIATE_TEST_SUITE_P(Paths, Field,
-                         ::testing::Values(FieldRow{"metadata.name", "p"}, FieldRow{"metadata.namespace", "ns"}, FieldRow{"metadata.uid", "u-1"},
-                                           FieldRow{"metadata.labels", "app=\"web\"\nq=\"a\\\"b\""}, FieldRow{"metadata.labels['app']", "web"},
-                                           FieldRow{"metadata.labels['none']", ""}, FieldRow{"metadata.annotations", ""},
-                                           FieldRow{"status.podIP", "10.0.0.1"}, FieldRow{"status.podIPs", "10.0.0.1,fd00::1"},
-                                           FieldRow{"spec.hostname", nullptr}, FieldRow{"metadata.labels['", nullptr}));
+INSTANTIATE_TEST_SUITE_P(
+    Paths, Field,
+    ::testing::Values(FieldRow{"metadata.name", "p"}, FieldRow{"metadata.namespace", "ns"},
+                      FieldRow{"metadata.uid", "u-1"},
+                      FieldRow{"metadata.labels", "app=\"web\"\nq=\"a\\\"b\""},
+                      FieldRow{"metadata.labels['app']", "web"}, FieldRow{"metadata.labels['none']", ""},
+                      FieldRow{"metadata.annotations", ""}, FieldRow{"status.podIP", "10.0.0.1"},
+                      FieldRow{"status.podIPs", "10.0.0.1,fd00::1"}, FieldRow{"spec.hostname", nullptr},
+                      FieldRow{"metadata.labels['", nullptr}));
 
 struct ResourceRow {
   const char *resource, *divisor;
@@ -172,14 +186,20 @@ struct ResourceRow {
 class Resource : public EnvCase, public ::testing::WithParamInterface<ResourceRow> {};
 TEST_P(Resource, Value) {
   const auto value = ResourceValue({pod, 4000, 1 << 30}, {"", GetParam().resource, GetParam().divisor}, "c");
-  if (GetParam().want == nullptr) EXPECT_FALSE(value);
-  else EXPECT_EQ(*value, GetParam().want);
+  if (GetParam().want == nullptr)
+    EXPECT_FALSE(value);
+  else
+    EXPECT_EQ(*value, GetParam().want);
 }
 INSTANTIATE_TEST_SUITE_P(Rules, Resource,
-                         ::testing::Values(ResourceRow{"limits.cpu", "", "2"}, ResourceRow{"limits.cpu", "1m", "1500"},
-                                           ResourceRow{"limits.memory", "1Mi", "64"}, ResourceRow{"limits.memory", "0", "67108864"},
-                                           ResourceRow{"requests.cpu", "1m", "1500"}, ResourceRow{"requests.ephemeral-storage", "", "0"},
-                                           ResourceRow{"limits.gpu", "", nullptr}, ResourceRow{"cpu", "", nullptr},
+                         ::testing::Values(ResourceRow{"limits.cpu", "", "2"},
+                                           ResourceRow{"limits.cpu", "1m", "1500"},
+                                           ResourceRow{"limits.memory", "1Mi", "64"},
+                                           ResourceRow{"limits.memory", "0", "67108864"},
+                                           ResourceRow{"requests.cpu", "1m", "1500"},
+                                           ResourceRow{"requests.ephemeral-storage", "", "0"},
+                                           ResourceRow{"limits.gpu", "", nullptr},
+                                           ResourceRow{"cpu", "", nullptr},
                                            ResourceRow{"limits.cpu", "-1", nullptr}));
 TEST_F(EnvCase, AbsentLimitIsWhatTheNodeHas) {
   pod.spec.containers[0].resources = {};

@@ -14,12 +14,23 @@ std::string GoQuoted(std::string_view raw) {
   std::string out = "\"";
   for (const char c : raw) {
     switch (c) {
-      case '"': out += "\\\""; break;
-      case '\\': out += "\\\\"; break;
-      case '\n': out += "\\n"; break;
-      case '\t': out += "\\t"; break;
-      case '\r': out += "\\r"; break;
-      default: out += c;
+      case '"':
+        out += "\\\"";
+        break;
+      case '\\':
+        out += "\\\\";
+        break;
+      case '\n':
+        out += "\\n";
+        break;
+      case '\t':
+        out += "\\t";
+        break;
+      case '\r':
+        out += "\\r";
+        break;
+      default:
+        out += c;
     }
   }
   return out + "\"";
@@ -79,14 +90,17 @@ Result<std::string> FieldValue(const PodFacts& facts, const kube::FieldSelector&
   return Error(Reason::kUsage, "unsupported fieldPath: " + Quoted(path));
 }
 
-Result<std::string> ResourceValue(const PodFacts& facts, const kube::ResourceFieldSelector& selector, std::string_view current) {
-  const std::string_view name = selector.container_name.empty() ? current : std::string_view(selector.container_name);
+Result<std::string> ResourceValue(const PodFacts& facts, const kube::ResourceFieldSelector& selector,
+                                  std::string_view current) {
+  const std::string_view name =
+      selector.container_name.empty() ? current : std::string_view(selector.container_name);
   const kube::Container* container = FindContainer(facts.pod.spec, name);
   if (container == nullptr) return Error(Reason::kUsage, "container " + Quoted(name) + " not found");
   const auto dot = selector.resource.find('.');
   const std::string kind = selector.resource.substr(0, dot);
   const std::string what = dot == std::string::npos ? "" : selector.resource.substr(dot + 1);
-  if ((kind != "limits" && kind != "requests") || (what != "cpu" && what != "memory" && what != "ephemeral-storage"))
+  if ((kind != "limits" && kind != "requests") ||
+      (what != "cpu" && what != "memory" && what != "ephemeral-storage"))
     return Error(Reason::kUsage, "unsupported container resource: " + Quoted(selector.resource));
   const auto& [limits, requests] = container->resources;
   std::string quantity = Lookup(kind == "limits" ? limits : requests, what);
@@ -97,11 +111,15 @@ Result<std::string> ResourceValue(const PodFacts& facts, const kube::ResourceFie
     if (!value) return Error(Reason::kUsage, Quoted(quantity) + " is no quantity");
     milli = *value;
   } else if (kind == "limits") {
-    if (what == "cpu") milli = facts.allocatable_milli_cpu;
-    else if (what == "memory" && __builtin_mul_overflow(facts.allocatable_memory, std::int64_t{1000}, &milli)) milli = INT64_MAX;
+    if (what == "cpu")
+      milli = facts.allocatable_milli_cpu;
+    else if (what == "memory" && __builtin_mul_overflow(facts.allocatable_memory, std::int64_t{1000}, &milli))
+      milli = INT64_MAX;
   }
-  const auto divisor = selector.divisor.empty() || selector.divisor == "0" ? std::optional<std::int64_t>(1000) : kube::Milli(selector.divisor);
-  if (!divisor || *divisor <= 0) return Error(Reason::kUsage, "divisor " + Quoted(selector.divisor) + " is no positive quantity");
+  const auto divisor = selector.divisor.empty() || selector.divisor == "0" ? std::optional<std::int64_t>(1000)
+                                                                           : kube::Milli(selector.divisor);
+  if (!divisor || *divisor <= 0)
+    return Error(Reason::kUsage, "divisor " + Quoted(selector.divisor) + " is no positive quantity");
   return std::to_string(milli / *divisor + (milli % *divisor > 0 ? 1 : 0));
 }
 

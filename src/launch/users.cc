@@ -21,7 +21,9 @@ std::optional<std::uint32_t> ParseId(std::string_view text) {
 }
 
 bool IsName(std::string_view name) {
-  return !name.empty() && std::all_of(name.begin(), name.end(), [](char c) { return static_cast<unsigned char>(c) > 0x20 && c != 0x7f; });
+  return !name.empty() && std::all_of(name.begin(), name.end(), [](char c) {
+    return static_cast<unsigned char>(c) > 0x20 && c != 0x7f;
+  });
 }
 
 template <std::size_t kFields>
@@ -48,20 +50,24 @@ void EachLine(std::string_view text, Take take) {
 // "" when there is no such regular file.
 Result<std::string> ReadInside(const host::Dir& root, const char* path) {
   // Looked at before it is opened: a FIFO or a device would block or act on being opened.
-  auto place = internal::OpenWithin(root.fd(), path, internal::Within::kInRoot, O_PATH, "look up an account file of the image");
+  auto place = internal::OpenWithin(root.fd(), path, internal::Within::kInRoot, O_PATH,
+                                    "look up an account file of the image");
   if (!place && place.error().reason() == Reason::kUnsupported) return Error(std::move(place).error());
   if (!place) return std::string();
   ASSIGN_OR_RETURN(const auto info, host::Stat(place->get()));
   if (info.kind != host::FileKind::kFile) return std::string();
   if (info.size > kAccountFileBytes)
-    return Error(Reason::kLimitExceeded, std::string("the image's /") + path + " has " + std::to_string(info.size) + " bytes, at most " +
+    return Error(Reason::kLimitExceeded, std::string("the image's /") + path + " has " +
+                                             std::to_string(info.size) + " bytes, at most " +
                                              std::to_string(kAccountFileBytes) + " are read");
-  const host::Fd file(::open(("/proc/self/fd/" + std::to_string(place->get())).c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  const host::Fd file(
+      ::open(("/proc/self/fd/" + std::to_string(place->get())).c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (!file.valid()) return host::OsError(errno, std::string("open the image's /") + path);
   std::string text(info.size, '\0');
   std::size_t have = 0;
   while (have < text.size()) {
-    ASSIGN_OR_RETURN(const auto n, host::ReadSome(file.get(), std::as_writable_bytes(std::span(text).subspan(have))));
+    ASSIGN_OR_RETURN(const auto n,
+                     host::ReadSome(file.get(), std::as_writable_bytes(std::span(text).subspan(have))));
     if (n == 0) break;
     have += n;
   }
@@ -70,7 +76,8 @@ Result<std::string> ReadInside(const host::Dir& root, const char* path) {
 }
 
 std::string PodText(const kube::Pod& pod, const kube::Container& container) {
-  return "(pod: \"" + pod.metadata.name + "_" + pod.metadata.ns + "(" + pod.metadata.uid + ")\", container: " + container.name + ")";
+  return "(pod: \"" + pod.metadata.name + "_" + pod.metadata.ns + "(" + pod.metadata.uid +
+         ")\", container: " + container.name + ")";
 }
 
 }  // namespace
@@ -128,11 +135,13 @@ Result<> CheckNonRoot(const kube::Pod& pod, const kube::Container& container, co
                                       "), cannot verify user is non-root " + PodText(pod, container))
         .Next("set runAsUser to the number of that user");
   if (image.Uid().value_or(0) != 0) return {};
-  return Error(Reason::kConfig, "container has runAsNonRoot and image will run as root " + PodText(pod, container))
+  return Error(Reason::kConfig,
+               "container has runAsNonRoot and image will run as root " + PodText(pod, container))
       .Next("set runAsUser, or build the image with a user");
 }
 
-Result<User> ResolveUser(const host::Dir& root, const kube::Pod& pod, const kube::Container& container, const oci::ImageConfig& image) {
+Result<User> ResolveUser(const host::Dir& root, const kube::Pod& pod, const kube::Container& container,
+                         const oci::ImageConfig& image) {
   ASSIGN_OR_RETURN(const auto passwd_text, ReadInside(root, "etc/passwd"));
   ASSIGN_OR_RETURN(const auto group_text, ReadInside(root, "etc/group"));
   const auto accounts = ParsePasswd(passwd_text);
@@ -151,7 +160,9 @@ Result<User> ResolveUser(const host::Dir& root, const kube::Pod& pod, const kube
 
   User out;
   const auto number = ParseId(user);
-  const auto account = std::find_if(accounts.begin(), accounts.end(), [&](const Account& a) { return number ? a.uid == *number : a.name == user; });
+  const auto account = std::find_if(accounts.begin(), accounts.end(), [&](const Account& a) {
+    return number ? a.uid == *number : a.name == user;
+  });
   if (account != accounts.end()) {
     out.uid = account->uid;
     out.gid = account->gid;
@@ -159,14 +170,17 @@ Result<User> ResolveUser(const host::Dir& root, const kube::Pod& pod, const kube
   } else if (number) {
     out.uid = *number;
   } else {
-    return Error(Reason::kConfig, "unable to find user " + Quoted(user) + ": no matching entries in passwd file")
+    return Error(Reason::kConfig,
+                 "unable to find user " + Quoted(user) + ": no matching entries in passwd file")
         .Next("set runAsUser to a number, or repair the image");
   }
   if (!group.empty()) {
     const auto gid = ParseId(group);
-    const auto entry = std::find_if(groups.begin(), groups.end(), [&](const AccountGroup& g) { return g.name == group; });
+    const auto entry =
+        std::find_if(groups.begin(), groups.end(), [&](const AccountGroup& g) { return g.name == group; });
     if (!gid && entry == groups.end())
-      return Error(Reason::kConfig, "unable to find group " + Quoted(group) + ": no matching entries in group file")
+      return Error(Reason::kConfig,
+                   "unable to find group " + Quoted(group) + ": no matching entries in group file")
           .Next("set runAsGroup to a number, or repair the image");
     out.gid = gid ? *gid : entry->gid;
   }
@@ -174,8 +188,10 @@ Result<User> ResolveUser(const host::Dir& root, const kube::Pod& pod, const kube
   out.groups.push_back(out.gid);
   if (account != accounts.end() && pod_security.supplemental_groups_policy != "Strict")
     for (const auto& g : groups)
-      if (std::find(g.members.begin(), g.members.end(), account->name) != g.members.end()) out.groups.push_back(g.gid);
-  for (const auto gid : pod_security.supplemental_groups) out.groups.push_back(static_cast<std::uint32_t>(gid));
+      if (std::find(g.members.begin(), g.members.end(), account->name) != g.members.end())
+        out.groups.push_back(g.gid);
+  for (const auto gid : pod_security.supplemental_groups)
+    out.groups.push_back(static_cast<std::uint32_t>(gid));
   if (pod_security.fs_group) out.groups.push_back(static_cast<std::uint32_t>(*pod_security.fs_group));
   std::sort(out.groups.begin(), out.groups.end());
   out.groups.erase(std::unique(out.groups.begin(), out.groups.end()), out.groups.end());

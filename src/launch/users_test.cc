@@ -11,15 +11,17 @@
 namespace berth::launch {
 namespace {
 
+using host::testing::Scratch;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using host::testing::Scratch;
 using Ids = std::vector<std::uint32_t>;
 
 constexpr std::string_view kPasswd =
-    "root:x:0:0:root:/root:/bin/sh\nweb:x:1000:1001:,,,:/home/web:/bin/sh\nbad:x:-1:0::/:\nhuge:x:4294967296:0::/:\n"
+    "root:x:0:0:root:/root:/bin/sh\nweb:x:1000:1001:,,,:/home/web:/bin/sh\nbad:x:-1:0::/"
+    ":\nhuge:x:4294967296:0::/:\n"
     "short:x:5\n:x:7:7::/:\nweb:x:7:7::/again:/\n";
-constexpr std::string_view kGroup = "root:x:0:\nweb:x:1001:\nadm:x:4:web,root\nvideo:x:44:nobody,web\nbad:x:1x:web\n";
+constexpr std::string_view kGroup =
+    "root:x:0:\nweb:x:1001:\nadm:x:4:web,root\nvideo:x:44:nobody,web\nbad:x:1x:web\n";
 
 struct UserRow {
   const char* name;
@@ -68,17 +70,44 @@ TEST_P(Users, Resolve) {
 }
 INSTANTIATE_TEST_SUITE_P(
     Rules, Users,
-    ::testing::Values(UserRow{"nothing", "", {}, {}, 0, 0, Ids{0, 4}}, UserRow{"name", "web", {}, {}, 1000, 1001, Ids{4, 44, 1001}},
-                      UserRow{"number", "1000", {}, {}, 1000, 1001, Ids{4, 44, 1001}}, UserRow{"unknown_number", "77", {}, {}, 77, 0, Ids{0}},
-                      UserRow{"group_name", "web:adm", {}, {}, 1000, 4, Ids{4, 44}}, UserRow{"group_number", "web:9", {}, {}, 1000, 9, Ids{4, 9, 44}},
-                      UserRow{"run_as_user_drops_group", "web:9", 77, {}, 77, 0, Ids{0}},
-                      UserRow{"run_as_user_has_passwd_group", "", 1000, {}, 1000, 1001, Ids{4, 44, 1001}},
-                      UserRow{"run_as_group", "web", {}, 5, 1000, 5, Ids{4, 5, 44}}, UserRow{"both", "", 77, 8, 77, 8, Ids{8}},
-                      UserRow{"no_name", "joe", {}, {}, 0, 0, {}, "unable to find user \"joe\": no matching entries in passwd file"},
-                      UserRow{"no_group", "web:joes", {}, {}, 0, 0, {}, "unable to find group \"joes\": no matching entries in group file"},
-                      UserRow{"skipped_lines", "bad", {}, {}, 0, 0, {}, "unable to find user \"bad\": no matching entries in passwd file"},
-                      UserRow{"strict", "web", {}, {}, 1000, 1001, Ids{50, 60, 1001}, nullptr, "Strict", {60}, 50},
-                      UserRow{"merge", "web", {}, {}, 1000, 1001, Ids{4, 44, 50, 60, 1001}, nullptr, "Merge", {60, 60}, 50}),
+    ::testing::Values(
+        UserRow{"nothing", "", {}, {}, 0, 0, Ids{0, 4}},
+        UserRow{"name", "web", {}, {}, 1000, 1001, Ids{4, 44, 1001}},
+        UserRow{"number", "1000", {}, {}, 1000, 1001, Ids{4, 44, 1001}},
+        UserRow{"unknown_number", "77", {}, {}, 77, 0, Ids{0}},
+        UserRow{"group_name", "web:adm", {}, {}, 1000, 4, Ids{4, 44}},
+        UserRow{"group_number", "web:9", {}, {}, 1000, 9, Ids{4, 9, 44}},
+        UserRow{"run_as_user_drops_group", "web:9", 77, {}, 77, 0, Ids{0}},
+        UserRow{"run_as_user_has_passwd_group", "", 1000, {}, 1000, 1001, Ids{4, 44, 1001}},
+        UserRow{"run_as_group", "web", {}, 5, 1000, 5, Ids{4, 5, 44}},
+        UserRow{"both", "", 77, 8, 77, 8, Ids{8}},
+        UserRow{"no_name",
+                "joe",
+                {},
+                {},
+                0,
+                0,
+                {},
+                "unable to find user \"joe\": no matching entries in passwd file"},
+        UserRow{"no_group",
+                "web:joes",
+                {},
+                {},
+                0,
+                0,
+                {},
+                "unable to find group \"joes\": no matching entries in group file"},
+        UserRow{"skipped_lines",
+                "bad",
+                {},
+                {},
+                0,
+                0,
+                {},
+                "unable to find user \"bad\": no matching entries in passwd file"},
+        UserRow{"strict", "web", {}, {}, 1000, 1001, Ids{50, 60, 1001}, nullptr, "Strict", {60}, 50},
+        UserRow{
+            "merge", "web", {}, {}, 1000, 1001, Ids{4, 44, 50, 60, 1001}, nullptr, "Merge", {60, 60}, 50}),
     [](const auto& i) { return i.param.name; });
 
 TEST(HostileRoot, LinksStayInsideAndOddFilesHaveNoEntries) {
@@ -132,17 +161,25 @@ TEST_P(NonRoot, AsTheKubeletSays) {
   oci::ImageConfig image;
   image.user = GetParam().image_user;
   const auto checked = CheckNonRoot(pod, container, image);
-  if (GetParam().error == nullptr) EXPECT_TRUE(checked);
-  else EXPECT_EQ(checked.error().message(), std::string(GetParam().error) + " (pod: \"p_ns(u)\", container: c)");
+  if (GetParam().error == nullptr)
+    EXPECT_TRUE(checked);
+  else
+    EXPECT_EQ(checked.error().message(), std::string(GetParam().error) + " (pod: \"p_ns(u)\", container: c)");
   container.security_context.emplace().run_as_non_root = false;
   EXPECT_TRUE(CheckNonRoot(pod, container, image));
 }
 INSTANTIATE_TEST_SUITE_P(
     Messages, NonRoot,
-    ::testing::Values(NonRootRow{"number", "1000", {}, nullptr}, NonRootRow{"root", "0", {}, "container has runAsNonRoot and image will run as root"},
+    ::testing::Values(NonRootRow{"number", "1000", {}, nullptr},
+                      NonRootRow{"root", "0", {}, "container has runAsNonRoot and image will run as root"},
                       NonRootRow{"none", "", {}, "container has runAsNonRoot and image will run as root"},
-                      NonRootRow{"name", "web", {}, "container has runAsNonRoot and image has non-numeric user (web), cannot verify user is non-root"},
-                      NonRootRow{"pod_zero", "1000", 0, "container's runAsUser breaks non-root policy"}, NonRootRow{"pod_sets", "", 5, nullptr}),
+                      NonRootRow{"name",
+                                 "web",
+                                 {},
+                                 "container has runAsNonRoot and image has non-numeric user (web), cannot "
+                                 "verify user is non-root"},
+                      NonRootRow{"pod_zero", "1000", 0, "container's runAsUser breaks non-root policy"},
+                      NonRootRow{"pod_sets", "", 5, nullptr}),
     [](const auto& i) { return i.param.name; });
 
 }  // namespace

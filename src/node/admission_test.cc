@@ -45,7 +45,7 @@ INSTANTIATE_TEST_SUITE_P(
     [](const auto& row) { return row.param.name; });
 
 TEST(StaticPods, NameUidAndAnnotations) {
-  const StaticPodOptions options{.folder = "/etc/pods", .node = "Node-7", .defaults = {}};
+  const StaticPodOptions options{.folder = "/etc/pods", .node = "node-7", .defaults = {}};
   const std::string text = "{apiVersion: v1, kind: Pod, metadata: {name: web}, spec: {containers: [{name: c, image: x}]}}";
   const auto pod = ReadStaticPod(text, "/etc/pods/web.yaml", options);
   ASSERT_TRUE(pod) << pod.error().Text();

@@ -16,7 +16,8 @@ namespace berth::node {
 
 class CrashBackoff {
  public:
-  explicit CrashBackoff(time::Duration cap = std::chrono::seconds(300)) : cap_(cap), initial_(std::min<time::Duration>(std::chrono::seconds(10), cap)) {}
+  explicit CrashBackoff(time::Duration cap = std::chrono::seconds(300))
+      : cap_(cap), initial_(std::min<time::Duration>(std::chrono::seconds(10), cap)) {}
 
   struct Block {
     time::Duration delay{};

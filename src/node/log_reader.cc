@@ -127,7 +127,8 @@ std::optional<CriLine> ParseCriLine(std::string_view line) {
   return out;
 }
 
-Result<> ReadLog(const task::Context& ctx, const std::string& path, const LogOptions& options, const std::stop_token& ended, const LogSink& sink) {
+Result<> ReadLog(const task::Context& ctx, const std::string& path, const LogOptions& options, const std::stop_token& ended,
+                 const LogSink& sink) {
   host::Fd notify;
   if (options.follow) {
     notify = host::Fd(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));

@@ -82,12 +82,13 @@ TEST_F(LogFile, FollowingSeesWhatComesGoesThroughRotationAndEnds) {
   std::string got;
   std::stop_source ended;
   std::jthread reader([&] {
-    const auto read = ReadLog({}, path_, {.tail = std::nullopt, .timestamps = false, .follow = true}, ended.get_token(), [&](std::string data) -> Result<> {
-      std::lock_guard hold(mutex);
-      got += data;
-      changed.notify_all();
-      return {};
-    });
+    const auto read = ReadLog({}, path_, {.tail = std::nullopt, .timestamps = false, .follow = true}, ended.get_token(),
+                              [&](std::string data) -> Result<> {
+                                std::lock_guard hold(mutex);
+                                got += data;
+                                changed.notify_all();
+                                return {};
+                              });
     EXPECT_TRUE(read);
   });
   const auto await = [&](const std::string& text) {

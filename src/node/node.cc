@@ -48,7 +48,8 @@ Node::Node(NodeOptions options, Parts parts)
                }) {}
 
 Result<std::unique_ptr<Node>> Node::Start(const task::Context& ctx, NodeOptions options, Parts parts) {
-  if (const auto cap = options.kubelet.crash_loop_max; cap && options.kubelet.crash_loop_back_off_max) options.workers.worker.crash_cap = *cap;
+  if (const auto cap = options.kubelet.crash_loop_max; cap && options.kubelet.crash_loop_back_off_max)
+    options.workers.worker.crash_cap = *cap;
   options.workers.worker.host_ip = options.host_ip;
   options.static_pods.node = options.name;
   std::unique_ptr<Node> node(new Node(std::move(options), parts));
@@ -59,8 +60,15 @@ Result<std::unique_ptr<Node>> Node::Start(const task::Context& ctx, NodeOptions 
 Result<> Node::Begin(const task::Context& ctx) {
   parts_.runtime.OnExit([this](const std::string& uid) { workers_.Wake(uid); });
   workers_.OnGone([this](const kube::Pod& pod) {
-    std::lock_guard hold(mutex_);
-    published_.erase(pod.metadata.uid);
+    std::optional<kube::Object> again;
+    {
+      std::lock_guard hold(mutex_);
+      published_.erase(pod.metadata.uid);
+      if (const auto file = static_.find(pod.metadata.uid); file != static_.end()) again = file->second;
+    }
+    if (!again) return;  // else the file went and came back while its Pod ended
+    Mirror(*again);
+    workers_.Update(kube::ReadPod(*again));
   });
   auto listing = parts_.store.List({.kind = "Pod", .ns = "", .name = "", .matches = {}});
   if (!listing) return listing.error().ToError();
@@ -82,7 +90,9 @@ Result<> Node::Begin(const task::Context& ctx) {
   threads_.emplace_back([this](const std::stop_token& stop) { Watch(task::Context(stop, parts_.clock)); });
   if (!options_.static_pods.folder.empty())
     threads_.emplace_back([this](const std::stop_token& stop) {
-      StaticPods(options_.static_pods).Run(task::Context(stop, parts_.clock), [this](std::vector<kube::Object> pods) { SeeStatic(std::move(pods)); });
+      StaticPods(options_.static_pods).Run(task::Context(stop, parts_.clock), [this](std::vector<kube::Object> pods) {
+        SeeStatic(std::move(pods));
+      });
     });
   return {};
 }
@@ -113,7 +123,8 @@ void Node::Watch(const task::Context& ctx) {
     for (const auto& object : listing->objects) SeePod(*object, false);
     for (const auto& worker : workers_.List()) {
       const auto pod = worker->pod();
-      const bool there = IsStatic(pod->metadata) || std::ranges::any_of(listing->objects, [&](const auto& o) { return o->metadata.uid == pod->metadata.uid; });
+      const bool there = IsStatic(pod->metadata) ||
+                         std::ranges::any_of(listing->objects, [&](const auto& o) { return o->metadata.uid == pod->metadata.uid; });
       if (!there) workers_.Delete(pod->metadata.uid, 0);
     }
     from = listing->version;

@@ -11,7 +11,9 @@ class Source final : public policy::CredentialSource {
       : secrets_(std::move(secrets)), pod_(std::move(pod)), sources_(sources) {}
 
   Result<std::vector<policy::PullCredential>> Find(const task::Context& ctx, const std::string& repository) override {
-    ASSIGN_OR_RETURN(auto found, sources_.Find(ctx, {.repository = repository, .secrets = secrets_.found, .missing = secrets_.missing, .pod = pod_}));
+    ASSIGN_OR_RETURN(
+        auto found,
+        sources_.Find(ctx, {.repository = repository, .secrets = secrets_.found, .missing = secrets_.missing, .pod = pod_}));
     std::vector<policy::PullCredential> out;
     for (auto& credential : found.credentials) {
       auto access = AccessOf(credential);
@@ -75,9 +77,9 @@ PodCredentials::Found SecretCredentials::For(const task::Context&, const kube::P
   PullSecrets secrets = ReadPullSecrets(store_, pod);
   Found found;
   for (const auto& missing : secrets.missing) found.missing.push_back(missing.name);
-  found.source = std::make_unique<Source>(std::move(secrets),
-                                          credentials::PodIdentity{pod.metadata.ns, pod.metadata.name, pod.metadata.uid, pod.spec.service_account_name},
-                                          sources_);
+  found.source = std::make_unique<Source>(
+      std::move(secrets),
+      credentials::PodIdentity{pod.metadata.ns, pod.metadata.name, pod.metadata.uid, pod.spec.service_account_name}, sources_);
   return found;
 }
 

@@ -153,9 +153,12 @@ kube::PodStatus MakeStatus(const kube::Pod& pod, const PodFacts& facts, const ku
     out.message = facts.failed_message;
   }
   // A Pod that is being deleted ends as what its containers ended as.
-  if (facts.terminating && std::ranges::none_of(out.container_statuses, [](const auto& s) { return s.state.running.has_value(); }) &&
-      std::ranges::any_of(out.container_statuses, [](const auto& s) { return s.state.terminated.has_value(); }) && facts.failed_reason.empty()) {
-    const bool failed = std::ranges::any_of(out.container_statuses, [](const auto& s) { return s.state.terminated && s.state.terminated->exit_code != 0; });
+  if (facts.terminating &&
+      std::ranges::none_of(out.container_statuses, [](const auto& s) { return s.state.running.has_value(); }) &&
+      std::ranges::any_of(out.container_statuses, [](const auto& s) { return s.state.terminated.has_value(); }) &&
+      facts.failed_reason.empty()) {
+    const bool failed = std::ranges::any_of(out.container_statuses,
+                                            [](const auto& s) { return s.state.terminated && s.state.terminated->exit_code != 0; });
     out.phase = failed ? "Failed" : "Succeeded";
   }
 

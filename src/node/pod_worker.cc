@@ -314,7 +314,8 @@ void PodWorker::RunRound(const task::Context& ctx, Step& step) {
   const auto now = parts_.clock.SteadyNow();
   // A container whose image was changed makes room for its successor.
   for (auto& [name, entry] : entries_)
-    if (entry.Live() && (entry.role == Role::kMain || entry.role == Role::kSidecar) && !entry.image.empty() && entry.image != SpecOf(name).image) {
+    if (entry.Live() && (entry.role == Role::kMain || entry.role == Role::kSidecar) && !entry.image.empty() &&
+        entry.image != SpecOf(name).image) {
       if (!stop_deadline_) stop_deadline_ = now + std::chrono::seconds(pod_->spec.termination_grace_period_seconds.value_or(kDefaultGrace));
       StopOne(name, entry, DefinitionChanged(name), step);
     }
@@ -329,7 +330,7 @@ void PodWorker::RunRound(const task::Context& ctx, Step& step) {
   while (const kube::Container* container = Next())
     if (!StartOne(ctx, *container, step)) return;
   EndRound();
-  WakeAt(step, next_round_);
+  WakeAt(step, changed_ ? now : next_round_);
 }
 
 bool PodWorker::BeginRound(const task::Context& ctx) {
@@ -473,8 +474,13 @@ void PodWorker::Launch(const task::Context& ctx, const kube::Container& containe
   const RunKey key = KeyOf(container.name, entry);
   if (const auto failure = parts_.runtime.Start(ctx, key)) {
     // Kubernetes shows a container that never ran as one that ended with 128.
-    entry.facts.run = RunState{.kind = Kind::kExited, .container_id = parts_.runtime.State(key).container_id, .started_at = {}, .finished_at = Now(),
-                               .exit_code = 128, .reason = "StartError", .message = failure->message};
+    entry.facts.run = RunState{.kind = Kind::kExited,
+                               .container_id = parts_.runtime.State(key).container_id,
+                               .started_at = {},
+                               .finished_at = Now(),
+                               .exit_code = 128,
+                               .reason = "StartError",
+                               .message = failure->message};
     return Fail(container, std::string(failure->reason()), failure->message, true);
   }
   entry.facts.run = parts_.runtime.State(key);

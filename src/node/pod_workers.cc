@@ -78,13 +78,16 @@ void PodWorkers::Run(const std::string& uid) {
   const task::Context ctx(stop_.get_token(), parts_.clock);
   const PodWorker::Step step = worker->Sync(ctx);
   for (const auto& work : step.work) Dispatch(uid, worker, work);
-  if (step.done && on_gone_) on_gone_(*worker->pod());
-  std::lock_guard hold(mutex_);
   if (step.done) {
-    slots_.erase(uid);
+    {
+      std::lock_guard hold(mutex_);
+      slots_.erase(uid);
+    }
     gone_.notify_all();
+    if (on_gone_) on_gone_(*worker->pod());
     return;
   }
+  std::lock_guard hold(mutex_);
   Slot& slot = slots_.at(uid);
   slot.running = false;
   slot.due = step.next;

@@ -84,7 +84,8 @@ void StaticPods::Run(const task::Context& ctx, const std::function<void(std::vec
   while (!ctx.stopped()) {
     const host::Fd notify(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
     const bool watched = notify.valid() && ::inotify_add_watch(notify.get(), options_.folder.c_str(),
-                                                               IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR) >= 0;
+                                                               IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE |
+                                                                   IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR) >= 0;
     changed(Scan());
     if (!watched) {
       if (!ctx.Sleep(options_.look_again)) return;

@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <utility>
 
+#include "host/dir.h"
 #include "kube/merge.h"
 #include "kube/parse.h"
 #include "kube/quantity.h"
@@ -164,7 +165,8 @@ class Store::Writing {
     Answer<json::Document> document = Reread(object), before = Reread(old);
     if (!document) return kube::Refusal(document);
     if (!before) return kube::Refusal(before);
-    if (auto errors = kube::ValidateUpdate(document->root(), before->root()); !errors.empty()) return Status::Invalid(*kind, key.name, errors);
+    if (auto errors = kube::ValidateUpdate(document->root(), before->root()); !errors.empty())
+      return Status::Invalid(*kind, key.name, errors);
     if (*kind == "Pod" && Member(object, "spec") != Member(old, "spec")) NextGeneration(object);
     // The last finalizer of something deleted has gone.
     const bool deleted = !Member(object["metadata"], "deletionTimestamp").IsNull() && Number(Member(object["metadata"], "deletionGracePeriodSeconds"), 0) == 0;
@@ -226,7 +228,9 @@ class Store::Writing {
     merged["metadata"]["annotations"][kube::kLastApplied] = Tree(remembered);
     Answer<ObjectPtr> updated = Update(std::move(merged));
     if (!updated) return kube::Refusal(updated);
-    return Applied{*updated, (*updated)->metadata.resource_version == (*found)->metadata.resource_version ? What::kUnchanged : What::kConfigured};
+    return Applied{*updated, (*updated)->metadata.resource_version == (*found)->metadata.resource_version
+                                 ? What::kUnchanged
+                                 : What::kConfigured};
   }
 
   Answer<ObjectPtr> Delete(const Key& key, const DeleteOptions& options) {
@@ -246,8 +250,8 @@ class Store::Writing {
     if (Answer<> swept = SweepEvents(); !swept) return kube::Refusal(swept);
     const std::string ns = h.about.ns.empty() ? "default" : h.about.ns;
     std::string same;
-    for (const std::string* part : {&h.component, &h.host, &h.about.kind, &h.about.ns, &h.about.name, &h.about.uid, &h.about.api_version, &h.about.field_path, &h.type,
-                                    &h.reason, &h.message})
+    for (const std::string* part : {&h.component, &h.host, &h.about.kind, &h.about.ns, &h.about.name, &h.about.uid,
+                                    &h.about.api_version, &h.about.field_path, &h.type, &h.reason, &h.message})
       same += *part + '\x1f';
     ObjectPtr before;
     RETURN_IF_ERROR(db().Query(
@@ -267,7 +271,8 @@ class Store::Writing {
     event["apiVersion"] = Tree("v1");
     event["kind"] = Tree("Event");
     char stamp[24];
-    std::snprintf(stamp, sizeof stamp, ".%016" PRIx64, static_cast<std::uint64_t>(now_.time_since_epoch().count()) + static_cast<std::uint64_t>(version_ % 1000));
+    std::snprintf(stamp, sizeof stamp, ".%016" PRIx64,
+                  static_cast<std::uint64_t>(now_.time_since_epoch().count()) + static_cast<std::uint64_t>(version_ % 1000));
     event["metadata"]["name"] = Tree(h.about.name + stamp);
     event["metadata"]["namespace"] = Tree(ns);
     Tree& about = event["involvedObject"] = Tree::Object();
@@ -356,7 +361,8 @@ class Store::Writing {
     return kind;
   }
   static Answer<json::Document> Reread(const Tree& object) {
-    ASSIGN_OR_RETURN(json::Document document, json::Document::Parse(object.Dump(), Reason::kInternal, {.bytes = 16u << 20, .depth = 64, .values = 500'000}));
+    ASSIGN_OR_RETURN(json::Document document, json::Document::Parse(object.Dump(), Reason::kInternal,
+                                                                    {.bytes = 16u << 20, .depth = 64, .values = 500'000}));
     return document;
   }
 
@@ -596,13 +602,24 @@ Answer<T> Store::Write(Work work) {
   return out;
 }
 
-Store::Store(std::unique_ptr<db::Database> writer, std::unique_ptr<db::Database> reader, const time::Clock& clock, std::function<std::uint64_t()> random,
-             Options options)
-    : clock_(clock), random_(std::move(random)), options_(std::move(options)), writer_(std::move(writer)), reader_(std::move(reader)),
+Store::Store(std::unique_ptr<db::Database> writer, std::unique_ptr<db::Database> reader, const time::Clock& clock,
+             std::function<std::uint64_t()> random, Options options)
+    : clock_(clock),
+      random_(std::move(random)),
+      options_(std::move(options)),
+      writer_(std::move(writer)),
+      reader_(std::move(reader)),
       hub_(options_.history, options_.watch_queue, options_.watches) {}
 Store::~Store() = default;
 
-Result<std::unique_ptr<Store>> Store::Open(const std::string& path, const time::Clock& clock, std::function<std::uint64_t()> random, Options options) {
+Result<std::unique_ptr<Store>> Store::Open(const std::string& path, const time::Clock& clock,
+                                           std::function<std::uint64_t()> random, Options options) {
+  {
+    // Before SQLite makes it, which asks the umask; its WAL takes the mode of the file.
+    const std::size_t slash = path.rfind('/');
+    ASSIGN_OR_RETURN(const host::Dir dir, host::Dir::Open(slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash)));
+    ASSIGN_OR_RETURN(const host::Fd file, dir.CreateOrOpen(path.substr(slash + 1), 0600));
+  }
   ASSIGN_OR_RETURN(auto writer, db::Database::Open(path, kMigrations));
   RETURN_IF_ERROR(writer->Query("PRAGMA secure_delete=ON", [](const db::Row&) -> Result<> { return {}; }));
   ASSIGN_OR_RETURN(auto reader, db::Database::Open(path, kMigrations, db::Access::kReadOnly));

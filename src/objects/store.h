@@ -85,7 +85,8 @@ class Store {
   // Replaces all but the status.
   Answer<ObjectPtr> Update(const json::Tree& object);
   // The status alone; `uid`: of the object meant ("" = whatever has the name now). `resource_version` as in DeleteOptions.
-  Answer<ObjectPtr> UpdateStatus(const Key& key, const json::Tree& status, std::string_view uid = "", std::string_view resource_version = "");
+  Answer<ObjectPtr> UpdateStatus(const Key& key, const json::Tree& status, std::string_view uid = "",
+                                 std::string_view resource_version = "");
   // The list spec.ephemeralContainers of `pod` alone.
   Answer<ObjectPtr> UpdateEphemeralContainers(const json::Tree& pod);
   // kubectl apply on our side (kube/merge.h): creates, or merges by the last-applied annotation.
@@ -104,8 +105,8 @@ class Store {
 
  private:
   class Writing;
-  Store(std::unique_ptr<db::Database> writer, std::unique_ptr<db::Database> reader, const time::Clock& clock, std::function<std::uint64_t()> random,
-        Options options);
+  Store(std::unique_ptr<db::Database> writer, std::unique_ptr<db::Database> reader, const time::Clock& clock,
+        std::function<std::uint64_t()> random, Options options);
   // `work(Writing&)` in one transaction: its changes are committed, counted and told to the watchers when it succeeds.
   template <class T, class Work>
   Answer<T> Write(Work work);

@@ -22,7 +22,8 @@ void Watch::Push(const Change& change) {
   const bool was = change.before && filter_.Passes(*change.before), is = change.after && filter_.Passes(*change.after);
   if (!was && !is) return;
   using Type = WatchEvent::Type;
-  WatchEvent event{is ? (was ? Type::kModified : Type::kAdded) : Type::kDeleted, change.after ? change.after : change.before, change.version};
+  WatchEvent event{is ? (was ? Type::kModified : Type::kAdded) : Type::kDeleted, change.after ? change.after : change.before,
+                   change.version};
   {
     std::lock_guard lock(mutex_);
     if (dropped_) return;

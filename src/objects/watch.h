@@ -63,7 +63,8 @@ class Watch {
 // The store's side: recent changes, and who wants to hear of them.
 class Hub {
  public:
-  Hub(std::size_t history, std::size_t queue, std::size_t watchers) : history_limit_(history), queue_limit_(queue), watcher_limit_(watchers) {}
+  Hub(std::size_t history, std::size_t queue, std::size_t watchers)
+      : history_limit_(history), queue_limit_(queue), watcher_limit_(watchers) {}
   ~Hub();
   // What `version` is at start: older ones are gone.
   void Start(std::int64_t version);

@@ -2,7 +2,7 @@
 //
 // Rules: kubelet-images 4.3, 4.4, 4.6, 4.9; product 3.4, 3.5. Decides whether to look, to pull or to refuse, who may use
 // what is there, when to try again, in which order to show credentials; emits the kubelet's events, counts its metrics and
-// tells explain what it decided and why. It does no I/O of its own but the access records.
+// tells explain what it decided and why. Its only I/O of its own are the access records.
 //
 //   ImageManager manager(options, {service, events, records, clock});
 //   Outcome o = manager.EnsureImageExists(ctx, {.pod_uid = …, .image = "shop/web:1", .policy = …}, credentials);
@@ -136,6 +136,10 @@ class ImageManager {
   ImageManager(const Options& options, Parts parts);
 
   Outcome EnsureImageExists(const task::Context& ctx, const Request& request, CredentialSource& credentials);
+  // What EnsureImageExists() would do now, for explain: asks the service whether the image is there and for the credentials,
+  // pulls nothing, writes nothing, emits and counts nothing. The outcome has the image_ref that would be used, or the reason
+  // that would be given; neither when a pull would begin (trace.pull_required).
+  Outcome Preview(const task::Context& ctx, const Request& request, CredentialSource& credentials);
   // Image volumes, before any container, one after the other; `pod` gives object, UID and announce_present. By volume name.
   std::map<std::string, Outcome> EnsureVolumes(const task::Context& ctx, const Request& pod, std::span<const VolumeRequest> volumes,
                                                CredentialSource& credentials);
@@ -151,8 +155,11 @@ class ImageManager {
     std::string image_ref;
     AccessCredential access;
   };
-  Outcome Ensure(const task::Context& ctx, const Request& request, LazyCredentials& credentials, Metrics::Request& labels,
+  enum class Mode : bool { kAct, kPreview };
+  Outcome Start(const task::Context& ctx, const Request& request, CredentialSource& credentials, Mode mode);
+  Outcome Ensure(const task::Context& ctx, const Request& request, LazyCredentials& credentials, Mode mode, Metrics::Request& labels,
                  Outcome outcome);
+  void Emit(const Request& request, Mode mode, const Event& event);
   Outcome Pull(const task::Context& ctx, const Request& request, std::span<const PullCredential> credentials, Outcome outcome);
   Result<Pulled> TryAll(const task::Context& ctx, std::span<const PullCredential> credentials, Trace& trace);
 

@@ -43,7 +43,8 @@ INSTANTIATE_TEST_SUITE_P(
                     DefaultCase{"x:Latest", kIfNotPresent, kIfNotPresent}));
 
 TEST(PullPolicies, ExactSpellingOnly) {
-  for (const auto policy : {PullPolicy::kAlways, PullPolicy::kIfNotPresent, PullPolicy::kNever}) EXPECT_EQ(ParsePullPolicy(Name(policy)), policy);
+  for (const auto policy : {PullPolicy::kAlways, PullPolicy::kIfNotPresent, PullPolicy::kNever})
+    EXPECT_EQ(ParsePullPolicy(Name(policy)), policy);
   for (const char* text : {"always", "", "IfNotPresent ", "Sometimes"}) EXPECT_FALSE(ParsePullPolicy(text)) << text;
 }
 

@@ -18,7 +18,8 @@ void PullQueue::Slot::Release() {
 }
 
 PullQueue::PullQueue(const Options& options)
-    : slots_(options.serial ? 1 : static_cast<std::size_t>(std::max<std::int64_t>(0, options.limit.value_or(0)))), serial_(options.serial) {}
+    : slots_(options.serial ? 1 : static_cast<std::size_t>(std::max<std::int64_t>(0, options.limit.value_or(0)))),
+      serial_(options.serial) {}
 
 PullQueue::~PullQueue() { BERTH_CHECK(waiting_.empty() && running_.empty()); }
 
@@ -73,7 +74,8 @@ PullQueue::Counters PullQueue::counters() const {
   std::lock_guard lock(mutex_);
   Counters c = counters_;
   c.running = running_.size();
-  const auto waiting = static_cast<std::size_t>(std::count_if(waiting_.begin(), waiting_.end(), [](const Waiter& w) { return !w.granted; }));
+  std::size_t waiting = 0;
+  for (const auto& w : waiting_) waiting += w.granted ? 0 : 1;
   c.queued = serial_ ? std::min(waiting, kSerialCapacity) : waiting;
   c.blocked = waiting - c.queued;
   return c;

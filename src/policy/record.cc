@@ -27,8 +27,8 @@ std::optional<std::chrono::sys_seconds> ParseTime(std::string_view s) {
   const auto number = [&](std::size_t at, std::size_t length, int low, int high) -> std::optional<int> {
     int n = 0;
     const char* end = s.data() + at + length;
-    if (at + length > s.size() || s[at] == '-' || std::from_chars(s.data() + at, end, n).ptr != end || n < low || n > high) return std::nullopt;
-    return n;
+    if (at + length > s.size() || s[at] == '-' || std::from_chars(s.data() + at, end, n).ptr != end) return std::nullopt;
+    return n < low || n > high ? std::nullopt : std::optional(n);
   };
   const auto year = number(0, 4, 1, 9999), month = number(5, 2, 1, 12), day = number(8, 2, 1, 31);
   const auto hour = number(11, 2, 0, 23), minute = number(14, 2, 0, 59), second = number(17, 2, 0, 59);
@@ -37,7 +37,8 @@ std::optional<std::chrono::sys_seconds> ParseTime(std::string_view s) {
   const std::chrono::year_month_day date{std::chrono::year{*year}, std::chrono::month{static_cast<unsigned>(*month)},
                                          std::chrono::day{static_cast<unsigned>(*day)}};
   if (!date.ok()) return std::nullopt;
-  std::chrono::sys_seconds t = std::chrono::sys_days{date} + std::chrono::hours{*hour} + std::chrono::minutes{*minute} + std::chrono::seconds{*second};
+  std::chrono::sys_seconds t =
+      std::chrono::sys_days{date} + std::chrono::hours{*hour} + std::chrono::minutes{*minute} + std::chrono::seconds{*second};
   std::size_t at = 19;
   if (at < s.size() && s[at] == '.') {
     const std::size_t end = s.find_first_not_of("0123456789", at + 1);
@@ -62,8 +63,8 @@ std::string FormatTime(std::chrono::sys_seconds t) {
     const std::string text = std::to_string(n);
     return std::string(width - std::min(width, text.size()), '0') + text;
   };
-  return pad(int{date.year()}, 4) + "-" + pad(unsigned{date.month()}, 2) + "-" + pad(unsigned{date.day()}, 2) + "T" + pad(time.hours().count(), 2) +
-         ":" + pad(time.minutes().count(), 2) + ":" + pad(time.seconds().count(), 2) + "Z";
+  return pad(int{date.year()}, 4) + "-" + pad(unsigned{date.month()}, 2) + "-" + pad(unsigned{date.day()}, 2) + "T" +
+         pad(time.hours().count(), 2) + ":" + pad(time.minutes().count(), 2) + ":" + pad(time.seconds().count(), 2) + "Z";
 }
 
 Result<> OnlyKeys(const json::Value& object, std::initializer_list<std::string_view> known) {

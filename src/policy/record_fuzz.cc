@@ -24,7 +24,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     for (const auto& [name, access] : record->record.access) {
       auto merged = record->record;
       Require(policy::Merge(merged, name, {}) == !access.node_pods && merged.access[name].node_pods);
-      Require(!policy::Merge(merged, name, {.kind = policy::AccessCredential::Kind::kSecret, .uid = "u", .space = "s", .name = "n", .hash = "h"}));
+      const policy::AccessCredential secret{.kind = policy::AccessCredential::Kind::kSecret, .uid = "u", .name = "n"};
+      Require(!policy::Merge(merged, name, secret));
     }
   } else {
     Require(known(record.error()));

@@ -122,10 +122,13 @@ Result<> Records::WriteIntent(const std::string& image) {
   const std::string file = RecordFileName(image);
   std::lock_guard lock(StripeOf(image));
   // A concurrent pull of the same name has written it, and durably: it holds the stripe until then.
-  if (const auto there = IntentExists(image); there && *there) return {};
-  ASSIGN_OR_RETURN(const bool known, pulling_.Exists(file));
-  RETURN_IF_ERROR(pulling_.WriteDurably(file, bytes::AsView(EncodeIntent(image)), kFileMode));
-  intent_files_ += known ? 0 : 1;
+  if (const auto there = IntentExists(image); !there || !*there) {
+    ASSIGN_OR_RETURN(const bool known, pulling_.Exists(file));
+    RETURN_IF_ERROR(pulling_.WriteDurably(file, bytes::AsView(EncodeIntent(image)), kFileMode));
+    intent_files_ += known ? 0 : 1;
+  }
+  std::lock_guard running(running_mutex_);
+  running_[image].written = true;
   return {};
 }
 
@@ -155,7 +158,9 @@ void Records::End(const std::string& image, const std::string& name, bool keep) 
     const auto it = running_.find(image);
     it->second.keep |= keep;
     if (--it->second.pulls > 0 || it->second.keep) return;
+    const bool written = it->second.written;
     running_.erase(it);
+    if (!written) return;
   }
   const auto gone = pulling_.Unlink(RecordFileName(image));
   if (!gone) log::Warning("an intent to pull an image stays: the image counts as pulled by this node", {{"image", image}, {"error", gone.error()}});
@@ -172,7 +177,8 @@ bool Records::VerificationRequired(const std::string& image, bool pulled_by_us) 
   return true;
 }
 
-AccessDecision Records::MustAttemptPull(const std::string& image, const std::string& image_ref, const PodCredentials& pod_credentials) {
+AccessDecision Records::MustAttemptPull(const std::string& image, const std::string& image_ref, const PodCredentials& pod_credentials,
+                                        Learn learn) {
   const auto decide = [](bool must, Check check, std::string why) {
     AccessDecision d;
     d.must_pull = must;
@@ -219,12 +225,12 @@ AccessDecision Records::MustAttemptPull(const std::string& image, const std::str
     out.error = pod.error();
     return out;
   }
-  const auto allow = [&](const AccessCredential& credential, std::string_view why, bool learn) {
+  const auto allow = [&](const AccessCredential& credential, std::string_view why, bool news) {
     out.must_pull = false;
     out.check = Check::kRecordFound;
     out.matched = credential;
     out.why = credential.Describe() + std::string(why);
-    if (learn)
+    if (news && learn == Learn::kYes)
       if (const auto written = RecordPulled(image_ref, image, credential); !written)
         log::Warning("a proven credential could not be recorded", {{"image", image}, {"error", written.error()}});
     return std::move(out);

@@ -15,7 +15,7 @@
 //   - An intent counts for every spelling of its name while it runs, and after a crash for images whose names equal it once
 //     normalised (AdoptIntents); the kubelet compares letters, so `busybox` never finds `docker.io/library/busybox:latest`.
 //   - Prune() takes the ids of all images present, and spares a record that may be younger than `began`.
-// There is no cache: the files are the truth, one decision reads at most two of them (some 20 us), and an operator who
+// There is no cache: the files are the truth, one decision reads at most two of them, and an operator who
 // removes a file is obeyed at once.
 //
 // Errors: those of host; kCorrupt for files that cannot be read. Safe for concurrent use; decisions for different images do
@@ -103,7 +103,9 @@ class Records {
   // 4.8.4. `pod_credentials`: every secret that matches the image and the first service account; asked for only when they
   // decide. A secret that is recognised by its content or by its object is written to the record, too.
   using PodCredentials = std::function<Result<std::vector<AccessCredential>>()>;
-  AccessDecision MustAttemptPull(const std::string& image, const std::string& image_ref, const PodCredentials& pod_credentials);
+  enum class Learn : bool { kNo, kYes };  // kNo: for a preview; nothing is written
+  AccessDecision MustAttemptPull(const std::string& image, const std::string& image_ref, const PodCredentials& pod_credentials,
+                                 Learn learn = Learn::kYes);
 
   // At start: what pulls left that a crash ended. Images they produced get a record that nobody has proven anything for.
   // Returns how many intents went; those without an image stay.
@@ -118,6 +120,7 @@ class Records {
  private:
   struct Running {
     int pulls = 0;
+    bool written = false;  // the file is ours to remove
     bool keep = false;  // a record could not be written: the file stays
   };
   Records(host::Dir pulling, host::Dir pulled, Options options, const time::Clock& clock)

@@ -29,6 +29,7 @@ AccessCredential Account(std::string space, std::string name, std::string uid) {
   return {AccessCredential::Kind::kServiceAccount, std::move(uid), std::move(space), std::move(name), ""};
 }
 const AccessCredential kNode;
+const Records::PodCredentials kNobody = [] { return std::vector<AccessCredential>(); };
 const AccessCredential kStored = Secret("default", "pull-secret", "testsecretuid", "testsecrethash");
 
 // --- 4.8.2: names and contents of files
@@ -91,7 +92,8 @@ TEST_P(Times, OfRfc3339) {
 }
 INSTANTIATE_TEST_SUITE_P(Table, Times,
                          testing::Values(TimeCase{R"("1970-01-01T00:00:00Z")", 0}, TimeCase{R"("2024-10-21T14:26:40+02:00")", 1729513600},
-                                         TimeCase{R"("2024-10-21T12:26:40.999999999Z")", 1729513600}, TimeCase{R"("2024-02-29T00:00:00Z")", 1709164800},
+                                         TimeCase{R"("2024-10-21T12:26:40.999999999Z")", 1729513600},
+                                         TimeCase{R"("2024-02-29T00:00:00Z")", 1709164800},
                                          TimeCase{"null", -62135596800}, TimeCase{R"("2024-10-21T09:56:40-02:30")", 1729513600}));
 
 class BadFiles : public testing::TestWithParam<std::string> {};
@@ -107,10 +109,12 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values("", "{}", "[]", "{", HEAD R"("x":1})", HEAD R"("imageRef":"y"})", HEAD R"("credentialMapping":[]})", HEAD R"("credentialMapping":{"a":{"b":1}}})",
                     HEAD R"("credentialMapping":{"a":{"kubernetesSecrets":[{"uid":1}]}}})", HEAD R"("credentialMapping":{"a":{"kubernetesSecrets":[{"hash":"hidden"}]}}})",
                     HEAD R"("credentialMapping":{"a":{"kubernetesServiceAccounts":[{"credentialHash":"hidden"}]}}})",
-                    HEAD R"("credentialMapping":{"a":{"nodePodsAccessible":"hidden"}}})", R"({"kind":"ImagePullIntent","apiVersion":"kubelet.config.k8s.io/v1beta1","image":"x"})",
+                    HEAD R"("credentialMapping":{"a":{"nodePodsAccessible":"hidden"}}})",
+                    R"({"kind":"ImagePullIntent","apiVersion":"kubelet.config.k8s.io/v1beta1","image":"x"})",
                     R"({"kind":"ImagePulledRecord","apiVersion":"v1","imageRef":"x"})", WithTime(R"("")") + "x", WithTime(R"("2023-02-29T00:00:00Z")"),
                     WithTime(R"("2024-10-21 12:26:40Z")"), WithTime(R"("2024-10-21T12:26:40")"), WithTime(R"("2024-10-21T12:26:40.Z")"),
-                    WithTime(R"("2024-10-21T24:00:00Z")"), WithTime(R"("2024-10-21T12:26:40+2:00")"), WithTime(R"("0001-01-01T00:00:00+01:00")"), WithTime("7")));
+                    WithTime(R"("2024-10-21T24:00:00Z")"), WithTime(R"("2024-10-21T12:26:40+2:00")"), WithTime("7"),
+                    WithTime(R"("0001-01-01T00:00:00+01:00")")));
 
 // --- 4.8.5: merging
 
@@ -132,7 +136,8 @@ TEST(Merge, SecretsAreUniqueSortedAndTheNewestHashWins) {
   EXPECT_TRUE(Merge(r, "n", Secret("a", "x", "1", "h")));
   EXPECT_FALSE(Merge(r, "n", Secret("a", "x", "1", "h")));
   EXPECT_TRUE(Merge(r, "n", Secret("a", "x", "1", "new")));
-  EXPECT_THAT(r.access["n"].secrets, ElementsAre(Secret("a", "x", "1", "new"), Secret("a", "x", "2", "h"), Secret("a", "y", "1", "h"), Secret("b", "x", "1", "h")));
+  EXPECT_THAT(r.access["n"].secrets, ElementsAre(Secret("a", "x", "1", "new"), Secret("a", "x", "2", "h"), Secret("a", "y", "1", "h"),
+                                                   Secret("b", "x", "1", "h")));
 }
 
 TEST(Merge, AccountsStandBesideSecrets) {
@@ -148,7 +153,8 @@ TEST(Merge, AccountsStandBesideSecrets) {
 
 class RecordsTest : public testing::Test {
  protected:
-  std::unique_ptr<Records> Open(VerificationPolicy policy = VerificationPolicy::kNeverVerifyPreloaded, std::vector<std::string> allow = {}) {
+  std::unique_ptr<Records> Open(VerificationPolicy policy = VerificationPolicy::kNeverVerifyPreloaded,
+                                std::vector<std::string> allow = {}) {
     auto opened = Records::Open(scratch_.dir(), {policy, *AllowList::Parse(allow)}, clock_);
     EXPECT_TRUE(opened) << opened.error().Text();
     return *std::move(opened);
@@ -239,12 +245,15 @@ INSTANTIATE_TEST_SUITE_P(
         Decision{.what = "no record, NeverVerifyPreloadedImages", .record = nullptr, .pod = {kStored}, .check = kAllowed},
         Decision{.what = "no record, AlwaysVerify", .record = nullptr, .pod = {kStored}, .policy = VerificationPolicy::kAlwaysVerify, .must_pull = true},
         Decision{.what = "only an intent, NeverVerifyPreloadedImages", .record = nullptr, .pod = {kStored}, .intent = true, .must_pull = true},
-        Decision{.what = "only an intent, NeverVerify", .record = nullptr, .pod = {kStored}, .policy = VerificationPolicy::kNeverVerify, .intent = true, .check = kAllowed},
+        Decision{.what = "only an intent, NeverVerify", .record = nullptr, .pod = {kStored}, .policy = VerificationPolicy::kNeverVerify,
+                 .intent = true, .check = kAllowed},
         Decision{.what = "record, NeverVerify", .stored = {kStored}, .policy = VerificationPolicy::kNeverVerify, .check = kAllowed},
         Decision{.what = "allow-listed, pulled with a secret", .stored = {kStored}, .image = "allowed/x:1", .policy = VerificationPolicy::kNeverVerifyAllowlisted, .check = kAllowed},
         Decision{.what = "not allow-listed, no record", .record = nullptr, .policy = VerificationPolicy::kNeverVerifyAllowlisted, .must_pull = true},
-        Decision{.what = "not allow-listed, exact secret", .stored = {kStored}, .pod = {kStored}, .policy = VerificationPolicy::kNeverVerifyAllowlisted, .looked_up = true, .check = kFound},
-        Decision{.what = "node, no secrets", .stored = {kNode}, .check = kFound}, Decision{.what = "node, with secrets", .stored = {kNode}, .pod = {kStored}, .check = kFound},
+        Decision{.what = "not allow-listed, exact secret", .stored = {kStored}, .pod = {kStored}, 
+                 .policy = VerificationPolicy::kNeverVerifyAllowlisted, .looked_up = true, .check = kFound},
+        Decision{.what = "node, no secrets", .stored = {kNode}, .check = kFound},
+        Decision{.what = "node, with secrets", .stored = {kNode}, .pod = {kStored}, .check = kFound},
         Decision{.what = "node, with account", .stored = {kNode}, .pod = {kSa}, .check = kFound},
         Decision{.what = "node, AlwaysVerify", .stored = {kNode}, .policy = VerificationPolicy::kAlwaysVerify, .check = kFound},
         Decision{.what = "stored hash empty, other namespace, hash empty", .stored = {kNoHash}, .pod = {kNoHashOther}, .must_pull = true, .looked_up = true},
@@ -260,13 +269,13 @@ INSTANTIATE_TEST_SUITE_P(
 TEST_F(RecordsTest, AnUnreadableRecordMeansPullingWhateverThePolicy) {
   const auto records = Open(VerificationPolicy::kNeverVerify);
   Put("pulled", RecordFileName(kId), "{");
-  const auto d = records->MustAttemptPull(kImage, std::string(kId), [] { return std::vector<AccessCredential>(); });
+  const auto d = records->MustAttemptPull(kImage, std::string(kId), kNobody);
   EXPECT_TRUE(d.must_pull);
   EXPECT_EQ(d.check, Check::kError);
   Put("pulled", RecordFileName(kId), EncodeRecord({"of another image", kWritten, {}}));
-  EXPECT_FALSE(records->MustAttemptPull(kImage, std::string(kId), [] { return std::vector<AccessCredential>(); }).must_pull) << "counts as absent";
+  EXPECT_FALSE(records->MustAttemptPull(kImage, std::string(kId), kNobody).must_pull) << "counts as absent";
   Put("pulling", RecordFileName(kImage), "{");
-  EXPECT_EQ(records->MustAttemptPull(kImage, std::string(kId), [] { return std::vector<AccessCredential>(); }).check, Check::kError);
+  EXPECT_EQ(records->MustAttemptPull(kImage, std::string(kId), kNobody).check, Check::kError);
 }
 
 TEST_F(RecordsTest, CredentialsThatCannotBeLookedUpEndTheAttempt) {
@@ -274,7 +283,7 @@ TEST_F(RecordsTest, CredentialsThatCannotBeLookedUpEndTheAttempt) {
   PulledRecord r{std::string(kId), kWritten, {}};
   Merge(r, kName, kStored);
   PutRecord(r);
-  const auto d = records->MustAttemptPull(kImage, std::string(kId), [] { return Result<std::vector<AccessCredential>>(Error(Reason::kInvalidCredentials, "no JSON")); });
+  const auto d = records->MustAttemptPull(kImage, std::string(kId), [] { return Error(Reason::kInvalidCredentials, "no JSON"); });
   EXPECT_TRUE(d.must_pull);
   EXPECT_EQ(d.check, Check::kError);
   ASSERT_TRUE(d.error);
@@ -326,7 +335,7 @@ TEST_F(RecordsTest, TheFileGoesWithTheLastOfConcurrentPulls) {
 TEST_F(RecordsTest, ARunningPullCountsForEverySpelling) {
   const auto records = Open();
   auto intent = records->Begin("busybox");
-  const auto must = [&](const char* image) { return records->MustAttemptPull(image, "id", [] { return std::vector<AccessCredential>(); }).must_pull; };
+  const auto must = [&](const char* image) { return records->MustAttemptPull(image, "id", kNobody).must_pull; };
   EXPECT_TRUE(must("busybox"));
   EXPECT_TRUE(must("docker.io/library/busybox:latest"));
   EXPECT_FALSE(must("busybox:1"));
@@ -344,7 +353,7 @@ TEST_F(RecordsTest, ARecordThatCannotBeWrittenLeavesTheIntent) {
   { ASSERT_TRUE(records->Begin(kImage).MakeDurable()); }
   EXPECT_EQ(Files("pulling"), 1u) << "a later failure does not take it away";
   ASSERT_TRUE(Folder("pulled").RemoveTree(RecordFileName(kId)));
-  EXPECT_TRUE(records->MustAttemptPull(kImage, std::string(kId), [] { return std::vector<AccessCredential>(); }).must_pull);
+  EXPECT_TRUE(records->MustAttemptPull(kImage, std::string(kId), kNobody).must_pull);
 }
 
 TEST_F(RecordsTest, RecordsOfSeveralPullsMerge) {
@@ -369,7 +378,7 @@ TEST_F(RecordsTest, ManyThreadsAtOnce) {
           const std::string image = "reg.example/app" + std::to_string(i % 3) + ":1";
           auto intent = records->Begin(image);
           ASSERT_TRUE(intent.MakeDurable());
-          ASSERT_TRUE(records->MustAttemptPull(image, "none" + std::to_string(i), [] { return std::vector<AccessCredential>(); }).must_pull);
+          ASSERT_TRUE(records->MustAttemptPull(image, "none" + std::to_string(i), kNobody).must_pull);
           if (t % 2 != 0) continue;
           ASSERT_TRUE(intent.Succeeded("id" + std::to_string(i % 3), Secret("n", "s" + std::to_string(t), "u", "h")));
         }
@@ -412,12 +421,15 @@ TEST_F(RecordsTest, IntentsOfACrashMakeTheirImagesOurs) {
   const std::vector<Records::PresentImage> images{{"id-test", {"docker.io/testing/test:latest"}}, {"id-busybox", {"docker.io/library/busybox:latest"}},
                                                   {"id-known", {"reg.example/known:1"}}, {"id-preloaded", {"reg.example/other:1"}}};
   EXPECT_EQ(records->AdoptIntents(images).value(), 3u);
+  { const auto in_back_off = records->Begin("reg.example/gone:1"); }
   EXPECT_EQ(records->intents_on_disk(), 1u) << "that of an image that is not there";
   EXPECT_THAT(records->Find("id-test")->access, IsEmpty());
   EXPECT_THAT(records->Find("id-busybox")->access, IsEmpty());
   EXPECT_EQ(records->Find("id-known"), known) << "what is known stays known";
   EXPECT_FALSE(records->Find("id-preloaded"));
-  const auto must = [&](const char* image, const char* id) { return records->MustAttemptPull(image, id, [] { return std::vector<AccessCredential>{kStored}; }).must_pull; };
+  const auto must = [&](const char* image, const char* id) {
+    return records->MustAttemptPull(image, id, [] { return std::vector<AccessCredential>{kStored}; }).must_pull;
+  };
   EXPECT_TRUE(must("busybox", "id-busybox"));
   EXPECT_FALSE(must("reg.example/other:1", "id-preloaded"));
   EXPECT_FALSE(must("reg.example/known:1", "id-known"));

@@ -59,7 +59,8 @@ Result<AllowList> AllowList::Parse(std::span<const std::string> patterns) {
 bool AllowList::Matches(std::string_view image) const {
   const auto trimmed = reference::TrimTagAndDigest(image);
   const std::string_view name = trimmed ? std::string_view(*trimmed) : image;
-  return std::any_of(patterns_.begin(), patterns_.end(), [&](const Pattern& p) { return p.prefix ? name.starts_with(p.text) : name == p.text; });
+  const auto matches = [&](const Pattern& p) { return p.prefix ? name.starts_with(p.text) : name == p.text; };
+  return std::any_of(patterns_.begin(), patterns_.end(), matches);
 }
 
 }  // namespace berth::policy

@@ -5,6 +5,7 @@
 #include <yaml-cpp/mark.h>
 #include <yaml-cpp/parser.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cstdint>
 #include <map>
@@ -22,7 +23,8 @@ namespace berth::yaml {
 struct Document::Place {
   int line = 0;
   bool list = false;
-  std::vector<std::pair<std::string, Place>> children;  // the names of a list's are ""
+  std::vector<std::string> names;  // of a map's children, in their order
+  std::vector<Place> children;
 };
 
 namespace {
@@ -161,7 +163,7 @@ class Converter {
         writer_.BeginArray();
         for (const std::uint32_t item : node.items) {
           ASSIGN_OR_RETURN(Place child, Convert(item, depth + 1));
-          place.children.emplace_back("", std::move(child));
+          place.children.push_back(std::move(child));
         }
         writer_.EndArray();
         break;
@@ -176,7 +178,8 @@ class Converter {
           writer_.Key(m.key);
           ASSIGN_OR_RETURN(Place child, Convert(m.value, depth + 1));
           child.line = m.line;
-          place.children.emplace_back(m.key, std::move(child));
+          place.names.push_back(m.key);
+          place.children.push_back(std::move(child));
         }
         writer_.EndObject();
         break;
@@ -321,13 +324,12 @@ class JsonScanner {
     for (;;) {
       SkipBlanks();
       const int line = line_;
-      std::string key;
       if (c == '{') {
         const auto name = String();
         if (!name || !Take(':')) return false;
-        key = *name;
+        place.names.emplace_back(*name);
       }
-      Place& child = place.children.emplace_back(std::move(key), Place{}).second;
+      Place& child = place.children.emplace_back();
       if (!Scan(child, depth + 1)) return false;
       if (c == '{') child.line = line;
       if (Take(close)) return true;
@@ -427,10 +429,10 @@ int Document::LineOf(std::string_view path) const {
     if (place->list) {
       std::size_t index = 0;
       const auto [end, error] = std::from_chars(step.data(), step.data() + step.size(), index);
-      if (error == std::errc() && end == step.data() + step.size() && index < place->children.size()) next = &place->children[index].second;
+      if (error == std::errc() && end == step.data() + step.size() && index < place->children.size()) next = &place->children[index];
     } else {
-      for (const auto& [key, child] : place->children)
-        if (key == step) next = &child;
+      const auto name = std::find(place->names.begin(), place->names.end(), step);
+      if (name != place->names.end()) next = &place->children[static_cast<std::size_t>(name - place->names.begin())];
     }
     if (next == nullptr) break;
     place = next;

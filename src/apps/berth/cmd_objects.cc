@@ -137,7 +137,8 @@ void PrintWhole(Session& session, const std::vector<kube::Object>& objects, bool
     text = std::move(w).Take();
   }
   if (session.globals().output != Output::kYaml) return session.OutJson(text);
-  if (const auto document = json::Document::Parse(text, Reason::kInternal, {.bytes = 256u << 20})) session.Out(yaml::Print(document->root()));
+  if (const auto document = json::Document::Parse(text, Reason::kInternal, {.bytes = 256u << 20}))
+    session.Out(yaml::Print(document->root()));
 }
 
 std::optional<std::int64_t> Number(const std::string& text) {
@@ -201,7 +202,8 @@ int GetObjects(Session& session, const ObjectOptions& options) {
     named = named || !target.name.empty();
     if (!target.name.empty() && options.all_namespaces && kube::IsNamespaced(target.kind))
       return session.Fail(FromError(Usage("a resource cannot be retrieved by name across all namespaces")));
-    const auto failure = target.name.empty() || options.watch ? List(session, target.kind, ns, target.name, listed) : GetOne(session, target, ns, listed.objects);
+    const auto failure = target.name.empty() || options.watch ? List(session, target.kind, ns, target.name, listed)
+                                                              : GetOne(session, target, ns, listed.objects);
     if (failure) {
       statuses.push_back(session.Fail(*failure));
       continue;
@@ -216,7 +218,8 @@ int GetObjects(Session& session, const ObjectOptions& options) {
     PrintWhole(session, objects, named);
     return MostActionable(statuses);
   }
-  PrintOptions print{.wide = globals.output == Output::kWide, .all_namespaces = options.all_namespaces, .now = session.world().clock.WallNow()};
+  PrintOptions print{
+      .wide = globals.output == Output::kWide, .all_namespaces = options.all_namespaces, .now = session.world().clock.WallNow()};
   std::map<std::string, KubeTable> tables;
   std::set<std::string> headed;
   const bool several = std::ranges::any_of(*targets, [&](const auto& t) { return t.kind != targets->front().kind; });
@@ -281,7 +284,8 @@ int DescribeObjects(Session& session, const ObjectOptions& options) {
         for (const auto& e : all.objects) {
           kube::Event event = kube::ReadEvent(e);
           const bool about = event.involved.kind == "Pod" && event.involved.name == object.metadata.name &&
-                             (event.involved.uid == object.metadata.uid || (mirror != object.metadata.annotations.end() && event.involved.uid == mirror->second));
+                             (event.involved.uid == object.metadata.uid ||
+                              (mirror != object.metadata.annotations.end() && event.involved.uid == mirror->second));
           if (about) events.push_back(std::move(event));
         }
         out += DescribePod(kube::ReadPod(object), events, session.world().clock.WallNow());
@@ -360,7 +364,9 @@ int Events(Session& session, const ObjectOptions& options) {
     if (!targets || targets->front().name.empty()) return session.Fail(FromError(Usage("--for must be in resource/name form")));
     about = targets->front();
   }
-  const auto concerns = [&](const kube::Event& e) { return about.kind.empty() || (e.involved.kind == about.kind && e.involved.name == about.name); };
+  const auto concerns = [&](const kube::Event& e) {
+    return about.kind.empty() || (e.involved.kind == about.kind && e.involved.name == about.name);
+  };
   Listed listed;
   if (const auto failure = List(session, "Event", ns, "", listed)) return session.Fail(*failure);
   std::erase_if(listed.objects, [&](const auto& o) { return !concerns(kube::ReadEvent(o)); });

@@ -121,7 +121,8 @@ PodRow SummarizePod(const kube::Pod& pod, time::WallTime now) {
       restarts += s->restart_count;
       newer(last, *s);
       if (s->state.waiting && !s->state.waiting->reason.empty()) reason = s->state.waiting->reason;
-      else if (s->state.terminated) reason = s->state.terminated->reason.empty() ? EndState(*s->state.terminated) : s->state.terminated->reason;
+      else if (s->state.terminated)
+        reason = s->state.terminated->reason.empty() ? EndState(*s->state.terminated) : s->state.terminated->reason;
       else if (s->ready && s->state.running) running = true, ++ready;
     }
     if (reason == "Completed" && running) reason = Condition(status, "Ready") ? "Running" : "NotReady";
@@ -197,7 +198,8 @@ std::vector<std::string> RowFor(const kube::Object& object, const PrintOptions& 
     add({name, kube::ReadNamespace(object).phase, age});
   } else if (object.kind == "Event") {
     const kube::Event event = kube::ReadEvent(object);
-    add({HumanDuration(options.now - LastSeen(event)), event.type, event.reason, NameFor(event.involved.kind, event.involved.name), event.message});
+    add({HumanDuration(options.now - LastSeen(event)), event.type, event.reason, NameFor(event.involved.kind, event.involved.name),
+         event.message});
   } else {
     add({name, age});
   }
@@ -292,7 +294,8 @@ void DescribeContainers(Description& d, const std::string& title, const std::vec
     field("Image", c.image);
     field("Image ID", known ? s->image_id : "");
     std::string ports;
-    for (const auto& p : c.ports) ports += (ports.empty() ? "" : ", ") + std::to_string(p.container_port) + "/" + (p.protocol.empty() ? "TCP" : p.protocol);
+    for (const auto& p : c.ports)
+      ports += (ports.empty() ? "" : ", ") + std::to_string(p.container_port) + "/" + (p.protocol.empty() ? "TCP" : p.protocol);
     field("Port", OrNone(ports));
     const auto words = [&](const char* name, const std::vector<std::string>& list) {
       if (list.empty()) return;
@@ -368,7 +371,9 @@ std::string DescribePod(const kube::Pod& pod, const std::vector<kube::Event>& ev
     d.Field(0, "Conditions", "", 0);
     std::size_t width = 4;
     for (const auto& c : pod.status.conditions) width = std::max(width, c.type.size());
-    const auto row = [&](const std::string& type, const std::string& status) { d.Line(1, type + std::string(width - type.size() + 2, ' ') + status + " "); };
+    const auto row = [&](const std::string& type, const std::string& status) {
+      d.Line(1, type + std::string(width - type.size() + 2, ' ') + status + " ");
+    };
     row("Type", "Status");
     for (const auto& c : pod.status.conditions) row(c.type, c.status);
   }
@@ -411,21 +416,25 @@ std::string DescribePod(const kube::Pod& pod, const std::vector<kube::Event>& ev
   for (const auto& t : pod.spec.tolerations)
     tolerations += (tolerations.empty() ? "" : "\n" + std::string(kTop, ' ')) + t.key + (t.effect.empty() ? "" : ":" + t.effect) +
                    (t.op.empty() ? "" : " op=" + t.op) + (t.toleration_seconds ? " for " + std::to_string(*t.toleration_seconds) + "s" : "");
-  field("Tolerations", tolerations.empty() || tolerations.find('\n') != tolerations.npos ? OrNone(tolerations.substr(0, tolerations.find('\n'))) : tolerations);
+  field("Tolerations", tolerations.empty() || tolerations.find('\n') != tolerations.npos
+                           ? OrNone(tolerations.substr(0, tolerations.find('\n')))
+                           : tolerations);
   std::string out = d.Take();
   if (events.empty()) return out + "Events:            <none>\n";
   std::vector<kube::Event> sorted = events;
   std::ranges::stable_sort(sorted, {}, LastSeen);
   // "  Type     Reason   Age   From     Message", each column as wide as its widest.
   std::vector<std::vector<std::string>> rows{{"Type", "Reason", "Age", "From", "Message"}, {"----", "------", "----", "----", "-------"}};
-  for (const auto& e : sorted) rows.push_back({e.type, e.reason, Seen(e, now), OrNone(e.component.empty() ? e.reporting_component : e.component), e.message});
+  for (const auto& e : sorted)
+    rows.push_back({e.type, e.reason, Seen(e, now), OrNone(e.component.empty() ? e.reporting_component : e.component), e.message});
   std::vector<std::size_t> widths(5, 0);
   for (auto& row : rows)
     for (std::size_t i = 0; i < row.size(); ++i) row[i] = Escape(row[i]), widths[i] = std::max(widths[i], Columns(row[i]));
   out += "Events:\n";
   for (const auto& row : rows) {
     out += "  ";
-    for (std::size_t i = 0; i < row.size(); ++i) out += i + 1 < row.size() ? row[i] + std::string(widths[i] - Columns(row[i]) + 2, ' ') : row[i];
+    for (std::size_t i = 0; i < row.size(); ++i)
+      out += i + 1 < row.size() ? row[i] + std::string(widths[i] - Columns(row[i]) + 2, ' ') : row[i];
     out += "\n";
   }
   return out;

@@ -28,10 +28,11 @@ struct Duration {
 class Durations : public ::testing::TestWithParam<Duration> {};
 TEST_P(Durations, AsKubectl) { EXPECT_EQ(HumanDuration(std::chrono::seconds(GetParam().seconds)), GetParam().text); }
 INSTANTIATE_TEST_SUITE_P(All, Durations,
-                         ::testing::Values(Duration{-2, "<invalid>"}, Duration{0, "0s"}, Duration{1, "1s"}, Duration{70, "70s"}, Duration{119, "119s"},
-                                           Duration{120, "2m"}, Duration{130, "2m10s"}, Duration{599, "9m59s"}, Duration{600, "10m"},
-                                           Duration{3 * 3600 - 1, "179m"}, Duration{3 * 3600, "3h"}, Duration{4 * 3600 + 60, "4h1m"},
-                                           Duration{8 * 3600, "8h"}, Duration{47 * 3600, "47h"}, Duration{48 * 3600, "2d"}, Duration{50 * 3600, "2d2h"},
+                         ::testing::Values(Duration{-2, "<invalid>"}, Duration{0, "0s"}, Duration{1, "1s"}, Duration{70, "70s"},
+                                           Duration{119, "119s"}, Duration{120, "2m"}, Duration{130, "2m10s"},
+                                           Duration{599, "9m59s"}, Duration{600, "10m"}, Duration{3 * 3600 - 1, "179m"},
+                                           Duration{3 * 3600, "3h"}, Duration{4 * 3600 + 60, "4h1m"}, Duration{8 * 3600, "8h"},
+                                           Duration{47 * 3600, "47h"}, Duration{48 * 3600, "2d"}, Duration{50 * 3600, "2d2h"},
                                            Duration{8 * 86400, "8d"}, Duration{700 * 86400, "700d"}, Duration{731 * 86400, "2y1d"},
                                            Duration{8LL * 365 * 86400, "8y"}));
 
@@ -94,7 +95,8 @@ TEST(Rows, OfTheOtherKinds) {
   EXPECT_EQ(RowFor(ObjectFrom("{apiVersion: v1, kind: Namespace, metadata: {name: n, creationTimestamp: '2026-11-25T13:00:00Z'}, status: {phase: Active}}"), options),
             (Cells{"n", "Active", "60m"}));
   EXPECT_EQ(RowFor(ObjectFrom("{apiVersion: v1, kind: ServiceAccount, " + meta + "}"), options), (Cells{"n", "0", "60m"}));
-  EXPECT_EQ(RowFor(ObjectFrom("{apiVersion: v1, kind: Event, " + meta + ", type: Warning, reason: Failed, message: 'Error: ErrImagePull', count: 5, firstTimestamp: '2026-11-25T13:56:50Z', lastTimestamp: '2026-11-25T13:59:39Z', involvedObject: {kind: Pod, name: web}}"), options),
+  EXPECT_EQ(RowFor(ObjectFrom("{apiVersion: v1, kind: Event, " + meta + ", type: Warning, reason: Failed, "
+                              "message: 'Error: ErrImagePull', count: 5, firstTimestamp: '2026-11-25T13:56:50Z', lastTimestamp: '2026-11-25T13:59:39Z', involvedObject: {kind: Pod, name: web}}"), options),
             (Cells{"21s", "Warning", "Failed", "pod/web", "Error: ErrImagePull"}));
 }
 
@@ -108,7 +110,8 @@ status:
   phase: Pending
   qosClass: BestEffort
   conditions: [{type: Ready, status: 'False'}]
-  containerStatuses: [{name: c, image: 'reg.test/web:1', imageID: '', ready: false, restartCount: 0, state: {waiting: {reason: ImagePullBackOff, message: m}}}]
+  containerStatuses:
+  - {name: c, image: 'reg.test/web:1', imageID: '', ready: false, restartCount: 0, state: {waiting: {reason: ImagePullBackOff, message: m}}}
 )"));
   kube::Event event{.type = "Normal", .reason = "Pulling", .message = "Pulling image \"reg.test/web:1\"", .component = "kubelet", .count = 5,
                     .first_timestamp = kNow - 190s, .last_timestamp = kNow - 21s};

@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "api/server.h"
+#include "apps/berthd/node_stack.h"
 #include "apps/berthd/notify.h"
 #include "apps/berthd/probe.h"
 #include "apps/berthd/process.h"
@@ -50,9 +51,10 @@ Result<> CheckCatalogIsThere(const host::Dir& root, const layer::LayerStore& lay
 }
 
 // Log and credentials change at once; hosts.toml and certificates are read at every pull; the rest needs a restart.
-void Reload(const LoadSettings& load, config::DaemonConfig& current, credentials::NodeConfig& node) {
+void Reload(const LoadSettings& load, config::DaemonConfig& current, credentials::NodeConfig& credentials, NodeStack* node) {
   Notify("RELOADING=1");
-  node.Reload();
+  credentials.Reload();
+  if (node != nullptr) node->Reload();
   if (auto fresh = load(); !fresh) {
     log::Failure("the settings cannot be read; the old ones stay", {{"error", fresh.error()}});
   } else {
@@ -107,22 +109,36 @@ Result<int> Serve(config::DaemonConfig config, const LoadSettings& load) {
     return std::uniform_real_distribution<double>(0, 1)(generator);
   };
   registry::Client registry(http, clock, random, config.registry);
-  credentials::NodeConfig node({.config_json = config.node_config, .dockercfg = config.node_config, .profile = config.profile}, clock);
+  credentials::NodeConfig node_config(
+      {.config_json = config.node_config, .dockercfg = config.node_config, .profile = config.profile}, clock);
 
   // The stories.
   pull::Puller puller({registry, *content, *layers, *catalog, leases, root}, config.pull);
+
+  node::Mounts mounts(*catalog, *mounter);
+  std::unique_ptr<NodeStack> node;
+  if (config.node.enabled) {
+    const auto bits = [&] {
+      std::lock_guard hold(generator_mutex);
+      return generator();
+    };
+    ASSIGN_OR_RETURN(node, NodeStack::Start({}, config, {puller, *catalog, *content, *layers, mounts, node_config, root, bits}));
+  }
 
   // The face.
   api::ServiceOptions options{.root = config.root, .form = machine.form, .host = config.pull.host, .probes = Describe(machine, root),
                               .limits = config::ListLimits(config)};
   options.node_credentials = [&](const task::Context&, const reference::Reference& name) -> Result<std::vector<credentials::Credential>> {
-    return node.Get()->Find(name.Repository());
+    return node_config.Get()->Find(name.Repository());
   };
+  if (node != nullptr)
+    for (auto& probe : node->probes()) options.probes.push_back(std::move(probe));
   options.streams = {.limit = config.streams, .on_idle = [] { ::malloc_trim(0); }};
-  api::Service service({puller, reclaimer, *mounter, *content, *layers, *catalog, leases, root}, std::move(options), clock);
+  api::Service service({puller, reclaimer, mounts, *content, *layers, *catalog, leases, root}, std::move(options), clock);
   RETURN_IF_ERROR(service.Recover());
   api::ServerOptions listen{.socket = config.socket, .inherited = std::move(inherited), .message_bytes = config.message_bytes,
                             .metadata_bytes = config.metadata_bytes, .streams = config.streams};
+  if (node != nullptr) listen.more.push_back(&node->service().grpc());
   ASSIGN_OR_RETURN(auto server, api::Server::Start(service, std::move(listen)));
 
   // What goes on beside it.
@@ -142,10 +158,10 @@ Result<int> Serve(config::DaemonConfig config, const LoadSettings& load) {
   for (;;) {
     const int signal = NextSignal(signals);
     if (signal == SIGHUP) {
-      Reload(load, current, node);
+      Reload(load, current, node_config, node.get());
     } else if (signal == SIGUSR1) {
       log::Info("state", {{"running_pulls", puller.running()}, {"waiting_pulls", puller.waiting()}, {"streams", service.streams()},
-                          {"leased_objects", leases.size()}});
+                          {"leased_objects", leases.size()}, {"pods", node == nullptr ? 0 : node->pods()}});
     } else {
       break;
     }
@@ -154,6 +170,7 @@ Result<int> Serve(config::DaemonConfig config, const LoadSettings& load) {
   Notify("STOPPING=1");
   guard = GuardTheEnd(signals, kEnd);
   service.Drain();
+  if (node != nullptr) node->service().Drain();
   server->Stop(kGrace);
   return 0;
 }

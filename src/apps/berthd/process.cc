@@ -70,20 +70,37 @@ Result<> MakePrivateFolder(const std::string& path) {
   return {};
 }
 
-Result<std::string> FindWorker(const config::DaemonConfig& config) {
-  std::string worker = config.worker;
-  if (worker.empty()) {
+namespace {
+
+// As configured, or beside this program; "" when there is none that can be run.
+std::string FindProgram(const std::string& configured, const std::string& name) {
+  std::string program = configured;
+  if (program.empty()) {
     std::array<char, PATH_MAX> path;
     const ssize_t length = ::readlink("/proc/self/exe", path.data(), path.size());
     const std::string self(path.data(), length > 0 ? static_cast<std::size_t>(length) : 0);
     const std::string folder = self.substr(0, self.rfind('/'));
-    worker = folder + "/berth-unpack";
+    program = folder + "/" + name;
     // In a build folder each program has a folder of its own.
-    if (::access(worker.c_str(), X_OK) != 0) worker = folder + "/../berth-unpack/berth-unpack";
+    if (::access(program.c_str(), X_OK) != 0) program = folder + "/../" + name + "/" + name;
   }
-  if (!worker.starts_with('/') || ::access(worker.c_str(), X_OK) != 0)
-    return Error(Reason::kConfig, "the unpack worker " + Quoted(worker) + " cannot be run").Next("install berth-unpack beside berthd, or set `worker`");
-  return worker;
+  return program;
+}
+
+bool CanRun(const std::string& program) { return program.starts_with('/') && ::access(program.c_str(), X_OK) == 0; }
+
+}  // namespace
+
+Result<std::string> FindWorker(const config::DaemonConfig& config) {
+  std::string worker = FindProgram(config.worker, "berth-unpack");
+  if (CanRun(worker)) return worker;
+  return Error(Reason::kConfig, "the unpack worker " + Quoted(worker) + " cannot be run").Next("install berth-unpack beside berthd, or set `worker`");
+}
+
+Result<std::string> FindShim(const config::DaemonConfig& config) {
+  std::string shim = FindProgram(config.node.shim, "berth-shim");
+  if (CanRun(shim)) return shim;
+  return Error(Reason::kConfig, "the container shim " + Quoted(shim) + " cannot be run").Next("install berth-shim beside berthd, or set `node.shim`");
 }
 
 http::ProxyRules::GetEnv Environment() {

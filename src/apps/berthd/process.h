@@ -27,6 +27,7 @@ std::jthread GuardTheEnd(const host::Fd& signals, time::Duration limit);
 Result<> MakePrivateFolder(const std::string& path);
 // The unpack worker: as configured, or beside this program. kConfig when it cannot be run.
 Result<std::string> FindWorker(const config::DaemonConfig& config);
+Result<std::string> FindShim(const config::DaemonConfig& config);  // the same for berth-shim
 http::ProxyRules::GetEnv Environment();
 
 }  // namespace berth::berthd

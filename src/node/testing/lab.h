@@ -81,7 +81,9 @@ class NoCredentials final : public PodCredentials {
   std::vector<std::string> missing;
   Found For(const task::Context&, const kube::Pod&) override {
     class None final : public policy::CredentialSource {
-      Result<std::vector<policy::PullCredential>> Find(const task::Context&, const std::string&) override { return std::vector<policy::PullCredential>(); }
+      Result<std::vector<policy::PullCredential>> Find(const task::Context&, const std::string&) override {
+        return std::vector<policy::PullCredential>();
+      }
     };
     return {missing, std::make_unique<None>()};
   }

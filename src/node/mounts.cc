@@ -1,8 +1,8 @@
-#include "api/mounts.h"
+#include "node/mounts.h"
 
 #include "log/log.h"
 
-namespace berth::api {
+namespace berth::node {
 
 Result<std::size_t> Mounts::Recover() {
   std::lock_guard lock(mutex_);
@@ -18,7 +18,7 @@ Result<std::size_t> Mounts::Recover() {
 }
 
 Result<std::string> Mounts::Mount(const task::Context& ctx, const catalog::ImageRecord& image, const std::string& target,
-                                  rootfs::Writable writable) {
+                                  rootfs::Writable writable, std::optional<host::MountFlags> flags) {
   ASSIGN_OR_RETURN(const std::string path, rootfs::Mounter::Canonical(target));
   std::lock_guard lock(mutex_);
   ASSIGN_OR_RETURN(const bool taken, mounter_.IsMounted(path));
@@ -28,6 +28,7 @@ Result<std::string> Mounts::Mount(const task::Context& ctx, const catalog::Image
     RETURN_IF_ERROR(catalog_.AddMount({path, image.manifest, writable == rootfs::Writable::kYes}));
   }
   rootfs::MountSpec spec{.layers = {}, .target = path, .writable = writable};
+  if (flags) spec.flags = *flags;
   for (const auto& layer : image.layers) spec.layers.push_back({layer.blob, layer.variant});
   auto mounted = mounter_.Mount(ctx, spec);
   if (!mounted && !taken) {
@@ -48,4 +49,4 @@ Result<> Mounts::Unmount(const std::string& target) {
   return Error(Reason::kNotFound, "no image is mounted at " + Quoted(target)).Next("berth mount lists what is mounted");
 }
 
-}  // namespace berth::api
+}  // namespace berth::node

@@ -1,4 +1,4 @@
-// api/mounts.h: images mounted at paths, on record: what is mounted cannot be removed.
+// node/mounts.h: images mounted at paths, on record: what is mounted cannot be removed.
 //
 // The record is written before the mount and goes after it, so that no image can vanish in between; what a crash or a
 // reboot leaves on record only is forgotten at the next start (Recover) or when its target is used again.
@@ -6,6 +6,7 @@
 #pragma once
 
 #include <mutex>
+#include <optional>
 #include <string>
 
 #include "catalog/catalog.h"
@@ -13,7 +14,7 @@
 #include "rootfs/mounter.h"
 #include "task/context.h"
 
-namespace berth::api {
+namespace berth::node {
 
 class Mounts {
  public:
@@ -22,7 +23,7 @@ class Mounts {
   Result<std::size_t> Recover();
   // The target in the spelling under which it is on record.
   Result<std::string> Mount(const task::Context& ctx, const catalog::ImageRecord& image, const std::string& target,
-                            rootfs::Writable writable);
+                            rootfs::Writable writable, std::optional<host::MountFlags> flags = std::nullopt);
   Result<> Unmount(const std::string& target);
 
  private:
@@ -31,4 +32,4 @@ class Mounts {
   std::mutex mutex_;  // record and mount change together
 };
 
-}  // namespace berth::api
+}  // namespace berth::node

@@ -1,0 +1,43 @@
+// apps/berthd/node_stack.h: the node's half of the daemon: objects, policy, credentials of Pods, containers, and its face.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "api/node_service.h"
+#include "api/service.h"
+#include "config/daemon_config.h"
+#include "credentials/node_config.h"
+#include "node/mounts.h"
+
+namespace berth::berthd {
+
+class NodeStack {
+ public:
+  struct Parts {
+    pull::Puller& puller;
+    catalog::Catalog& catalog;
+    content::Store& content;
+    const layer::LayerStore& layers;
+    node::Mounts& mounts;
+    credentials::NodeConfig& node_config;
+    const host::Dir& root;
+    std::function<std::uint64_t()> random;
+  };
+  // Starts the node: what runs is taken over. kConfig for settings that contradict each other, with the kubelet's words.
+  static Result<std::unique_ptr<NodeStack>> Start(const task::Context& ctx, const config::DaemonConfig& config, Parts parts);
+  ~NodeStack();
+
+  api::NodeService& service();
+  std::vector<api::Probe> probes() const;   // which runtime there is, for `berth doctor`
+  std::size_t pods() const;
+  void Reload();                            // credentials and plug-ins
+
+ private:
+  struct State;
+  explicit NodeStack(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace berth::berthd
