@@ -67,7 +67,7 @@ class ExplainService::Impl final : public v1::Explain::CallbackService {
         TakeCredentials(*const_cast<v1::ProbeRequest*>(message)->mutable_credentials()));
     return streams_.Start<v1::Report>(call, [this, credentials, target = message->target()](auto& stream) -> Result<> {
       if (!*credentials) return credentials->error();
-      ASSIGN_OR_RETURN(const auto report, explainer_.Probe(stream.ctx(), target, **std::move(credentials)));
+      ASSIGN_OR_RETURN(const auto report, explainer_.Probe(stream.ctx(), target, std::move(**credentials)));
       return stream.Send(ToMessage(report, true, clock_.WallNow()));
     });
   }
