@@ -23,7 +23,8 @@ namespace {
 
 constexpr std::size_t kConfigBytes = 64u << 20;       // far above any limit under which one was stored
 constexpr const char* kRunFile = "run.json";          // what we know of a run and its folder does not say
-const task::Context kAtOnce;                          // for what must not be left half done
+// For what must not be left half done when the daemon ends: until the runtime has answered, or is stuck.
+task::Context AtOnce() { return task::Context().WithTimeout(std::chrono::minutes(2)); }
 
 using Stage = StartFailure::Stage;
 
@@ -176,7 +177,8 @@ RunState Launcher::State(const RunKey& run) {
     state.kind = file.started.time_since_epoch().count() == 0 ? RunState::Kind::kCreated : RunState::Kind::kRunning;
     return state;
   }
-  const launch::Exit end = exit ? **exit : launch::Exit{.code = 255, .known = false, .finished_at = parts_.clock.WallNow()};
+  launch::Exit end = exit ? **exit : launch::Exit{.code = 255, .known = false, .finished_at = parts_.clock.WallNow()};
+  if (!end.known) end.finished_at = parts_.clock.WallNow();
   state.kind = RunState::Kind::kExited;
   state.exit_code = end.code;
   state.signal = end.signal;
@@ -184,7 +186,7 @@ RunState Launcher::State(const RunKey& run) {
   state.reason = end.Reason();
   state.finished_at = end.finished_at;
   state.message = launch::TerminationMessage(PodDir(run.pod_uid), file.container, IdOf(run), end, file.log);
-  if (const auto gone = runtime_.Delete(kAtOnce, IdOf(run), folder); !gone)
+  if (const auto gone = runtime_.Delete(AtOnce(), IdOf(run), folder); !gone)
     log::Warning("what a container left cannot be removed yet", {{"container", IdOf(run)}, {"error", gone.error()}});
   std::lock_guard hold(mutex_);
   return ended_.emplace(run, state).first->second;
@@ -315,7 +317,7 @@ std::optional<StartFailure> Launcher::Start(const task::Context&, const RunKey& 
   RunFile file = ReadRun(folder);
   // Not the caller's context: a container that is half started when the daemon ends would have to be undone.
   const auto start = [&]() -> Result<> {
-    RETURN_IF_ERROR(runtime_.Create(kAtOnce, {.id = IdOf(run),
+    RETURN_IF_ERROR(runtime_.Create(AtOnce(), {.id = IdOf(run),
                                               .folder = folder,
                                               .log_path = file.log,
                                               .log_max_bytes = options_.log_max_bytes,
@@ -323,10 +325,10 @@ std::optional<StartFailure> Launcher::Start(const task::Context&, const RunKey& 
     file.started = parts_.clock.WallNow();
     ASSIGN_OR_RETURN(const host::Dir dir, host::Dir::Open(folder));
     RETURN_IF_ERROR(dir.WriteDurably(kRunFile, bytes::AsView(Encode(file)), 0600));
-    return runtime_.Start(kAtOnce, IdOf(run));
+    return runtime_.Start(AtOnce(), IdOf(run));
   };
   if (const auto started = start(); !started) {
-    (void)runtime_.Delete(kAtOnce, IdOf(run), folder);
+    (void)runtime_.Delete(AtOnce(), IdOf(run), folder);
     (void)Unmount(folder + "/rootfs");
     return StartFailure{Stage::kRun, started.error().Text()};
   }
@@ -338,10 +340,10 @@ std::optional<StartFailure> Launcher::Start(const task::Context&, const RunKey& 
 
 Result<> Launcher::Stop(const RunKey& run, const kube::Container& container) {
   const std::string& name = container.stop_signal.empty() ? ReadRun(RunDir(run)).stop_signal : container.stop_signal;
-  return runtime_.Kill(kAtOnce, IdOf(run), launch::SignalNumber(name).value_or(SIGTERM));
+  return runtime_.Kill(AtOnce(), IdOf(run), launch::SignalNumber(name).value_or(SIGTERM));
 }
 
-Result<> Launcher::Kill(const RunKey& run) { return runtime_.Kill(kAtOnce, IdOf(run), SIGKILL); }
+Result<> Launcher::Kill(const RunKey& run) { return runtime_.Kill(AtOnce(), IdOf(run), SIGKILL); }
 
 Result<std::int32_t> Launcher::Exec(const task::Context& ctx, const RunKey& run, const std::vector<std::string>& argv) {
   ASSIGN_OR_RETURN(const auto done, runtime_.Exec(ctx, IdOf(run), argv));
@@ -360,7 +362,7 @@ Result<> Launcher::RemoveRun(const RunKey& run) {
   const std::string relative = folder.substr(options_.pods.size() + 1);
   ASSIGN_OR_RETURN(const bool there, pods.Exists(relative));
   if (there) {
-    RETURN_IF_ERROR(runtime_.Delete(kAtOnce, IdOf(run), folder));
+    RETURN_IF_ERROR(runtime_.Delete(AtOnce(), IdOf(run), folder));
     RETURN_IF_ERROR(Unmount(folder + "/rootfs"));
     ASSIGN_OR_RETURN([[maybe_unused]] const bool removed, pods.RemoveTree(relative));
   }
@@ -397,7 +399,7 @@ Result<> Launcher::EndRuns(const task::Context& ctx, const std::string& uid, boo
     const auto end = [&]() -> Result<> {
       if (remove) return RemoveRun(run);
       (void)State(run);  // keeps what the end was
-      RETURN_IF_ERROR(runtime_.Delete(kAtOnce, IdOf(run), folder));
+      RETURN_IF_ERROR(runtime_.Delete(AtOnce(), IdOf(run), folder));
       return Unmount(folder + "/rootfs");
     };
     if (const auto ended = end(); !ended && !wrong) wrong = ended.error();

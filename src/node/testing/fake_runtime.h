@@ -11,7 +11,7 @@
 
 namespace berth::node::testing {
 
-class FakeRuntime final : public Runtime {
+class FakeRuntime : public Runtime {
  public:
   explicit FakeRuntime(const time::Clock& clock) : clock_(clock) {}
 
