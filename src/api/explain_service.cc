@@ -79,7 +79,8 @@ class ExplainService::Impl final : public v1::Explain::CallbackService {
       if (cluster_ == nullptr) return Error(Reason::kUnsupported, "this berthd runs no Pods").Next("berth explain -f FILE, or berth explain IMAGE");
       return explain::AskAboutPod(*cluster_, ns, request.pod());
     }
-    if (!taken.objects.empty()) return explain::AskAboutFile(taken.objects.Reveal(), request.file().empty() ? "-" : request.file(), ns, cluster_);
+    if (!taken.objects.empty())
+      return explain::AskAboutFile(taken.objects.Reveal(), request.file().empty() ? "-" : request.file(), ns, cluster_);
     if (!taken.credentials) return taken.credentials.error();
     explain::Question question{.image = request.image()};
     if (!request.policy().empty()) {
@@ -99,7 +100,8 @@ class ExplainService::Impl final : public v1::Explain::CallbackService {
   Streams streams_;
 };
 
-ExplainService::ExplainService(const explain::Explainer& explainer, const explain::Cluster* cluster, StreamOptions streams, const time::Clock& clock)
+ExplainService::ExplainService(const explain::Explainer& explainer, const explain::Cluster* cluster, StreamOptions streams,
+                               const time::Clock& clock)
     : impl_(std::make_unique<Impl>(explainer, cluster, std::move(streams), clock)) {}
 ExplainService::~ExplainService() = default;
 void ExplainService::Drain() { impl_->Drain(); }

@@ -12,8 +12,6 @@ namespace {
 
 constexpr std::size_t kChunkBytes = 1u << 20;
 
-Error Stopping() { return Error(Reason::kUnavailable, "berthd is stopping").Next("try again when it is back"); }
-
 // The document of a request: JSON, and of a kind we speak.
 struct Taken {
   json::Tree tree;

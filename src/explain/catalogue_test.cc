@@ -94,13 +94,23 @@ std::vector<Failure> Table() {
       {"name-invalid", "E-NAME", Named("team/-app:v1"), kImage, "berth name", Corrected("team/app:v1")},
       // the Pod
       {"signature-refused", "E-VERIFY", [](Bench& b) { b.Serve(); },
-       [](Bench& b) { return b.Ask(Question{.image = b.name(), .ns = "shop", .pod = "web", .container = "web", .waiting_reason = "SignatureValidationFailed"}); }, "sign"},
-      {"policy-never", "E-NEVER", [](Bench& b) { b.Serve(); b.policy = PullPolicy::kNever; }, kImage, "berth pull", [](Bench& b) { b.Publish(); }},
+       [](Bench& b) {
+         return b.Ask(Question{
+             .image = b.name(), .ns = "shop", .pod = "web", .container = "web", .waiting_reason = "SignatureValidationFailed"});
+       },
+       "sign"},
+      {"policy-never", "E-NEVER",
+       [](Bench& b) {
+         b.Serve();
+         b.policy = PullPolicy::kNever;
+       },
+       kImage, "berth pull", [](Bench& b) { b.Publish(); }},
       {"never-not-proven", "E-NOT-PROVEN",
        [](Bench& b) {
          b.Serve();
          b.Publish();
-         b.records = *policy::Records::Open(b.scratch.dir(), {.policy = policy::VerificationPolicy::kAlwaysVerify, .allow_list = {}}, time::SystemClock());
+         b.records = *policy::Records::Open(
+             b.scratch.dir(), {.policy = policy::VerificationPolicy::kAlwaysVerify, .allow_list = {}}, time::SystemClock());
          b.policy = PullPolicy::kNever;
        },
        kImage, "IfNotPresent", [](Bench& b) { b.policy = PullPolicy::kIfNotPresent; }},
@@ -113,8 +123,10 @@ std::vector<Failure> Table() {
        },
        kFile, "berth secret create docker-registry regcred -n shop", RightSecret},
       {"secret-elsewhere", "E-AUTH-401", Private("regcred", "billing"), kFile, "namespace: shop/' | berth apply -f -", RightSecret},
-      {"secret-misnamed", "E-AUTH-401", Private("regcreds"), kFile, "imagePullSecrets: [{name: regcreds}]", [](Bench& b) { b.yaml = Bench::SecretYaml("shop", "regcreds", b.host) + b.PodYaml("regcreds"); }},
-      {"secret-missing", "E-AUTH-401", Private("another-one-altogether"), kFile, "berth secret create docker-registry regcred -n shop", RightSecret},
+      {"secret-misnamed", "E-AUTH-401", Private("regcreds"), kFile, "imagePullSecrets: [{name: regcreds}]",
+       [](Bench& b) { b.yaml = Bench::SecretYaml("shop", "regcreds", b.host) + b.PodYaml("regcreds"); }},
+      {"secret-missing", "E-AUTH-401", Private("another-one-altogether"), kFile,
+       "berth secret create docker-registry regcred -n shop", RightSecret},
       {"secret-type", "E-AUTH-401", Private("regcred", "shop", "Opaque"), kFile, "type", RightSecret},
       // plug-ins
       {"plugin-missing", "E-AUTH-401",
@@ -130,19 +142,35 @@ std::vector<Failure> Table() {
          BERTH_CHECK(::mkfifo(b.scratch.path("bin/plug.fifo").c_str(), 0600) == 0);
          Plugged("read -r request; read -r line < " + b.scratch.path("bin/plug.fifo") + "\n")(b);
        },
-       kImage, "did not answer", [](Bench& b) { b.plugin_limit = std::chrono::minutes(1); GoodPlugin(b); }},
+       kImage, "did not answer",
+       [](Bench& b) {
+         b.plugin_limit = std::chrono::minutes(1);
+         GoodPlugin(b);
+       }},
       {"plugin-crashes", "E-AUTH-401", Plugged("echo token=pass-canary >&2; exit 3\n"), kImage, "failed", GoodPlugin},
       {"plugin-lies", "E-AUTH-401", Plugged("echo '{\"kind\":\"Lie\"}'\n"), kImage, "apiVersion", GoodPlugin},
       // entries that nearly match
-      {"entry-port", "E-AUTH-401", PrivateWithKey([](const Bench&) { return "reg.test"; }), kImage, "port: entry has none", RightKey},
-      {"entry-path", "E-AUTH-401", PrivateWithKey([](const Bench& b) { return b.host + "/teamx"; }), kImage, "teamx", [](Bench& b) { b.Login(b.host + "/team/app"); }},
-      {"entry-case", "E-AUTH-401", PrivateWithKey([](const Bench& b) { return "R" + b.host.substr(1); }, credentials::Profile::kKubelet), kImage, "case", RightKey},
-      {"entry-labels", "E-AUTH-401", PrivateWithKey([](const Bench& b) { return "*." + b.host; }, credentials::Profile::kKubelet), kImage, "3 host labels", RightKey},
-      {"entry-never", "E-AUTH-401", PrivateWithKey([](const Bench& b) { return "reg[0-9]" + b.host.substr(3); }, credentials::Profile::kKubelet), kImage, "never matches", RightKey},
+      {"entry-port", "E-AUTH-401", PrivateWithKey([](const Bench&) { return "reg.test"; }), kImage, "port: entry has none",
+       RightKey},
+      {"entry-path", "E-AUTH-401", PrivateWithKey([](const Bench& b) { return b.host + "/teamx"; }), kImage, "teamx",
+       [](Bench& b) { b.Login(b.host + "/team/app"); }},
+      {"entry-case", "E-AUTH-401",
+       PrivateWithKey([](const Bench& b) { return "R" + b.host.substr(1); }, credentials::Profile::kKubelet), kImage, "case",
+       RightKey},
+      {"entry-labels", "E-AUTH-401", PrivateWithKey([](const Bench& b) { return "*." + b.host; }, credentials::Profile::kKubelet),
+       kImage, "3 host labels", RightKey},
+      {"entry-never", "E-AUTH-401",
+       PrivateWithKey([](const Bench& b) { return "reg[0-9]" + b.host.substr(3); }, credentials::Profile::kKubelet), kImage,
+       "never matches", RightKey},
       // this machine
       {"disk-full", "E-ENOSPC", kNothing, Past(Reason::kNoSpace, "write layer data: no space left"), "berth reclaim"},
       {"store-damaged", "E-CORRUPT", kNothing, Past(Reason::kCorrupt, "layer sha256:aa is damaged"), "berth fsck --repair"},
-      {"hosts-config", "E-CONFIG", [](Bench& b) { b.Serve(); b.Hosts("server = \"http://"); }, kImage, "certs.d", [](Bench& b) { b.Hosts("server = \"http://" + b.host + "\"\n"); }},
+      {"hosts-config", "E-CONFIG",
+       [](Bench& b) {
+         b.Serve();
+         b.Hosts("server = \"http://");
+       },
+       kImage, "certs.d", [](Bench& b) { b.Hosts("server = \"http://" + b.host + "\"\n"); }},
       {"always-unreachable", "E-REFUSED",
        [](Bench& b) {
          b.Serve();
@@ -152,24 +180,40 @@ std::vector<Failure> Table() {
        },
        kImage, "IfNotPresent", [](Bench& b) { b.policy = PullPolicy::kIfNotPresent; }},
       // TLS and scheme
-      {"tls-name", "E-TLS-NAME", tls({"other.test", "more.test"}, Ca::Fault::kNone, true), kImage, ": other.test, more.test", [](Bench& b) { b.ServeTls(); }},
+      {"tls-name", "E-TLS-NAME", tls({"other.test", "more.test"}, Ca::Fault::kNone, true), kImage, ": other.test, more.test",
+       [](Bench& b) { b.ServeTls(); }},
       {"tls-not-yet", "E-TLS-EXPIRED", tls({"reg.test"}, Ca::Fault::kNotYetValid, true), kImage, "timedatectl"},
-      {"tls-expired", "E-TLS-EXPIRED", tls({"reg.test"}, Ca::Fault::kExpired, true), kImage, "renew", [](Bench& b) { b.ServeTls(); }},
+      {"tls-expired", "E-TLS-EXPIRED", tls({"reg.test"}, Ca::Fault::kExpired, true), kImage, "renew",
+       [](Bench& b) { b.ServeTls(); }},
       {"tls-ca", "E-TLS-CA", tls({"reg.test"}, Ca::Fault::kNone, false), kImage, "/ca.crt", [](Bench& b) { b.TrustCa(); }},
-      {"http-on-https", "E-HTTP-ON-HTTPS", [](Bench& b) { b.Serve({}, false); }, kImage, "hosts.toml", [](Bench& b) { b.Hosts("server = \"http://" + b.host + "\"\n"); }},
-      {"https-on-http", "E-", [](Bench& b) { b.ServeTls(); b.Hosts("server = \"http://" + b.host + "\"\n"); }, kImage, "https:// instead",
+      {"http-on-https", "E-HTTP-ON-HTTPS", [](Bench& b) { b.Serve({}, false); }, kImage, "hosts.toml",
+       [](Bench& b) { b.Hosts("server = \"http://" + b.host + "\"\n"); }},
+      {"https-on-http", "E-",
+       [](Bench& b) {
+         b.ServeTls();
+         b.Hosts("server = \"http://" + b.host + "\"\n");
+       },
+       kImage, "https:// instead",
        [](Bench& b) { b.Hosts("server = \"https://" + b.host + "\"\nca = \"" + b.ca.file() + "\"\n"); }},
       {"plain-http", "E-PLAIN-HTTP", kNothing, Past(Reason::kPlainHttp, "plain HTTP is not allowed for reg.test"), "hosts.toml"},
-      {"tls-client-certificate", "E-TLS", [](Bench& b) { b.ServeTls({"reg.test"}, Ca::Fault::kNone, true, b.ca.file()); }, kImage, "client.key",
+      {"tls-client-certificate", "E-TLS", [](Bench& b) { b.ServeTls({"reg.test"}, Ca::Fault::kNone, true, b.ca.file()); }, kImage,
+       "client.key",
        [](Bench& b) {
          const auto leaf = b.ca.IssueClient("node-7");
          b.Write("certs.d/" + b.host + "/client.cert", Bench::Read(leaf.cert_file));
          b.Write("certs.d/" + b.host + "/client.key", Bench::Read(leaf.key_file), 0600);
        }},
-      {"tls-other", "E-TLS", [](Bench& b) { b.Serve({.tls = testing::ServerTls{.leaf = b.ca.Issue({"reg.test"}), .client_ca = "", .only_tls11 = true}}); b.TrustCa(); },
+      {"tls-other", "E-TLS",
+       [](Bench& b) {
+         b.Serve({.tls = testing::ServerTls{.leaf = b.ca.Issue({"reg.test"}), .client_ca = "", .only_tls11 = true}});
+         b.TrustCa();
+       },
        kImage, "berth probe", [](Bench& b) { b.ServeTls(); }},
       {"redirect-insecure", "E-REDIRECT-HTTP",
-       [](Bench& b) { b.ServeTls().On("HEAD", [](const ServerRequest&) { return Reply::Redirect(307, "http://storage.test/x?sig=canary"); }); }, kImage, "https"},
+       [](Bench& b) {
+         b.ServeTls().On("HEAD", [](const ServerRequest&) { return Reply::Redirect(307, "http://storage.test/x?sig=canary"); });
+       },
+       kImage, "https"},
       // the network
       {"proxy", "E-UNAVAILABLE",
        [](Bench& b) {
@@ -177,52 +221,132 @@ std::vector<Failure> Table() {
          b.proxy = std::make_unique<ProxyServer>("", ProxyServer::Mood::kBadGateway);
          b.proxies = std::make_shared<http::ProxyRules>(*http::ProxyRules::Make(b.proxy->url(), "", ""));
        },
-       kImage, "NO_PROXY", [](Bench& b) { b.proxies = std::make_shared<http::ProxyRules>(*http::ProxyRules::Make(b.proxy->url(), "", "reg.test")); }},
+       kImage, "NO_PROXY",
+       [](Bench& b) { b.proxies = std::make_shared<http::ProxyRules>(*http::ProxyRules::Make(b.proxy->url(), "", "reg.test")); }},
       {"dns", "E-DNS", Named("no-such-name.invalid/team/app:v1", true), kImage, "getent hosts no-such-name.invalid"},
-      {"refused", "E-REFUSED", [](Bench& b) { b.Serve(); b.options.registry.overrides[0].to_port = 1; }, kImage, "berth probe reg.test",
-       [](Bench& b) { b.options.registry.overrides[0].to_port = 0; }},
+      {"refused", "E-REFUSED",
+       [](Bench& b) {
+         b.Serve();
+         b.options.registry.overrides[0].to_port = 1;
+       },
+       kImage, "berth probe reg.test", [](Bench& b) { b.options.registry.overrides[0].to_port = 0; }},
       {"no-route", "E-UNAVAILABLE", kNothing, Past(Reason::kUnavailable, "there is no route to reg.test"), "firewall"},
-      {"timeout-connect", "E-TIMEOUT", kNothing, Past(Reason::kTimeout, "no connection to reg.test within 10 s (connect)"), "firewall"},
+      {"timeout-connect", "E-TIMEOUT", kNothing, Past(Reason::kTimeout, "no connection to reg.test within 10 s (connect)"),
+       "firewall"},
       {"slow", "E-TIMEOUT", Answers(Reply::Silence()), kImage, "hangs"},
-      {"stalled", "E-STALLED", kNothing, Past(Reason::kStalled, "the body from reg.test came slower than 1024 bytes/s over 60 s (min_rate)"), "berth pull"},
+      {"stalled", "E-STALLED", kNothing,
+       Past(Reason::kStalled, "the body from reg.test came slower than 1024 bytes/s over 60 s (min_rate)"), "berth pull"},
       {"cut", "E-RESET", Answers(Reply::Reset()), kImage, "cuts connections"},
       {"rate-limited", "E-429", Answers(Reply::Text(429, "", {{"Retry-After", "30"}})), kImage, "log in"},
-      {"rate-limited-user", "E-429", [](Bench& b) { Answers(Reply::Text(429, "", {{"Retry-After", "30"}}))(b); b.Login(b.host); }, kImage, "wait 30s", nullptr, "rate-limited"},
+      {"rate-limited-user", "E-429",
+       [](Bench& b) {
+         Answers(Reply::Text(429, "", {{"Retry-After", "30"}}))(b);
+         b.Login(b.host);
+       },
+       kImage, "wait 30s", nullptr, "rate-limited"},
       {"server-error", "E-5XX", Answers(Reply::Text(503, "body-canary")), kImage, "operator"},
-      {"token-service", "E-TOKEN", [](Bench& b) { b.Serve().RequireBearer("alice", "pass-canary"); b.registry().SetRealm("http://" + b.host + "/token"); b.Login(b.host); b.registry().On("GET /token", [](const ServerRequest&) { return Reply::Text(503, ""); }); b.registry().On("POST /token", [](const ServerRequest&) { return Reply::Text(503, ""); }); },
+      {"token-service", "E-TOKEN",
+       [](Bench& b) {
+         b.Serve().RequireBearer("alice", "pass-canary");
+         b.registry().SetRealm("http://" + b.host + "/token");
+         b.Login(b.host);
+         b.registry().On("GET /token", [](const ServerRequest&) { return Reply::Text(503, ""); });
+         b.registry().On("POST /token", [](const ServerRequest&) { return Reply::Text(503, ""); });
+       },
        kImage, "token service"},
-      {"redirects", "E-REDIRECTS", [](Bench& b) { b.Serve(); const std::string url = "http://" + b.host; b.registry().On("HEAD", [url](const ServerRequest& r) { return Reply::Redirect(307, url + r.path() + "x"); }); }, kImage, "external URL"},
+      {"redirects", "E-REDIRECTS",
+       [](Bench& b) {
+         b.Serve();
+         const std::string url = "http://" + b.host;
+         b.registry().On("HEAD", [url](const ServerRequest& r) { return Reply::Redirect(307, url + r.path() + "x"); });
+       },
+       kImage, "external URL"},
       {"protocol", "E-STATUS", Answers(Reply::Text(418, "")), kImage, "berth probe"},
       // access
-      {"untrusted-realm", "E-REALM", [](Bench& b) { b.ServeTls().RequireBearer("alice", "pass-canary"); b.registry().SetRealm("https://evil.example/token?x=canary"); b.Login(b.host); }, kImage, "trustedRealms"},
-      {"token-expired", "E-AUTH-401", [](Bench& b) { b.Serve().RequireBasic("AWS", "pass-canary"); b.Login(b.host, "AWS", "old-canary"); }, kImage, "too old",
-       [](Bench& b) { b.Login(b.host, "AWS"); }},
-      {"password-rejected", "E-AUTH-401", [](Bench& b) { b.Serve().RequireBasic("alice", "pass-canary"); b.Login(b.host, "alice", "wrong-canary"); }, kImage,
-       "berth creds test --username alice --password-stdin", RightKey},
-      {"password-rejected-token", "E-TOKEN", [](Bench& b) { b.Serve().RequireBearer("alice", "pass-canary"); b.registry().SetRealm("http://" + b.host + "/token"); b.Login(b.host, "alice", "wrong-canary"); }, kImage,
-       "berth creds test", RightKey, "password-rejected"},
-      {"denied", "E-AUTH-403", [](Bench& b) { b.Serve().RequireBasic("alice", "pass-canary"); b.Login(b.host);
+      {"untrusted-realm", "E-REALM",
+       [](Bench& b) {
+         b.ServeTls().RequireBearer("alice", "pass-canary");
+         b.registry().SetRealm("https://evil.example/token?x=canary");
+         b.Login(b.host);
+       },
+       kImage, "trustedRealms"},
+      {"token-expired", "E-AUTH-401",
+       [](Bench& b) {
+         b.Serve().RequireBasic("AWS", "pass-canary");
+         b.Login(b.host, "AWS", "old-canary");
+       },
+       kImage, "too old", [](Bench& b) { b.Login(b.host, "AWS"); }},
+      {"password-rejected", "E-AUTH-401",
+       [](Bench& b) {
+         b.Serve().RequireBasic("alice", "pass-canary");
+         b.Login(b.host, "alice", "wrong-canary");
+       },
+       kImage, "berth creds test --username alice --password-stdin", RightKey},
+      {"password-rejected-token", "E-TOKEN",
+       [](Bench& b) {
+         b.Serve().RequireBearer("alice", "pass-canary");
+         b.registry().SetRealm("http://" + b.host + "/token");
+         b.Login(b.host, "alice", "wrong-canary");
+       },
+       kImage, "berth creds test", RightKey, "password-rejected"},
+      {"denied", "E-AUTH-403",
+       [](Bench& b) {
+         b.Serve().RequireBasic("alice", "pass-canary");
+         b.Login(b.host);
          for (const char* method : {"HEAD", "GET /v2/team"})
-           b.registry().On(method, [](const ServerRequest& r) { return r.has("authorization") ? Reply::Json(403, R"({"errors":[{"code":"DENIED","message":"canary"}]})") : Reply::Json(401, "{}", {{"WWW-Authenticate", "Basic realm=\"fake\""}}); }); },
+           b.registry().On(method, [](const ServerRequest& r) {
+             return r.has("authorization") ? Reply::Json(403, R"({"errors":[{"code":"DENIED","message":"canary"}]})")
+                                           : Reply::Json(401, "{}", {{"WWW-Authenticate", "Basic realm=\"fake\""}});
+           });
+       },
        kImage, "have the owner"},
-      {"hub-private", "E-AUTH-401", [](Bench& b) { b.Serve().RequireBasic("alice", "pass-canary"); b.Hosts("server = \"http://" + b.host + "\"\n", "docker.io"); b.image_name = "nobody/nothing:v1"; },
+      {"hub-private", "E-AUTH-401",
+       [](Bench& b) {
+         b.Serve().RequireBasic("alice", "pass-canary");
+         b.Hosts("server = \"http://" + b.host + "\"\n", "docker.io");
+         b.image_name = "nobody/nothing:v1";
+       },
        kImage, "private"},
-      {"no-credential", "E-AUTH-401", [](Bench& b) { b.Serve().RequireBasic("alice", "pass-canary"); }, kImage, "berth secret create docker-registry", RightKey},
+      {"no-credential", "E-AUTH-401", [](Bench& b) { b.Serve().RequireBasic("alice", "pass-canary"); }, kImage,
+       "berth secret create docker-registry", RightKey},
       // content
       {"wrong-name", "E-REPO-404",
        [](Bench& b) {
          Named("team/other:v1")(b);
          b.registry().On("GET /v2/team/other/", [](const ServerRequest&) { return Reply::Json(404, R"({"errors":[{"code":"NAME_UNKNOWN","message":"canary"}]})"); });
-       }, kImage, "no repository team/other", Corrected("team/app:v1")},
+       },
+       kImage, "no repository team/other", Corrected("team/app:v1")},
       {"missing-tag", "E-MANIFEST-404", Named("team/app:v2"), kImage, "no tag \"v2\"", Corrected("team/app:v1")},
-      {"missing-tag-latest", "E-MANIFEST-404", Named("team/app"), kImage, "none means latest", Corrected("team/app:v1"), "missing-tag"},
-      {"missing-digest", "E-MANIFEST-404", Named("team/app@sha256:" + std::string(64, 'a')), kImage, "no digest sha256:aaaa", Corrected("team/app:v1")},
-      {"blob-missing", "E-BLOB-404", [](Bench& b) { b.Serve(); b.registry().Remove("team/app", b.image().config.digest); }, kImage, "push the image"},
-      {"platform", "E-PLATFORM", [](Bench& b) { b.Serve().PutImage("team/app", "arm", {"layer"}, "arm64"); b.image_name = b.name("team/app:arm"); }, kImage, "kubernetes.io/arch: arm64",
-       [](Bench& b) { b.registry().PutImage("team/app", "arm", {"layer"}); }},
-      {"lying-host", "E-DIGEST", [](Bench& b) { b.Serve(); b.registry().Corrupt("team/app", b.image().manifest.digest, b.image().manifest_bytes + " "); }, kImage, "storage"},
-      {"no-image", "E-BAD-MANIFEST", Answers(Reply::Text(200, "<html>canary</html>", {{"Content-Type", "text/html"}})), kImage, "login page"},
-      {"limit", "E-LIMIT", [](Bench& b) { b.Serve(); b.options.registry.document_bytes = 64; }, kImage, "config.yaml", [](Bench& b) { b.options.registry.document_bytes = 4u << 20; }},
+      {"missing-tag-latest", "E-MANIFEST-404", Named("team/app"), kImage, "none means latest", Corrected("team/app:v1"),
+       "missing-tag"},
+      {"missing-digest", "E-MANIFEST-404", Named("team/app@sha256:" + std::string(64, 'a')), kImage, "no digest sha256:aaaa",
+       Corrected("team/app:v1")},
+      {"blob-missing", "E-BLOB-404",
+       [](Bench& b) {
+         b.Serve();
+         b.registry().Remove("team/app", b.image().config.digest);
+       },
+       kImage, "push the image"},
+      {"platform", "E-PLATFORM",
+       [](Bench& b) {
+         b.Serve().PutImage("team/app", "arm", {"layer"}, "arm64");
+         b.image_name = b.name("team/app:arm");
+       },
+       kImage, "kubernetes.io/arch: arm64", [](Bench& b) { b.registry().PutImage("team/app", "arm", {"layer"}); }},
+      {"lying-host", "E-DIGEST",
+       [](Bench& b) {
+         b.Serve();
+         b.registry().Corrupt("team/app", b.image().manifest.digest, b.image().manifest_bytes + " ");
+       },
+       kImage, "storage"},
+      {"no-image", "E-BAD-MANIFEST", Answers(Reply::Text(200, "<html>canary</html>", {{"Content-Type", "text/html"}})), kImage,
+       "login page"},
+      {"limit", "E-LIMIT",
+       [](Bench& b) {
+         b.Serve();
+         b.options.registry.document_bytes = 64;
+       },
+       kImage, "config.yaml", [](Bench& b) { b.options.registry.document_bytes = 4u << 20; }},
       {"other", "E-IN-USE", kNothing, Past(Reason::kInUse, "the image is in use", "unmount it"), "unmount it"},
       // nothing fails any more
       {"back-off", "E-BACKOFF", [](Bench& b) { b.Serve(); },

@@ -42,7 +42,8 @@ std::optional<time::WallTime> ParseHttpDate(const std::string& text) {
   const std::chrono::year_month_day date(std::chrono::year(year), std::chrono::month(static_cast<unsigned>(at / 3 + 1)),
                                          std::chrono::day(static_cast<unsigned>(day)));
   if (!date.ok()) return std::nullopt;
-  return time::WallTime(std::chrono::sys_days(date)) + std::chrono::hours(hour) + std::chrono::minutes(minute) + std::chrono::seconds(second);
+  return time::WallTime(std::chrono::sys_days(date)) + std::chrono::hours(hour) + std::chrono::minutes(minute) +
+         std::chrono::seconds(second);
 }
 
 void Describe(const http::Peer& peer, NetworkFacts& n) {
@@ -127,7 +128,11 @@ Result<> Explainer::FindPresent(Facts& f) const {
     if (!image) continue;
     const auto platform = oci::Platform::Parse(image->platform);
     if (platform && !matcher.Rank(*platform)) continue;
-    f.present = {.state = State::kPresent, .digest = name->target.ToString(), .platform = image->platform, .pulled = image->pulled, .size = image->size};
+    f.present = {.state = State::kPresent,
+                 .digest = name->target.ToString(),
+                 .platform = image->platform,
+                 .pulled = image->pulled,
+                 .size = image->size};
     break;
   }
   return {};
@@ -165,12 +170,14 @@ void Explainer::CheckAccess(const Question& question, const std::vector<credenti
   if (!name || !*name || (*name)->images.empty()) return;
   const auto image = parts_.catalog->FindImage((*name)->images[0]);
   if (!image || !*image) return;
-  const auto decision = parts_.records->MustAttemptPull(question.image, (*image)->config.ToString(), [&]() -> Result<std::vector<policy::AccessCredential>> {
-    std::vector<policy::AccessCredential> all;
-    for (const auto& credential : credentials)
-      if (auto access = AccessOf(credential); access.kind != policy::AccessCredential::Kind::kNode) all.push_back(std::move(access));
-    return all;
-  });
+  const auto decision = parts_.records->MustAttemptPull(
+      question.image, (*image)->config.ToString(), [&]() -> Result<std::vector<policy::AccessCredential>> {
+        std::vector<policy::AccessCredential> all;
+        for (const auto& credential : credentials)
+          if (auto access = AccessOf(credential); access.kind != policy::AccessCredential::Kind::kNode)
+            all.push_back(std::move(access));
+        return all;
+      });
   f.present.must_prove = decision.must_pull;
   f.present.access = decision.why;
   if (decision.matched) f.present.access += "; proven: " + decision.matched->Describe();
@@ -193,7 +200,8 @@ Result<> Explainer::AskRegistry(const task::Context& ctx, std::vector<credential
   return {};
 }
 
-Result<> Explainer::ChoosePlatform(const task::Context& ctx, registry::Repository& repository, const registry::Resolved& resolved, Facts& f) const {
+Result<> Explainer::ChoosePlatform(const task::Context& ctx, registry::Repository& repository, const registry::Resolved& resolved,
+                                   Facts& f) const {
   const oci::PlatformMatcher matcher(options_.host);
   ASSIGN_OR_RETURN(const auto fetched, repository.FetchManifest(ctx, resolved.digest.ToString(), resolved.media_type));
   ASSIGN_OR_RETURN(const auto document, oci::ParseManifestOrIndex(fetched.bytes, fetched.media_type));
@@ -202,7 +210,8 @@ Result<> Explainer::ChoosePlatform(const task::Context& ctx, registry::Repositor
   if (const auto* index = std::get_if<oci::Index>(&document)) {
     for (const auto* entry : index->Candidates()) {
       if (!entry->platform || r.platforms.size() >= kPlatforms) continue;
-      if (auto text = entry->platform->ToString(); std::ranges::find(r.platforms, text) == r.platforms.end()) r.platforms.push_back(std::move(text));
+      if (auto text = entry->platform->ToString(); std::ranges::find(r.platforms, text) == r.platforms.end())
+        r.platforms.push_back(std::move(text));
     }
     const auto fit = index->Select(matcher);
     if (fit.empty()) return Error(Reason::kNoMatch, "no image for " + f.platform + " in this index; it has " + index->OfferedPlatforms());
@@ -312,7 +321,8 @@ Result<Report> Explainer::Last(const std::string& image) const {
   f.profile = options_.profile;
   std::vector<std::string> seen;
   for (const auto& a : f.attempts)
-    if (!a.host.empty() && a.what != "token" && std::ranges::find(f.hosts, a.host, &HostFacts::origin) == f.hosts.end()) f.hosts.push_back({a.host, a.mirror});
+    if (!a.host.empty() && a.what != "token" && std::ranges::find(f.hosts, a.host, &HostFacts::origin) == f.hosts.end())
+      f.hosts.push_back({a.host, a.mirror});
   return MakeReport(std::move(f));
 }
 

@@ -57,7 +57,8 @@ class Explainer {
   Result<std::vector<credentials::Credential>> FindCredentials(const task::Context& ctx, Question& question, Facts& facts) const;
   void CheckAccess(const Question& question, const std::vector<credentials::Credential>& credentials, Facts& facts) const;
   Result<> AskRegistry(const task::Context& ctx, std::vector<credentials::Credential> credentials, Facts& facts) const;
-  Result<> ChoosePlatform(const task::Context& ctx, registry::Repository& repository, const registry::Resolved& resolved, Facts& facts) const;
+  Result<> ChoosePlatform(const task::Context& ctx, registry::Repository& repository, const registry::Resolved& resolved,
+                          Facts& facts) const;
   Result<> LookAtNetwork(const task::Context& ctx, Facts& facts) const;
   Result<NetworkFacts> LookAt(const task::Context& ctx, const registry::HostEndpoint& host) const;
 

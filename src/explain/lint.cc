@@ -101,9 +101,10 @@ class Linter {
     return {};
   }
 
-  void Add(const yaml::Document& document, const std::string& item, Severity severity, std::string rule, std::string object, std::string field,
-           std::string message) {
-    findings_.push_back({file_, document.LineOf(item + field), severity, std::move(rule), std::move(object), std::move(field), std::move(message)});
+  void Add(const yaml::Document& document, const std::string& item, Severity severity, std::string rule, std::string object,
+           std::string field, std::string message) {
+    findings_.push_back(
+        {file_, document.LineOf(item + field), severity, std::move(rule), std::move(object), std::move(field), std::move(message)});
   }
 
   void LintSecret(SecretInFile& in) {
@@ -128,8 +129,8 @@ class Linter {
       Add(*in.document, in.item, finding.severity, "docker-config", in.object, field, finding.place + ": " + finding.message);
   }
 
-  void LintImage(const PodInFile& in, const std::string& object, const std::string& place, const std::string& field, const std::string& image,
-                 const std::string& policy_text) {
+  void LintImage(const PodInFile& in, const std::string& object, const std::string& place, const std::string& field,
+                 const std::string& image, const std::string& policy_text) {
     const auto add = [&](Severity severity, std::string rule, const std::string& where, std::string message) {
       Add(*in.document, in.item, severity, std::move(rule), object, place + where, std::move(message));
     };
@@ -170,7 +171,10 @@ class Linter {
       const auto found = secrets_.find({in.pod.metadata.ns, name});
       if (found == secrets_.end()) return;
       const auto& from = found->second.pull;
-      listed.push_back({.coordinates = from.coordinates, .type = from.type, .docker_config_json = from.docker_config_json.Clone(), .docker_cfg = from.docker_cfg.Clone()});
+      listed.push_back({.coordinates = from.coordinates,
+                        .type = from.type,
+                        .docker_config_json = from.docker_config_json.Clone(),
+                        .docker_cfg = from.docker_cfg.Clone()});
     }
     if (listed.empty()) return;
     const auto keyring = credentials::ReadPullSecrets(profile_, listed);
@@ -237,7 +241,8 @@ std::size_t Count(const std::vector<Finding>& findings, Severity severity) {
 
 }  // namespace
 
-Result<std::vector<Finding>> LintObjects(std::string_view text, const std::string& file, const std::string& ns, credentials::Profile profile) {
+Result<std::vector<Finding>> LintObjects(std::string_view text, const std::string& file, const std::string& ns,
+                                         credentials::Profile profile) {
   return Linter(file, ns, profile).Run(text);
 }
 
@@ -254,8 +259,8 @@ std::string LintText(const std::vector<Finding>& findings) {
   };
   std::string out;
   for (const auto& f : findings)
-    out += padded(at(f), place) + "  " + padded(f.object + " " + f.field, field) + "  " + padded(std::string(Name(f.severity)), 7) + "  " + f.message +
-           "  [" + f.rule + "]\n";
+    out += padded(at(f), place) + "  " + padded(f.object + " " + f.field, field) + "  " + padded(std::string(Name(f.severity)), 7) +
+           "  " + f.message + "  [" + f.rule + "]\n";
   const std::size_t warnings = Count(findings, Severity::kWarning), errors = Count(findings, Severity::kError);
   return out + std::to_string(warnings) + (warnings == 1 ? " warning, " : " warnings, ") + std::to_string(errors) + (errors == 1 ? " error\n" : " errors\n");
 }

@@ -42,7 +42,8 @@ struct Finding {
 };
 
 // kUsage: not YAML, not an object.
-Result<std::vector<Finding>> LintObjects(std::string_view text, const std::string& file, const std::string& ns, credentials::Profile profile);
+Result<std::vector<Finding>> LintObjects(std::string_view text, const std::string& file, const std::string& ns,
+                                         credentials::Profile profile);
 
 // Aligned, one line each, then "3 warnings, 2 errors".
 std::string LintText(const std::vector<Finding>& findings);

@@ -72,13 +72,16 @@ void Ask(const Cluster& cluster, const kube::Pod& pod, std::vector<Question>& ou
       if (std::ranges::find(names, name) == names.end())
         notes.push_back("service account \"" + account + "\" also lists " + ns + "/" + name + "; ignored because the Pod lists its own secrets");
 
-  const auto add = [&](const std::string& container, const std::string& image, const std::string& policy, const kube::ContainerStatus* status) {
+  const auto add = [&](const std::string& container, const std::string& image, const std::string& policy,
+                       const kube::ContainerStatus* status) {
     Question q{.image = image, .policy = policy::ParsePullPolicy(policy), .ns = ns, .pod = pod.metadata.name, .container = container};
     q.identity = {ns, pod.metadata.name, pod.metadata.uid, account};
     q.notes = notes;
     for (const auto& name : names) {
-      if (const ObjectPtr object = cluster.Find("Secret", ns, name)) q.secrets.push_back(Pullable(*object));
-      else q.missing.push_back(Miss(cluster, ns, name));
+      if (const ObjectPtr object = cluster.Find("Secret", ns, name))
+        q.secrets.push_back(Pullable(*object));
+      else
+        q.missing.push_back(Miss(cluster, ns, name));
     }
     if (!pod.metadata.uid.empty()) q.backoff = cluster.BackoffOf(pod.metadata.uid, image);
     if (status != nullptr && status->state.waiting) {
@@ -95,7 +98,8 @@ void Ask(const Cluster& cluster, const kube::Pod& pod, std::vector<Question>& ou
     }
   };
   for (const auto& volume : pod.spec.volumes)
-    if (volume.kind == kube::Volume::Kind::kImage && !volume.reference.empty()) add("(volume " + volume.name + ")", volume.reference, volume.pull_policy, nullptr);
+    if (volume.kind == kube::Volume::Kind::kImage && !volume.reference.empty())
+      add("(volume " + volume.name + ")", volume.reference, volume.pull_policy, nullptr);
   containers(pod.spec.init_containers, pod.status.init_container_statuses);
   containers(pod.spec.containers, pod.status.container_statuses);
   containers(pod.spec.ephemeral_containers, pod.status.ephemeral_container_statuses);

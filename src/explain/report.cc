@@ -173,7 +173,10 @@ std::string Credentials(const Facts& f) {
     if (e.verdict != Kind::kMatched) continue;
     const Outcome outcome = OutcomeOf(f, e);
     rows.push_back({"#" + std::to_string(++number), e.source, e.pattern, e.username, e.hash,
-                    outcome.result + (outcome.tries > 1 ? "  " + std::to_string(outcome.tries) + " requests" : outcome.tries == 0 && !f.past ? "not tried" : "") +
+                    outcome.result +
+                        (outcome.tries > 1               ? "  " + std::to_string(outcome.tries) + " requests"
+                         : outcome.tries == 0 && !f.past ? "not tried"
+                                                         : "") +
                         (e.profiles_differ ? "  (the other profile would not use it)" : "")});
   }
   for (const auto& e : f.entries) {
@@ -194,7 +197,10 @@ std::string Attempts(const Facts& f) {
   std::vector<Row> rows;
   for (const auto& a : f.attempts) {
     std::string said = a.status ? std::to_string(a.status) : "";
-    if (a.reason) said += (said.empty() ? "" : " ") + std::string(a.registry_code.empty() || a.registry_code == "other" ? result::Describe(*a.reason).code : a.registry_code);
+    if (a.reason)
+      said +=
+          (said.empty() ? "" : " ") +
+          std::string(a.registry_code.empty() || a.registry_code == "other" ? result::Describe(*a.reason).code : a.registry_code);
     std::string what = a.what;
     if (const auto at = what.find("sha256:"); at != what.npos && what.size() > at + 19) what = what.substr(0, at + 19);
     rows.push_back({a.method + " " + what, a.host + (a.mirror ? " (mirror)" : ""), said, a.credential,
@@ -217,13 +223,17 @@ std::string ToText(const Report& report, time::WallTime now) {
   const Verdict& v = report.verdict;
   std::string out = Line(Subject(f));
   const std::string head = v.headline + "  " + v.sentence;
-  if (!v.code.empty() && Columns(head) + 2 + v.code.size() <= kWidth) out += Line(Padded(head, std::min<std::size_t>(90, kWidth - v.code.size() - 2)) + "  " + v.code);
+  if (!v.code.empty() && Columns(head) + 2 + v.code.size() <= kWidth)
+    out += Line(Padded(head, std::min<std::size_t>(90, kWidth - v.code.size() - 2)) + "  " + v.code);
   else out += Wrapped(v.headline + "  ", v.sentence + (v.code.empty() ? "" : "  " + v.code));
   out += "\n";
 
   if (f.reference) {
     const auto& r = *f.reference;
-    out += Step(1, "name", r.domain() + " / " + r.path() + (r.tag() ? " : " + *r.tag() : "") + (r.digest() ? " @ " + ShortDigest(r.digest()->ToString()) : ""), NameDetail(r));
+    out += Step(1, "name",
+                r.domain() + " / " + r.path() + (r.tag() ? " : " + *r.tag() : "") +
+                    (r.digest() ? " @ " + ShortDigest(r.digest()->ToString()) : ""),
+                NameDetail(r));
   } else {
     out += Step(1, "name", "not an image name", f.failure ? Innermost(*f.failure) : "");
     return out + "\n" + Wrapped("NEXT  ", v.next.text) + (v.next.command.empty() ? "" : "      " + Printable(v.next.command) + "\n");
@@ -253,7 +263,9 @@ std::string ToText(const Report& report, time::WallTime now) {
     out += Table(rows, kIndent);
   }
   if (!f.attempts.empty() || f.resolved || f.failure) {
-    std::string value = f.resolved ? "200 " + f.resolved->media_type + " " + ShortDigest(f.resolved->digest) : f.failure ? std::string(f.failure->info().code) : "asked";
+    std::string value = f.resolved  ? "200 " + f.resolved->media_type + " " + ShortDigest(f.resolved->digest)
+                        : f.failure ? std::string(f.failure->info().code)
+                                    : "asked";
     out += Step(7, "registry", value, f.failure ? Innermost(*f.failure) : f.resolved && f.resolved->size ? Bytes(f.resolved->size) : "");
     out += Attempts(f);
     if (f.resolved && !f.resolved->platforms.empty()) {
@@ -264,9 +276,13 @@ std::string ToText(const Report& report, time::WallTime now) {
   }
   if (f.backoff) {
     const auto& b = *f.backoff;
-    out += Step(8, "retry", "attempt " + std::to_string(b.failures) + " failed " + Clock(b.last_failure) + "; back-off " + std::to_string(std::chrono::duration_cast<std::chrono::seconds>(b.delay).count()) + "s" +
-                                (b.remaining > time::Duration::zero() ? "; next " + Clock(b.next) + " (in " + Short(b.remaining) + ")" : "; the next try is due") +
-                                "; cap 300s", "");
+    out += Step(8, "retry",
+                "attempt " + std::to_string(b.failures) + " failed " + Clock(b.last_failure) + "; back-off " +
+                    std::to_string(std::chrono::duration_cast<std::chrono::seconds>(b.delay).count()) + "s" +
+                    (b.remaining > time::Duration::zero() ? "; next " + Clock(b.next) + " (in " + Short(b.remaining) + ")"
+                                                          : "; the next try is due") +
+                    "; cap 300s",
+                "");
   } else if (!f.waiting_reason.empty()) {
     out += Step(8, "retry", f.waiting_reason, f.waiting_message);
   }
@@ -282,7 +298,9 @@ std::string ProbeText(const Report& report, time::WallTime now) {
   std::vector<Row> rows;
   for (const auto& n : f.network) {
     out += Line((n.error ? "FAILS  " : "ANSWERS  ") + n.origin + (n.error ? "  " + Innermost(*n.error) : ""));
-    const auto add = [&](std::string_view name, const std::string& value) { if (!value.empty()) out += Line("  " + Padded(std::string(name), 9) + value); };
+    const auto add = [&](std::string_view name, const std::string& value) {
+      if (!value.empty()) out += Line("  " + Padded(std::string(name), 9) + value);
+    };
     add("dns", n.address.empty() ? "" : n.address + (n.dns > time::Duration::zero() ? "  " + Short(n.dns) : ""));
     add("tcp", n.tcp > time::Duration::zero() ? Short(n.tcp) : "");
     add("tls", n.tls_version.empty() ? "" : n.tls_version + (n.tls > time::Duration::zero() ? "  " + Short(n.tls) : ""));
@@ -295,7 +313,9 @@ std::string ProbeText(const Report& report, time::WallTime now) {
     if (n.clock_skew) add("clock", Short(std::chrono::abs(*n.clock_skew)) + (n.clock_skew->count() > 0 ? " ahead of ours" : " behind ours"));
   }
   out += Attempts(f);
-  if (f.resolved) out += Line("  image    " + f.resolved->media_type + " " + f.resolved->digest + (f.resolved->chosen.empty() ? "" : "  " + f.resolved->chosen));
+  if (f.resolved)
+    out += Line("  image    " + f.resolved->media_type + " " + f.resolved->digest +
+                (f.resolved->chosen.empty() ? "" : "  " + f.resolved->chosen));
   out += "\n" + Wrapped("NEXT  ", report.verdict.next.text);
   if (!report.verdict.next.command.empty()) out += "      " + Printable(report.verdict.next.command) + "\n";
   return out;
@@ -349,8 +369,16 @@ std::string ToJson(const Report& report) {
   w.Key("name");
   if (!f.reference) w.Null();
   else
-    w.BeginObject().Key("registry").String(f.reference->domain()).Key("repository").String(f.reference->path())
-        .Key("tag").String(f.reference->tag().value_or("")).Key("digest").String(f.reference->digest() ? f.reference->digest()->ToString() : "").EndObject();
+    w.BeginObject()
+        .Key("registry")
+        .String(f.reference->domain())
+        .Key("repository")
+        .String(f.reference->path())
+        .Key("tag")
+        .String(f.reference->tag().value_or(""))
+        .Key("digest")
+        .String(f.reference->digest() ? f.reference->digest()->ToString() : "")
+        .EndObject();
   w.Key("policy").BeginObject().Key("value").String(Name(f.policy.value)).Key("given").Bool(f.policy.given);
   w.Key("profiles_differ").Bool(f.policy.profiles_differ).EndObject();
   constexpr std::array kStates{"unknown", "no", "yes"};

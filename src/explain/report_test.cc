@@ -34,7 +34,10 @@ Facts InBackOff() {
     f.attempts.push_back({.host = "https://reg.test:5712", .method = "HEAD", .what = "manifest v1", .credential = who, .status = 401, .reason = Reason::kUnauthorized,
                           .took = std::chrono::milliseconds(3)});
   f.failure = Error(Reason::kUnauthorized, "https://reg.test:5712 refuses 2 credentials for \"team/app\" (401)");
-  f.backoff = policy::Backoff::State{.failures = 5, .delay = std::chrono::seconds(160), .last_failure = kNow, .next = kNow + std::chrono::seconds(160),
+  f.backoff = policy::Backoff::State{.failures = 5,
+                                     .delay = std::chrono::seconds(160),
+                                     .last_failure = kNow,
+                                     .next = kNow + std::chrono::seconds(160),
                                      .remaining = std::chrono::seconds(140)};
   return f;
 }

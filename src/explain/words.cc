@@ -14,7 +14,8 @@ std::string Shell(std::string_view word) {
   for (const char c : word)
     if (static_cast<unsigned char>(c) >= ' ' && c != 0x7f) clean += c;
   const auto plain = [](unsigned char c) {
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || std::string_view("@%+=:,./-_").find(static_cast<char>(c)) != std::string_view::npos;
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+           std::string_view("@%+=:,./-_").find(static_cast<char>(c)) != std::string_view::npos;
   };
   if (!clean.empty() && std::ranges::all_of(clean, plain)) return clean;
   std::string out = "'";

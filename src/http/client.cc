@@ -105,7 +105,8 @@ std::optional<time::WallTime> ParseDate(const std::string& text) {
   const std::chrono::year_month_day date(std::chrono::year(year), std::chrono::month(static_cast<unsigned>(at / 3 + 1)),
                                          std::chrono::day(static_cast<unsigned>(day)));
   if (at == kMonths.npos || at % 3 != 0 || !date.ok()) return std::nullopt;
-  return time::WallTime(std::chrono::sys_days(date)) + std::chrono::hours(hour) + std::chrono::minutes(minute) + std::chrono::seconds(second);
+  return time::WallTime(std::chrono::sys_days(date)) + std::chrono::hours(hour) + std::chrono::minutes(minute) +
+         std::chrono::seconds(second);
 }
 
 // One line of CURLINFO_CERTINFO: "Subject:CN = localhost".

@@ -97,7 +97,9 @@ std::optional<Failure> AddCredentials(Session& session, AuthOptions options, con
   return std::nullopt;
 }
 
-std::string Path(const Session& session, const std::string& file) { return file.starts_with('/') ? file : session.world().directory + "/" + file; }
+std::string Path(const Session& session, const std::string& file) {
+  return file.starts_with('/') ? file : session.world().directory + "/" + file;
+}
 
 // config.json or .dockercfg, by name and by shape.
 credentials::FileFormat FormatOf(const std::string& path) {
@@ -202,7 +204,12 @@ int LintConfigs(Session& session, const ExplainOptions& options) {
       std::ranges::move(*found, std::back_inserter(all));
     } else {
       for (auto& f : credentials::LintDockerConfig(*text, FormatOf(file), ProfileOf(options)))
-        all.push_back({.file = file, .line = f.line, .severity = f.severity, .rule = "docker-config", .object = std::move(f.place), .message = std::move(f.message)});
+        all.push_back({.file = file,
+                       .line = f.line,
+                       .severity = f.severity,
+                       .rule = "docker-config",
+                       .object = std::move(f.place),
+                       .message = std::move(f.message)});
     }
     secret::Secret::Wipe(*text);
   }
@@ -259,7 +266,8 @@ int Probe(Session& session, ExplainOptions options) {
   request.set_target(options.words[0]);
   if (HasAuth(options.auth)) {
     bool exclusive = false;
-    if (const auto failure = AddCredentials(session, std::move(options.auth), options.words[0], request, exclusive)) return session.Fail(*failure);
+    if (const auto failure = AddCredentials(session, std::move(options.auth), options.words[0], request, exclusive))
+      return session.Fail(*failure);
   }
   Printer printer(session, false);
   const auto failure = session.Read(&v1::Explain::Stub::Probe, request, [&](const v1::Report& report) {

@@ -71,8 +71,8 @@ class Bench {
   void Login(const std::string& key, std::string_view user = kUser, std::string_view password = kPassword) {
     Write("config.json", R"({"auths":{")" + key + R"(":{"username":")" + std::string(user) + R"(","password":")" + std::string(password) + R"("}}})");
   }
-  static std::string SecretYaml(const std::string& ns, const std::string& name, const std::string& server, std::string_view password = kPassword,
-                                const std::string& type = "kubernetes.io/dockerconfigjson") {
+  static std::string SecretYaml(const std::string& ns, const std::string& name, const std::string& server,
+                                std::string_view password = kPassword, const std::string& type = "kubernetes.io/dockerconfigjson") {
     return "apiVersion: v1\nkind: Secret\nmetadata: {name: " + name + ", namespace: " + ns + "}\ntype: " + type +
            "\nstringData:\n  .dockerconfigjson: '{\"auths\":{\"" + server + "\":{\"username\":\"alice\",\"password\":\"" + std::string(password) + "\"}}}'\n---\n";
   }
@@ -85,7 +85,9 @@ class Bench {
     Write("bin/plug", "#!/bin/sh\n" + script, 0755);
     Write("plugins.json", R"({"apiVersion":"kubelet.config.k8s.io/v1","kind":"CredentialProviderConfig","providers":[{"name":"plug","matchImages":[")" + host +
                               R"("],"defaultCacheDuration":"0s","apiVersion":"credentialprovider.kubelet.k8s.io/v1"}]})");
-    auto set = credentials::ProviderSet::Load({.config = scratch.path("plugins.json"), .bin_dir = scratch.path("bin"), .limit = plugin_limit}, time::SystemClock(), nullptr);
+    auto set = credentials::ProviderSet::Load(
+        {.config = scratch.path("plugins.json"), .bin_dir = scratch.path("bin"), .limit = plugin_limit}, time::SystemClock(),
+        nullptr);
     BERTH_CHECK(set.has_value());
     plugins_ = *std::move(set);
   }
@@ -100,8 +102,12 @@ END
   void Publish() {
     catalog::ImageRecord record{.manifest = image_.manifest.digest, .config = image_.config.digest, .platform = "linux/amd64", .size = 10};
     const auto reference = *reference::Reference::Parse(name());
-    const auto done = catalog->PublishImage({.name = reference.Canonical(), .target = image_.manifest.digest, .media_type = image_.manifest.media_type,
-                                             .documents = {{image_.manifest.digest, 7}, {image_.config.digest, 8}}, .images = {record}, .journal = "{}"});
+    const auto done = catalog->PublishImage({.name = reference.Canonical(),
+                                             .target = image_.manifest.digest,
+                                             .media_type = image_.manifest.media_type,
+                                             .documents = {{image_.manifest.digest, 7}, {image_.config.digest, 8}},
+                                             .images = {record},
+                                             .journal = "{}"});
     BERTH_CHECK(done.has_value());
   }
   // As if a pull had ended like this.
@@ -110,7 +116,12 @@ END
     pull::Record record;
     for (const auto& attempt : attempts) record.Add(attempt);
     const auto id = *catalog->BeginPull(canonical);
-    BERTH_CHECK(catalog->EndPull(id, record.ToJson(pull::Policy::kIfNotPresent, pull::Pulled{.name = canonical, .target = digest::Digest::Of(bytes::AsView(std::string_view("x")))}, &error)).has_value());
+    BERTH_CHECK(catalog
+                    ->EndPull(id, record.ToJson(pull::Policy::kIfNotPresent,
+                                                pull::Pulled{.name = canonical,
+                                                             .target = digest::Digest::Of(bytes::AsView(std::string_view("x")))},
+                                                &error))
+                    .has_value());
   }
 
   Report Ask(Question question) {
