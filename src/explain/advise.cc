@@ -183,7 +183,7 @@ constexpr std::array kRows{
         BERTH_DO(CreateSecret(f, "make the secret anew: one that is malformed fails every pull of the Pod",
                               SecretOf(f.credential_error->Text())))},
     Row{{"secret-elsewhere", "E-AUTH-401", "a Pod lists a secret that is in another namespace"},
-        BERTH_IF(Refused(f) && std::ranges::any_of(f.missing, [](const auto& m) { return !m.elsewhere.empty(); })),
+        BERTH_IF(Refused(f) && !Matched(f) && std::ranges::any_of(f.missing, [](const auto& m) { return !m.elsewhere.empty(); })),
         BERTH_SAY("secret " + Elsewhere(f).name + " is in namespace " + Elsewhere(f).elsewhere[0] +
                   ", and secrets count in the Pod's own only"),
         BERTH_DO(
@@ -192,12 +192,12 @@ constexpr std::array kRows{
                       " -o yaml | sed '/^  \\(uid\\|resourceVersion\\|creationTimestamp\\):/d; s/^  namespace: .*/  namespace: " +
                       Elsewhere(f).ns + "/' | berth apply -f -"}))},
     Row{{"secret-misnamed", "E-AUTH-401", "a Pod lists a secret whose name is nearly that of another"},
-        BERTH_IF(Refused(f) && std::ranges::any_of(f.missing, [](const auto& m) { return !m.similar.empty(); })),
+        BERTH_IF(Refused(f) && !Matched(f) && std::ranges::any_of(f.missing, [](const auto& m) { return !m.similar.empty(); })),
         BERTH_SAY("the Pod lists secret " + Quoted(Misnamed(f).name) + ", which does not exist; there is " +
                   Quoted(Misnamed(f).similar)),
         BERTH_DO(Edit("set imagePullSecrets: [{name: " + Misnamed(f).similar + "}] in the Pod, delete it and apply it again"))},
     Row{{"secret-missing", "E-AUTH-401", "a Pod lists a secret that does not exist"},
-        BERTH_IF(Refused(f) && !f.missing.empty()),
+        BERTH_IF(Refused(f) && !Matched(f) && !f.missing.empty()),
         BERTH_SAY("the Pod lists secret " + f.missing[0].ns + "/" + f.missing[0].name + ", which does not exist"),
         BERTH_DO(CreateSecret(f, "create it", f.missing[0].name))},
     Row{{"secret-type", "E-AUTH-401", "a pull secret has another type than it needs"},

@@ -1,11 +1,10 @@
 #include "explain/explainer.h"
 
 #include <algorithm>
-#include <array>
-#include <cstdio>
 #include <mutex>
 
 #include "explain/journal.h"
+#include "http/retry.h"
 
 namespace berth::explain {
 namespace {
@@ -28,22 +27,6 @@ std::string Challenges(const http::Headers& headers) {
     if (out.find(known) == std::string::npos) out += (out.empty() ? "" : ", ") + std::string(known);
   }
   return out;
-}
-
-// "Wed, 25 Nov 2026 14:58:00 GMT"
-std::optional<time::WallTime> ParseHttpDate(const std::string& text) {
-  constexpr std::string_view kMonths = "JanFebMarAprMayJunJulAugSepOctNovDec";
-  std::array<char, 4> weekday{}, month{};
-  int day = 0, year = 0, hour = 0, minute = 0, second = 0;
-  if (std::sscanf(text.c_str(), "%3s, %d %3s %d %d:%d:%d GMT", weekday.data(), &day, month.data(), &year, &hour, &minute, &second) != 7)
-    return std::nullopt;
-  const std::size_t at = kMonths.find(month.data());
-  if (at == kMonths.npos || at % 3 != 0) return std::nullopt;
-  const std::chrono::year_month_day date(std::chrono::year(year), std::chrono::month(static_cast<unsigned>(at / 3 + 1)),
-                                         std::chrono::day(static_cast<unsigned>(day)));
-  if (!date.ok()) return std::nullopt;
-  return time::WallTime(std::chrono::sys_days(date)) + std::chrono::hours(hour) + std::chrono::minutes(minute) +
-         std::chrono::seconds(second);
 }
 
 void Describe(const http::Peer& peer, NetworkFacts& n) {
@@ -301,7 +284,7 @@ Result<NetworkFacts> Explainer::LookAt(const task::Context& ctx, const registry:
   n.status = response.status();
   n.challenges = Challenges(response.headers());
   if (const std::string* date = response.headers().Find("Date"))
-    if (const auto theirs = ParseHttpDate(*date)) {
+    if (const auto theirs = http::ParseHttpDate(*date, ctx.clock().WallNow())) {
       const auto skew = std::chrono::duration_cast<std::chrono::seconds>(*theirs - ctx.clock().WallNow());
       if (std::chrono::abs(skew) > std::chrono::minutes(1)) n.clock_skew = skew;
     }

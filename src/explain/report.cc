@@ -125,7 +125,7 @@ std::string NameDetail(const reference::Reference& r) {
 
 std::string PolicyDetail(const Facts& f) {
   std::string out;
-  if (f.policy.given) out = f.pod.empty() ? "given" : "set in the Pod";
+  if (f.policy.given) out = f.pod.empty() ? "given" : "set in the Pod, or when it was created";
   else if (f.past) out = "as it was then";
   else if (!f.reference) out = "default";
   else if (f.reference->digest() && f.policy.value == policy::PullPolicy::kIfNotPresent) out = "not set; a digest is given, so IfNotPresent";

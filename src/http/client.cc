@@ -11,6 +11,7 @@
 
 #include "http/failure.h"
 #include "http/lane.h"
+#include "http/retry.h"
 #include "http/stall.h"
 #include "log/log.h"
 
@@ -95,18 +96,10 @@ std::string Printable(std::string_view text) {
   return out;
 }
 
-// "Nov 25 12:00:00 2026 GMT"
-std::optional<time::WallTime> ParseDate(const std::string& text) {
-  constexpr std::string_view kMonths = "JanFebMarAprMayJunJulAugSepOctNovDec";
-  std::array<char, 4> month{};
-  int day = 0, hour = 0, minute = 0, second = 0, year = 0;
-  if (std::sscanf(text.c_str(), "%3s %d %d:%d:%d %d GMT", month.data(), &day, &hour, &minute, &second, &year) != 6) return std::nullopt;
-  const std::size_t at = kMonths.find(month.data());
-  const std::chrono::year_month_day date(std::chrono::year(year), std::chrono::month(static_cast<unsigned>(at / 3 + 1)),
-                                         std::chrono::day(static_cast<unsigned>(day)));
-  if (at == kMonths.npos || at % 3 != 0 || !date.ok()) return std::nullopt;
-  return time::WallTime(std::chrono::sys_days(date)) + std::chrono::hours(hour) + std::chrono::minutes(minute) +
-         std::chrono::seconds(second);
+// "Nov 25 12:00:00 2026 GMT": but for the weekday, which nobody checks, one of HTTP's forms.
+std::optional<time::WallTime> ParseDate(std::string_view text) {
+  if (!text.ends_with(" GMT")) return std::nullopt;
+  return ParseHttpDate("Sun " + std::string(text.substr(0, text.size() - 4)), {});
 }
 
 // One line of CURLINFO_CERTINFO: "Subject:CN = localhost".
@@ -116,8 +109,8 @@ void ReadCertificate(std::string_view line, Peer& peer) {
   const std::string_view key = line.substr(0, colon), value = line.substr(colon + 1);
   if (key == "Subject") peer.subject = Printable(value);
   else if (key == "Issuer") peer.issuer = Printable(value);
-  else if (key == "Start date") peer.not_before = ParseDate(std::string(value));
-  else if (key == "Expire date") peer.not_after = ParseDate(std::string(value));
+  else if (key == "Start date") peer.not_before = ParseDate(value);
+  else if (key == "Expire date") peer.not_after = ParseDate(value);
   else if (key == "X509v3 Subject Alternative Name")
     for (std::string_view rest = value; !rest.empty() && peer.names.size() < 32;) {
       const std::size_t comma = std::min(rest.find(", "), rest.size());
