@@ -394,6 +394,14 @@ TEST(Causes, EachIsMadeByAFailureOfTheTable) {
   EXPECT_GE(made.size(), 60u);
 }
 
+TEST(Causes, AreAllInTheDocumentation) {
+  const std::string page = Bench::Read(std::string(BERTH_SOURCE_DIR) + "/docs/causes.md");
+  for (const auto& cause : Causes()) {
+    const std::string code = cause.code.empty() ? "-" : "`" + std::string(cause.code) + "`";
+    EXPECT_THAT(page, HasSubstr("| `" + std::string(cause.cause) + "` | " + code + " | " + std::string(cause.title) + " |\n"));
+  }
+}
+
 TEST(Causes, AMirrorThatIsDownIsNamedAlthoughTheImageCanBePulled) {
   Bench b;
   b.Serve();
