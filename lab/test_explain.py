@@ -34,6 +34,7 @@ class Explain(unittest.TestCase):
         images.push(layout, cls.tls.url, "shop/web", "v1", ca=cls.tls.ca)
         cls.image = f"{cls.server.host}/shop/web:v1"
         cls.berthd = daemon.Berthd(cls.folder / "home", settings={"node.name": "lab", "credentials.nodeConfig": [str(cls.folder / "none")],
+                                                                  "hostsDirs": [str(cls.folder / "certs.d")],
                                                                   "log.level": "debug"})
         if not cls.berthd.start():
             raise RuntimeError(cls.berthd.tail())
@@ -80,11 +81,38 @@ class Explain(unittest.TestCase):
         self.assertEqual(last.returncode, 0, last.stdout + last.stderr)
         self.assertIn("PULLED  at ", last.stdout)
 
+    def shell(self, command, stdin=""):
+        """Runs a NEXT as a person would paste it."""
+        binary = pathlib.Path(self.berthd.command()[0])
+        env = os.environ | {"PATH": f"{binary.parent}:{os.environ['PATH']}", "BERTH_SOCKET": str(self.berthd.socket)}
+        return subprocess.run(["sh", "-c", command], input=stdin, env=env, capture_output=True, text=True, timeout=120)
+
+    def test_a_secret_in_another_namespace_is_copied_by_the_next_step(self):
+        self.pods.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "billing"}},
+                        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}})
+        made = subprocess.run(self.berthd.command("secret", "create", "docker-registry", "theirs", "-n", "billing", f"--docker-server={self.server.host}",
+                                                  f"--docker-username={USER}", "--docker-password-stdin"), input=self.password, capture_output=True, text=True)
+        self.assertEqual(made.returncode, 0, made.stderr)
+        text = json.dumps(pod("copy", self.image, "true", namespace="shop", secrets=["theirs"]))
+        report = self.cause("-f", "-", stdin=text)
+        self.assertEqual(report["verdict"]["cause"], "secret-elsewhere", report)
+        done = self.shell(report["next"]["command"])
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(self.cause("-f", "-", stdin=text)["verdict"]["code"], "")
+
+    def test_trusting_a_ca_by_the_next_step(self):
+        report = self.cause(f"{self.tls.host}/shop/web:v1")
+        self.assertEqual(report["verdict"]["cause"], "tls-ca")
+        command = report["next"]["command"]
+        self.assertIn(str(self.folder / "certs.d"), command)
+        done = self.shell(command.replace("CA.pem", str(self.tls.ca)))
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(self.cause(f"{self.tls.host}/shop/web:v1")["verdict"]["code"], "")
+
     def test_causes(self):
         for row in [("secret-free name", (f"{self.server.host}/shop/web:v1",), "no-credential"),
                     ("case", (f"{self.server.host}/Shop/web:v1",), "name-upper-case"),
                     ("a dead port", ("127.0.0.1:1/shop/web:v1",), "refused"),
-                    ("an unknown CA", (f"{self.tls.host}/shop/web:v1",), "tls-ca"),
                     ("Never", (self.image, "--policy", "Never"), "policy-never")]:
             with self.subTest(row[0]):
                 self.assertEqual(self.cause(*row[1])["verdict"]["cause"], row[2])

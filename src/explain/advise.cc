@@ -103,7 +103,17 @@ const NetworkFacts* Seen(const F& f) {
     if (!n.subject.empty() || n.error) return &n;
   return nullptr;
 }
-std::string CertsDir(const F& f) { return "/etc/berth/certs.d/" + Registry(f); }
+std::string CertsDir(const F& f) { return f.certs_dir.empty() ? "/etc/berth/certs.d/" + Registry(f) : f.certs_dir; }
+// A hosts.toml that is there is not written over: its certificates stand in it.
+Next ConfigureHost(const F& f, std::string text, const std::string& lines, std::string command) {
+  if (f.hosts_file) return Edit(text + ": in " + CertsDir(f) + "/hosts.toml, for this host, " + lines);
+  return {std::move(text), std::move(command)};
+}
+Next SpeakPlain(const F& f, std::string text) {
+  return ConfigureHost(f, std::move(text), "write http:// instead of https://",
+                       "mkdir -p " + Shell(CertsDir(f)) + " && printf 'server = \"http://%s\"\\n' " + Shell(Registry(f)) + " > " +
+                           Shell(CertsDir(f) + "/hosts.toml"));
+}
 
 // A name that differs in nothing but what the grammar refuses.
 std::string Corrected(const F& f) {
@@ -295,14 +305,12 @@ constexpr std::array kRows{
     Row{{"tls-ca", "E-TLS-CA", "the certificate is signed by an unknown authority"},
         BERTH_IF(Failed(f, Reason::kTlsCa)),
         BERTH_SAY(Own(f)),
-        BERTH_DO((Next{"trust its CA for this registry (CA.pem: the certificate of the CA, from its operator)",
-                       "install -D -m 0644 CA.pem " + Shell(CertsDir(f) + "/ca.crt")}))},
+        BERTH_DO(ConfigureHost(f, "trust its CA for this registry (CA.pem: the certificate of the CA, from its operator)",
+                               "write ca = \"/PATH/CA.pem\"", "install -D -m 0644 CA.pem " + Shell(CertsDir(f) + "/ca.crt")))},
     Row{{"http-on-https", "E-HTTP-ON-HTTPS", "the registry speaks plain HTTP, and we TLS"},
         BERTH_IF(Failed(f, Reason::kHttpOnHttps)),
         BERTH_SAY(Where(f) + " does not speak TLS on this port"),
-        BERTH_DO((Next{"if it is a plain HTTP registry on a network you trust, say so",
-                       "mkdir -p " + Shell(CertsDir(f)) + " && printf 'server = \"http://%s\"\\n' " + Shell(Registry(f)) + " > " +
-                           Shell(CertsDir(f) + "/hosts.toml")}))},
+        BERTH_DO(SpeakPlain(f, "if it is a plain HTTP registry on a network you trust, say so"))},
     Row{{"https-on-http", "E-STATUS", "the registry speaks TLS, and we plain HTTP"},
         BERTH_IF(
             FailedAny(f, {Reason::kUnexpectedStatus, Reason::kProtocolError, Reason::kUnexpectedEof, Reason::kConnectionReset}) &&
@@ -313,15 +321,14 @@ constexpr std::array kRows{
     Row{{"plain-http", "E-PLAIN-HTTP", "plain HTTP is not allowed for this host"},
         BERTH_IF(Failed(f, Reason::kPlainHttp)),
         BERTH_SAY(Own(f)),
-        BERTH_DO(
-            (Next{"if that is meant, configure it", "mkdir -p " + Shell(CertsDir(f)) + " && printf 'server = \"http://%s\"\\n' " +
-                                                        Shell(Registry(f)) + " > " + Shell(CertsDir(f) + "/hosts.toml")}))},
+        BERTH_DO(SpeakPlain(f, "if that is meant, configure it"))},
     Row{{"tls-client-certificate", "E-TLS", "the registry wants a client certificate"},
         BERTH_IF(Failed(f, Reason::kTls) && Says(f, "client certificate")),
         BERTH_SAY(Own(f)),
-        BERTH_DO((Next{"give it one (CLIENT.cert, CLIENT.key: PEM files from its operator)",
-                       "install -D -m 0644 CLIENT.cert " + Shell(CertsDir(f) + "/client.cert") + " && install -m 0600 CLIENT.key " +
-                           Shell(CertsDir(f) + "/client.key")}))},
+        BERTH_DO(ConfigureHost(f, "give it one (CLIENT.cert, CLIENT.key: PEM files from its operator)",
+                               "write client = [[\"/PATH/CLIENT.cert\", \"/PATH/CLIENT.key\"]]",
+                               "install -D -m 0644 CLIENT.cert " + Shell(CertsDir(f) + "/client.cert") +
+                                   " && install -m 0600 CLIENT.key " + Shell(CertsDir(f) + "/client.key")))},
     Row{{"tls-other", "E-TLS", "the TLS handshake fails"},
         BERTH_IF(Failed(f, Reason::kTls)),
         BERTH_SAY(Own(f)),

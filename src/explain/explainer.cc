@@ -1,6 +1,7 @@
 #include "explain/explainer.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <mutex>
 
 #include "explain/journal.h"
@@ -40,6 +41,16 @@ void Describe(const http::Peer& peer, NetworkFacts& n) {
 
 bool AboutCertificate(Reason reason) {
   return reason == Reason::kTls || reason == Reason::kTlsCa || reason == Reason::kTlsName || reason == Reason::kTlsExpired;
+}
+
+// The folder that counts for this registry, else the one to make.
+void FindCertsDir(const registry::HostsOptions& options, const std::string& domain, Facts& f) {
+  std::error_code error;
+  for (const auto& root : options.roots)
+    for (const auto& name : registry::HostsDirectoryNames(domain))
+      if (f.certs_dir.empty() && std::filesystem::is_directory(root + "/" + name, error)) f.certs_dir = root + "/" + name;
+  if (f.certs_dir.empty() && !options.roots.empty()) f.certs_dir = options.roots[0] + "/" + domain;
+  f.hosts_file = std::filesystem::exists(f.certs_dir + "/hosts.toml", error);
 }
 
 policy::AccessCredential AccessOf(const credentials::Credential& credential) {
@@ -85,6 +96,7 @@ Result<Report> Explainer::Explain(const task::Context& outer, Question question)
     return MakeReport(std::move(f));
   }
   f.reference = *std::move(reference);
+  FindCertsDir(options_.registry.hosts, f.reference->domain(), f);
   if (const auto found = FindPresent(f); !found) {
     f.failure = found.error();
     return MakeReport(std::move(f));
@@ -302,7 +314,7 @@ Result<Report> Explainer::Last(const std::string& image) const {
   f.node = options_.node;
   f.platform = options_.host.ToString();
   f.profile = options_.profile;
-  std::vector<std::string> seen;
+  FindCertsDir(options_.registry.hosts, reference->domain(), f);
   for (const auto& a : f.attempts)
     if (!a.host.empty() && a.what != "token" && std::ranges::find(f.hosts, a.host, &HostFacts::origin) == f.hosts.end())
       f.hosts.push_back({a.host, a.mirror});
@@ -327,6 +339,7 @@ Result<Report> Explainer::Probe(const task::Context& outer, const std::string& w
   if (!reference || reference->domain() != what)
     return Error(Reason::kUsage, Quoted(what) + " is no registry").Next("write HOST[:PORT], as in the image's name; or HOST/REPOSITORY[:TAG]");
   f.reference = *std::move(reference);
+  FindCertsDir(options_.registry.hosts, what, f);
   RETURN_IF_ERROR(LookAtNetwork(ctx, f));
   if (!f.network.empty() && f.network.back().error && !f.failure) f.failure = f.network.back().error;
   for (const auto& n : f.network)

@@ -87,6 +87,8 @@ struct Facts {
   std::vector<std::string> notes;              // "service account \"default\" also lists shop/ci-cred; …"
   std::optional<Error> credential_error;       // the look-up as a whole failed, and the pull with it
   std::vector<HostFacts> hosts;
+  std::string certs_dir;                       // where this registry's hosts.toml and certificates are, or would be
+  bool hosts_file = false;                     // there is a hosts.toml in it
   std::vector<NetworkFacts> network;
   std::vector<registry::Attempt> attempts;
   std::optional<ResolvedFacts> resolved;
