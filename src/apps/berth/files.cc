@@ -15,6 +15,8 @@ namespace fs = std::filesystem;
 
 constexpr std::size_t kFileBytes = 8u << 20;
 
+}  // namespace
+
 Result<std::string> ReadStdin(Session& session) {
   std::string text;
   std::array<std::byte, 64 << 10> room;
@@ -27,8 +29,6 @@ Result<std::string> ReadStdin(Session& session) {
     if (text.size() > kFileBytes) return Error(Reason::kLimitExceeded, "stdin holds more than " + std::to_string(kFileBytes) + " bytes");
   }
 }
-
-}  // namespace
 
 Result<std::vector<Source>> ReadFiles(Session& session, const std::vector<std::string>& files) {
   std::vector<Source> sources;

@@ -9,6 +9,9 @@
 
 namespace berth::cli {
 
+// All of stdin.
+Result<std::string> ReadStdin(Session& session);
+
 struct Source {
   std::string name, text;
 };
