@@ -29,6 +29,7 @@ class NodeCluster final : public explain::Cluster {
 explain::ExplainerOptions OptionsOf(const config::DaemonConfig& config, const NodeStack* node) {
   explain::ExplainerOptions options{.profile = config.profile, .registry = config.registry, .host = config.pull.host};
   options.registry.retry.rounds = 1;  // an answer in seconds
+  options.registry.retry.dead_for = options.registry.retry.liar_for = {};  // and every host asked again, each time
   if (node != nullptr) options.node = node->name();
   return options;
 }
