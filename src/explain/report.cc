@@ -88,7 +88,8 @@ constexpr std::string_view kIndent = "      ";
 std::string ShortDigest(std::string_view digest) { return std::string(digest.substr(0, 19)); }
 
 std::string Ago(time::WallTime then, time::WallTime now) {
-  return now > then ? Short(std::chrono::floor<std::chrono::seconds>(now - then)) + " ago" : "just now";
+  const auto age = std::chrono::floor<std::chrono::seconds>(now - then);
+  return age > std::chrono::seconds(0) ? Short(age) + " ago" : "just now";
 }
 
 // "401  5 tries": what became of a credential.
@@ -125,8 +126,8 @@ std::string NameDetail(const reference::Reference& r) {
 
 std::string PolicyDetail(const Facts& f) {
   std::string out;
-  if (f.policy.given) out = f.pod.empty() ? "given" : "set in the Pod, or when it was created";
-  else if (f.past) out = "as it was then";
+  if (f.past) out = "as it was then";
+  else if (f.policy.given) out = f.pod.empty() ? "given" : "set in the Pod, or when it was created";
   else if (!f.reference) out = "default";
   else if (f.reference->digest() && f.policy.value == policy::PullPolicy::kIfNotPresent) out = "not set; a digest is given, so IfNotPresent";
   else if (f.policy.value == policy::PullPolicy::kAlways) out = "not set; the tag is \"latest\", so Always";
@@ -161,10 +162,11 @@ std::string NetworkLine(const NetworkFacts& n, time::WallTime now) {
 
 std::string Credentials(const Facts& f) {
   const auto matched = std::ranges::count(f.entries, Kind::kMatched, &MatchReport::verdict);
+  const std::string anonymously = f.attempts.empty() ? "" : "; asked anonymously";
   std::string head;
   if (f.credential_error) head = "look-up failed: " + Innermost(*f.credential_error);
-  else if (f.entries.empty() && f.missing.empty()) head = "none configured; asked anonymously";
-  else if (matched == 0) head = "none of " + std::to_string(f.entries.size()) + " matches; asked anonymously";
+  else if (f.entries.empty() && f.missing.empty()) head = "none configured" + anonymously;
+  else if (matched == 0) head = "none of " + std::to_string(f.entries.size()) + " matches" + anonymously;
   else head = std::to_string(matched) + " of " + std::to_string(f.entries.size()) + (matched == 1 ? " entries matches" : " entries match; tried in this order");
   std::string out = Step(4, "creds", head, "");
   std::vector<Row> rows;
@@ -263,7 +265,7 @@ std::string ToText(const Report& report, time::WallTime now) {
     out += Table(rows, kIndent);
   }
   if (!f.attempts.empty() || f.resolved || f.failure) {
-    std::string value = f.resolved  ? "200 " + f.resolved->media_type + " " + ShortDigest(f.resolved->digest)
+    std::string value = f.resolved  ? f.resolved->media_type + (f.resolved->media_type.empty() ? "" : " ") + ShortDigest(f.resolved->digest)
                         : f.failure ? std::string(f.failure->info().code)
                                     : "asked";
     out += Step(7, "registry", value, f.failure ? Innermost(*f.failure) : f.resolved && f.resolved->size ? Bytes(f.resolved->size) : "");
