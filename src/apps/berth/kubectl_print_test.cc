@@ -25,9 +25,9 @@ struct Duration {
   std::int64_t seconds;
   std::string text;
 };
-class Durations : public ::testing::TestWithParam<Duration> {};
-TEST_P(Durations, AsKubectl) { EXPECT_EQ(HumanDuration(std::chrono::seconds(GetParam().seconds)), GetParam().text); }
-INSTANTIATE_TEST_SUITE_P(All, Durations,
+class HumanDurations : public ::testing::TestWithParam<Duration> {};
+TEST_P(HumanDurations, AsKubectl) { EXPECT_EQ(HumanDuration(std::chrono::seconds(GetParam().seconds)), GetParam().text); }
+INSTANTIATE_TEST_SUITE_P(All, HumanDurations,
                          ::testing::Values(Duration{-2, "<invalid>"}, Duration{0, "0s"}, Duration{1, "1s"}, Duration{70, "70s"},
                                            Duration{119, "119s"}, Duration{120, "2m"}, Duration{130, "2m10s"},
                                            Duration{599, "9m59s"}, Duration{600, "10m"}, Duration{3 * 3600 - 1, "179m"},
