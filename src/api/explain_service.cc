@@ -79,8 +79,12 @@ class ExplainService::Impl final : public v1::Explain::CallbackService {
       if (cluster_ == nullptr) return Error(Reason::kUnsupported, "this berthd runs no Pods").Next("berth explain -f FILE, or berth explain IMAGE");
       return explain::AskAboutPod(*cluster_, ns, request.pod());
     }
-    if (!taken.objects.empty())
-      return explain::AskAboutFile(taken.objects.Reveal(), request.file().empty() ? "-" : request.file(), ns, cluster_);
+    if (!taken.objects.empty()) {
+      auto questions = explain::AskAboutFile(taken.objects.Reveal(), request.file().empty() ? "-" : request.file(), ns, cluster_);
+      for (const auto& plugin : request.admission())
+        for (std::size_t i = 0; questions && i < questions->size(); ++i) RETURN_IF_ERROR(explain::Admit(plugin, (*questions)[i]));
+      return questions;
+    }
     if (!taken.credentials) return taken.credentials.error();
     explain::Question question{.image = request.image()};
     if (!request.policy().empty()) {

@@ -425,6 +425,41 @@ TEST(Explainer, NeverAsksForALayer) {
   EXPECT_THAT(b.registry().violations(), IsEmpty());
 }
 
+TEST(Explainer, CountsWhatAPullWouldFetchAlsoThroughAnIndex) {
+  Bench b;
+  b.Serve();
+  const auto arm = b.registry().PutImage("team/app", "", {"another layer"}, "arm64");
+  const auto entry = [](const oci::Descriptor& d, const std::string& architecture) {
+    return R"({"mediaType":")" + d.media_type + R"(","digest":")" + d.digest.ToString() + R"(","size":)" + std::to_string(d.size) +
+           R"(,"platform":{"os":"linux","architecture":")" + architecture + R"("}})";
+  };
+  b.registry().PutManifest("team/app", R"({"schemaVersion":2,"mediaType":")" + std::string(oci::kOciIndex) + R"(","manifests":[)" +
+                                           entry(arm.manifest, "arm64") + "," + entry(b.image().manifest, "amd64") + "]}",
+                           std::string(oci::kOciIndex), "many");
+  for (const std::string tag : {"v1", "many"}) {
+    const Report report = b.Ask(Question{.image = b.name("team/app:" + tag)});
+    ASSERT_TRUE(report.verdict.ok() && report.facts.resolved) << tag;
+    EXPECT_EQ(report.facts.resolved->chosen, "linux/amd64");
+    EXPECT_EQ(report.facts.resolved->layers, 1u);
+    EXPECT_EQ(report.facts.resolved->fetch_bytes, 5u);
+    EXPECT_THAT(ToText(report, time::SystemClock().WallNow()), HasSubstr("0 of 1 layers here, 5 B to fetch  -> pull needed"));
+  }
+}
+
+TEST(Admission, ShowsWhatItWouldChange) {
+  Bench b;
+  b.Serve();
+  auto questions = AskAboutFile(Bench::SecretYaml("shop", "regcred", b.host) + b.PodYaml("regcred", ", imagePullPolicy: IfNotPresent"), "f", "default", nullptr);
+  ASSERT_TRUE(questions);
+  Question& q = questions->at(0);
+  ASSERT_TRUE(Admit("AlwaysPullImages", q) && Admit("digest", q));
+  EXPECT_EQ(Admit("Other", q).error().reason(), Reason::kUsage);
+  const Report report = b.Ask(std::move(q));
+  EXPECT_EQ(report.facts.policy.value, PullPolicy::kAlways);
+  EXPECT_THAT(report.facts.notes, ::testing::ElementsAre("admission AlwaysPullImages sets imagePullPolicy: Always (it is IfNotPresent)",
+                                                         "admission digest writes " + b.name() + "@" + b.image().manifest.digest.ToString()));
+}
+
 TEST(Explainer, AsksNobodyWhenNothingHasToBePulled) {
   Bench b;
   b.Serve();

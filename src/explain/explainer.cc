@@ -108,6 +108,8 @@ Result<Report> Explainer::Explain(const task::Context& outer, Question question)
   // The kubelet asks nobody when the look-up of credentials fails; neither do we.
   if (!f.pull_needed || f.policy.value == PullPolicy::kNever || f.credential_error) return MakeReport(std::move(f));
   RETURN_IF_ERROR(AskRegistry(ctx, std::move(credentials), f));
+  if (question.pin && f.resolved && !f.reference->digest())
+    f.notes.push_back("admission digest writes " + f.reference->Familiar() + "@" + f.resolved->digest);
   RETURN_IF_ERROR(LookAtNetwork(outer, f));
   return MakeReport(std::move(f));
 }
@@ -211,16 +213,37 @@ Result<> Explainer::ChoosePlatform(const task::Context& ctx, registry::Repositor
     const auto fit = index->Select(matcher);
     if (fit.empty()) return Error(Reason::kNoMatch, "no image for " + f.platform + " in this index; it has " + index->OfferedPlatforms());
     r.chosen = fit[0]->platform ? fit[0]->platform->ToString() : "";
-    return {};
+    // Nested indexes are rare: what they hold is left to the pull.
+    if (oci::IsIndexType(fit[0]->media_type)) return {};
+    ASSIGN_OR_RETURN(const std::string inner, repository.FetchDocument(ctx, *fit[0]));
+    ASSIGN_OR_RETURN(const auto image, oci::Manifest::Parse(inner, fit[0]->media_type));
+    RETURN_IF_ERROR(oci::CheckIsImage(image));
+    return CountLayers(image, f);
   }
   const auto& manifest = std::get<oci::Manifest>(document);
   RETURN_IF_ERROR(oci::CheckIsImage(manifest));
-  r.size = manifest.TotalSize();
+  RETURN_IF_ERROR(CountLayers(manifest, f));
   ASSIGN_OR_RETURN(const std::string bytes, repository.FetchDocument(ctx, manifest.config()));
   ASSIGN_OR_RETURN(const auto config, oci::ImageConfig::Parse(bytes));
   r.platforms = {config.platform.ToString()};
   RETURN_IF_ERROR(oci::CheckPlatform(config, matcher));
   r.chosen = r.platforms[0];
+  return {};
+}
+
+Result<> Explainer::CountLayers(const oci::Manifest& manifest, Facts& f) const {
+  ResolvedFacts& r = *f.resolved;
+  r.size = manifest.TotalSize();
+  r.layers = manifest.layers().size();
+  for (const auto& layer : manifest.layers()) {
+    bool here = false;
+    if (parts_.catalog != nullptr) {
+      ASSIGN_OR_RETURN(const auto found, parts_.catalog->FindLayer(layer.digest));
+      here = found.has_value();
+    }
+    r.layers_here += here;
+    r.fetch_bytes += here ? 0 : layer.size;
+  }
   return {};
 }
 

@@ -59,6 +59,7 @@ class Explainer {
   Result<> AskRegistry(const task::Context& ctx, std::vector<credentials::Credential> credentials, Facts& facts) const;
   Result<> ChoosePlatform(const task::Context& ctx, registry::Repository& repository, const registry::Resolved& resolved,
                           Facts& facts) const;
+  Result<> CountLayers(const oci::Manifest& manifest, Facts& facts) const;
   Result<> LookAtNetwork(const task::Context& ctx, Facts& facts) const;
   Result<NetworkFacts> LookAt(const task::Context& ctx, const registry::HostEndpoint& host) const;
 

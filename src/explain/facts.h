@@ -67,6 +67,8 @@ struct ResolvedFacts {
   std::vector<std::string> platforms;          // offered, at most 20
   std::string chosen;                          // the one for this node; "" when there is none
   std::uint64_t size = 0;                      // of manifest, config and layers; 0: unknown
+  std::size_t layers = 0, layers_here = 0;     // of that image; on this node already
+  std::uint64_t fetch_bytes = 0;               // compressed, of the layers that are not here
 };
 
 struct Facts {

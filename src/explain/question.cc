@@ -181,4 +181,18 @@ Result<std::vector<Question>> AskAboutFile(std::string_view text, const std::str
   return questions;
 }
 
+Result<> Admit(std::string_view plugin, Question& question) {
+  if (plugin == "AlwaysPullImages") {
+    if (question.policy == policy::PullPolicy::kAlways) return {};
+    question.notes.push_back("admission AlwaysPullImages sets imagePullPolicy: Always" +
+                             (question.policy ? " (it is " + std::string(Name(*question.policy)) + ")" : std::string()));
+    question.policy = policy::PullPolicy::kAlways;
+  } else if (plugin == "digest") {
+    question.pin = true;
+  } else {
+    return Error(Reason::kUsage, "there is no admission " + Quoted(plugin) + " to preview").Next("use AlwaysPullImages or digest");
+  }
+  return {};
+}
+
 }  // namespace berth::explain

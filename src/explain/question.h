@@ -41,6 +41,7 @@ struct Question {
   std::optional<policy::Backoff::State> backoff;
   std::string waiting_reason, waiting_message;
   bool running = false;
+  bool pin = false;                            // by admission: the digest is written into the name
   std::vector<credentials::Credential> given;  // of the command line: tried first
   bool node_credentials = true;                // the node's file and plug-ins, too
 };
@@ -51,5 +52,9 @@ Result<std::vector<Question>> AskAboutPod(const Cluster& cluster, const std::str
 // Of every Pod, and every object with a Pod template, in YAML or JSON `text`. Secrets and service accounts are looked for in the
 // text first, then in `cluster` (nullptr: there is none). `ns`: for objects that name none. kUsage: no such object, malformed.
 Result<std::vector<Question>> AskAboutFile(std::string_view text, const std::string& file, const std::string& ns, const Cluster* cluster);
+
+// What admission would make of it: "AlwaysPullImages" sets the policy, "digest" writes the digest into the name. Each change becomes a
+// note. kUsage: another name.
+Result<> Admit(std::string_view plugin, Question& question);
 
 }  // namespace berth::explain

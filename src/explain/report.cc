@@ -244,8 +244,12 @@ std::string ToText(const Report& report, time::WallTime now) {
   const auto& p = f.present;
   if (p.state != PresenceFacts::State::kUnknown) {
     const bool here = p.state == PresenceFacts::State::kPresent;
+    std::string cost;
+    if (f.pull_needed && f.resolved && f.resolved->layers > 0)
+      cost = std::to_string(f.resolved->layers_here) + " of " + std::to_string(f.resolved->layers) + " layers here, " +
+             Bytes(f.resolved->fetch_bytes) + " to fetch  ";
     out += Step(3, "present", here ? "yes  " + ShortDigest(p.digest) : "no",
-                (here && p.pulled ? "pulled " + Ago(*p.pulled, now) + (p.size ? ", " + Bytes(p.size) : "") + "  " : "") +
+                (here && p.pulled ? "pulled " + Ago(*p.pulled, now) + (p.size ? ", " + Bytes(p.size) : "") + "  " : "") + cost +
                     (f.pull_needed ? here ? "-> the registry is asked" : "-> pull needed" : "-> not pulled"));
     if (!p.access.empty()) out += Line(std::string(kIndent) + "access  " + p.access);
   }
@@ -434,7 +438,8 @@ std::string ToJson(const Report& report) {
   } else {
     w.BeginObject().Key("digest").String(f.resolved->digest).Key("media_type").String(f.resolved->media_type).Key("host").String(f.resolved->host);
     Strings(w, "platforms", f.resolved->platforms);
-    w.Key("chosen").String(f.resolved->chosen).Key("size").Uint(f.resolved->size).EndObject();
+    w.Key("chosen").String(f.resolved->chosen).Key("size").Uint(f.resolved->size).Key("layers").Uint(f.resolved->layers);
+    w.Key("layers_here").Uint(f.resolved->layers_here).Key("fetch_bytes").Uint(f.resolved->fetch_bytes).EndObject();
   }
   Failure(w, "failure", f.failure ? f.failure : f.credential_error);
   w.Key("retry");

@@ -16,7 +16,8 @@
 //    "network":[{"origin","address","proxy","dns","tcp","tls","tls_version","subject","issuer","names":[],"not_after",
 //                "http_version","status","challenges","clock_skew","error":{"code","message"}|null}],
 //    "attempts":[{"method","what","host","mirror","credential","status","code","registry_code","seconds","next"}],
-//    "resolved":{"digest","media_type","host","platforms":[],"chosen","size"}|null,
+//    "resolved":{"digest","media_type","host","platforms":[],"chosen","size","layers","layers_here",
+//                "fetch_bytes"}|null,
 //    "failure":{"code","message"}|null,
 //    "retry":{"failures","delay","last_failure","next","remaining","failure"}|null,
 //    "waiting":{"reason","message"}|null}

@@ -122,6 +122,7 @@ class Grammar {
     sub->add_option("IMAGE", explain_.words, "an image, or pod/NAME");
     Repeated(sub->add_option("-f,--filename", explain_.files, "the Pods in this file (- for stdin; may be repeated)")->type_name("FILE"));
     Namespace_(sub, explain_.ns);
+    sub->add_option("--admission", explain_.admission, "with -f: what admission would change: AlwaysPullImages, digest")->delimiter(',')->allow_extra_args(false)->type_name("NAMES");
     sub->add_flag("--last", explain_.last, "the last pull of this image, from the journal");
     Words_(sub->add_option("--policy", explain_.policy, "as if this were its imagePullPolicy"), {"IfNotPresent", "Always", "Never"});
     Auth_(sub, explain_.auth);

@@ -227,7 +227,7 @@ int Explain(Session& session, ExplainOptions options) {
     if (!options.words.empty() || options.last || HasAuth(options.auth)) return session.Fail(FromError(Usage("-f FILE stands alone: the file says which images and which secrets")));
     auto sources = ReadFiles(session, options.files);
     if (!sources) return session.Fail(session.Judge(sources.error()));
-    int worst = 0;
+    for (const auto& plugin : options.admission) request.add_admission(plugin);
     std::vector<int> statuses;
     for (auto& source : *sources) {
       request.set_objects(source.text);
@@ -235,8 +235,7 @@ int Explain(Session& session, ExplainOptions options) {
       secret::Secret::Wipe(source.text);
       statuses.push_back(Ask(session, request, true));
     }
-    worst = MostActionable(statuses);
-    return worst;
+    return MostActionable(statuses);
   }
   const bool two = options.words.size() == 2 && (options.words[0] == "pod" || options.words[0] == "pods");
   if (two) options.words = {"pod/" + options.words[1]};

@@ -15,6 +15,7 @@ namespace berth::cli {
 struct ExplainOptions {
   std::vector<std::string> words;   // IMAGE, pod/NAME; of creds: match IMAGE, test [SECRET] IMAGE, lint [FILE…]
   std::vector<std::string> files;   // -f
+  std::vector<std::string> admission;  // with -f: preview these
   std::string ns, policy;
   bool last = false;                // from the journal
   AuthOptions auth;
