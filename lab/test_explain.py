@@ -141,6 +141,10 @@ class Explain(unittest.TestCase):
         report = self.cause("-f", "-", stdin=text)
         self.assertIn(report["verdict"]["cause"], ("secret-missing", "secret-misnamed"))
         self.assertEqual(report["pod"]["name"], "other")
+        admitted = self.cause("-f", "-", "--admission", "AlwaysPullImages,digest", stdin=text)
+        self.assertEqual(admitted["policy"]["value"], "Always")
+        self.assertIn("admission AlwaysPullImages sets imagePullPolicy: Always", admitted["notes"])
+        self.assertEqual(self.run_verb("explain", "-f", "-", "--admission", "Other", stdin=text).returncode, 2)
 
     def test_no_secret_in_any_output_or_log(self):
         config = self.folder / "config.json"
