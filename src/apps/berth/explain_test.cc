@@ -128,8 +128,9 @@ TEST_F(ExplainVerbs, PodsAndFiles) {
   EXPECT_EQ(daemon_.asked.objects(), "kind: Pod\n");
   EXPECT_EQ(daemon_.asked.file(), file);
   EXPECT_EQ(std::ranges::count(out(), '\n'), 2);
-  Run({"explain", "-f", "-"}, "kind: Deployment\n");
+  Run({"explain", "-f", "-", "--admission", "AlwaysPullImages,digest"}, "kind: Deployment\n");
   EXPECT_EQ(daemon_.asked.objects(), "kind: Deployment\n");
+  EXPECT_EQ(daemon_.asked.admission_size(), 2);
 }
 
 TEST_F(ExplainVerbs, LastAsksTheJournal) {
@@ -196,7 +197,9 @@ TEST_P(PageNames, MatchByProfile) {
   const std::string file = daemon_.File("config.json", R"({"auths":{"*my-registry.io/images":{"username":"a","password":"b"}}})");
   EXPECT_EQ(Run({"creds", "match", GetParam().image, "--config", file}), GetParam().documented ? 0 : 1) << out();
   EXPECT_EQ(Run({"creds", "match", GetParam().image, "--config", file, "--profile", "Kubelet"}), GetParam().kubelet ? 0 : 1) << out();
-  if (GetParam().documented != GetParam().kubelet) EXPECT_THAT(out(), HasSubstr("the other profile uses it"));
+  if (GetParam().documented != GetParam().kubelet) {
+    EXPECT_THAT(out(), HasSubstr("the other profile uses it"));
+  }
 }
 INSTANTIATE_TEST_SUITE_P(Page, PageNames,
                          ::testing::Values(PageRow{"my-registry.io/images", true, true}, PageRow{"my-registry.io/images/my-image", true, true},
