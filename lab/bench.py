@@ -33,9 +33,9 @@ def main():
              "How it is measured: `lab/baseline.py --help`. x: containerd at its defaults divided by this. berth's wall time ends when the image is",
              "durable (its layers synced, its row committed); the others leave syncing to the kernel, see the column sync.", "",
              baseline.table(results), ""]
-    if bench_berth.Berth.peaks:
-        lines += ["Largest memory of daemon and unpack workers together over all these runs (sum of PSS): "
-                  + ", ".join(f"{name} {mb:.0f} MB" for name, mb in bench_berth.Berth.peaks.items()) + ".", ""]
+    lines += ["## Memory", "", "Largest PSS of one more pull each, unpacking in berth's own folder. A daemon holds its code's pages, too.", "",
+              "| | daemon MiB | with its workers MiB | to stay under MiB |", "|---|---|---|---|"]
+    lines += [f"| {what} | {own:.0f} | {every:.0f} | {limit} |" for what, own, every, limit in bench_berth.memory(list(results))] + [""]
     (ROOT / "bench/RESULTS.md").write_text("\n".join(lines))
     print(f"written: {ROOT / 'bench/RESULTS.md'}")
 

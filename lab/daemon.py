@@ -13,12 +13,13 @@ import subprocess
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-BINARIES = pathlib.Path(os.environ.get("BERTH_BIN", ROOT / "build/bin"))
+BINARIES = pathlib.Path(os.environ.get("BERTH_BIN", ROOT / "build/bin"))  # NAME, or NAME/NAME as in a build folder's src/apps
 FAULTY = ROOT / "build/dev/src/apps"  # with fault points
 
 
 def binary(name, faults=False):
-    path = FAULTY / name / name if faults else BINARIES / name
+    folder = FAULTY if faults else BINARIES
+    path = folder / name / name if (folder / name).is_dir() else folder / name
     if not path.exists():
         raise SystemExit(f"{path} is not there: run ./dev build" + (" and ./dev test" if faults else ""))
     return str(path)

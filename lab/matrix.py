@@ -25,7 +25,11 @@ import registry
 import verify
 
 # Cases whose verdict needs a configuration of its own, and what is set for them.
-NEEDS = {"limit unpacked 1 GiB": {"limits": {"output_bytes": "1Gi", "unpacked_bytes": "1Gi"}}}
+NEEDS = {"limit unpacked 1 GiB": {"limits": {"output_bytes": "1Gi", "unpacked_bytes": "1Gi"}},
+         "block devices allowed": {"layers": {"blockDevices": True}}}
+# Images that are right, but need another tree on each chain of lower layers: what the tree form has to refuse, not to show in
+# another way (layer/store.h, FitToImage).
+TREE_CANNOT = ("A-30", "A-32", "A-33", "A-72-whiteout", "A-72-opaque")
 SLOW_TREE = ("A-31-5", "B-31-")  # hundreds of layers: the tree is compared for the shorter ones
 
 
@@ -55,6 +59,8 @@ class Matrix:
         done = berthd.berth("pull", "-q", "--progress", "none", reference, timeout=120)
         code = re.search(r"^error: (E-[A-Z0-9-]+)", done.stderr, re.M)
         word = self.classes.get(code[1], code[1]) if code else ""
+        if self.form == "tree" and case["id"] in TREE_CANNOT:
+            case = case | {"verdict": "reject", "class": "unsupported"}
         if done.returncode and not code:
             return self.fail(case, f"exit {done.returncode} without a code: {done.stderr[-300:]}")
         if case["verdict"] == "safe" and done.returncode:
@@ -94,7 +100,10 @@ class Matrix:
             if mounted.returncode:
                 return self.fail(case, f"does not mount: {mounted.stderr.strip()[:300]}")
             try:
-                if lines := verify.compare(want, verify.scan(target)):
+                lines = verify.compare(want, verify.scan(target))
+                if self.form == "tree":  # times of directories that the layer does not list stay 0
+                    lines = [line for line in lines if not re.search(r": mtime is 0, expected \d+$", line)]
+                if lines:
                     self.fail(case, f"another tree: {lines[:4]}")
             finally:
                 berthd.berth("unmount", target, check=True)

@@ -24,7 +24,7 @@ def pod(name, image, script, namespace="default", secrets=(), **spec):
 
 class Pods:
     def __init__(self, berthd):
-        self.berthd = berthd
+        self.berthd, self.seen = berthd, set()  # UIDs of Pods
 
     def apply(self, *objects, check=True):
         text = "\n---\n".join(json.dumps(o) for o in objects)
@@ -35,7 +35,10 @@ class Pods:
 
     def get(self, name, namespace="default"):
         done = self.berthd.berth("get", "pod", name, "-n", namespace, "-o", "json")
-        return json.loads(done.stdout) if done.returncode == 0 else None
+        found = json.loads(done.stdout) if done.returncode == 0 else None
+        if found:
+            self.seen.add(found["metadata"]["uid"])
+        return found
 
     def row(self, name, namespace="default"):
         """The line of `berth get pod`, as a list of words."""
@@ -72,6 +75,9 @@ class Pods:
                 left.append("process " + command)
         for place in ("pods", "logs"):
             left += [f"{place}/{name}" for name in os.listdir(self.berthd.store / place)]
+        # Cgroups are named by the Pod's UID; only ours count, other daemons may run.
+        mine = {name.rsplit("_", 1)[-1] for name in os.listdir(self.berthd.store / "logs")} | self.seen
+        left += [f"cgroup {path}" for path in pathlib.Path("/sys/fs/cgroup").glob("**/berthd*/*") if path.is_dir() and path.name in mine]
         state = self.berthd.run / "oci"
         left += [f"runtime state {name}" for name in (os.listdir(state) if state.exists() else [])]
         return left

@@ -3,53 +3,15 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <cstring>
 #include <optional>
 #include <string>
 
-#include "codec/decoder.h"
+#include "codec/testing/pieces.h"
 
 namespace berth::codec {
 namespace {
 
 constexpr std::uint64_t kOutput = 4u << 20;
-
-class Pieces : public bytes::Source {
- public:
-  Pieces(std::string_view rest, std::uint32_t seed) : rest_(rest), state_(seed) {}
-  Result<std::size_t> Read(bytes::MutableView room) override {
-    state_ = state_ * 1664525u + 1013904223u;
-    const std::size_t most = state_ == 0 ? rest_.size() : 1 + (state_ >> 24) % 37;
-    const std::size_t count = std::min({room.size(), rest_.size(), most});
-    std::memcpy(room.data(), rest_.data(), count);
-    rest_.remove_prefix(count);
-    return count;
-  }
-
- private:
-  std::string_view rest_;
-  std::uint32_t state_;
-};
-
-struct Verdict {
-  std::optional<Reason> failed;
-  std::string out;
-};
-
-Verdict Decode(std::string_view input, std::uint32_t seed, std::size_t room) {
-  Pieces pieces(input, seed);
-  Verdict verdict;
-  auto decoder = Decoder::Open(pieces, {.output_bytes = kOutput});
-  if (!decoder) return {.failed = decoder.error().reason()};
-  std::string buffer(room, '\0');
-  for (;;) {
-    const auto got = (*decoder)->Read(std::as_writable_bytes(std::span(buffer)));
-    if (!got) return {.failed = got.error().reason(), .out = {}};
-    if (*got == 0) return verdict;
-    verdict.out.append(buffer, 0, *got);
-    if (verdict.out.size() > kOutput) std::abort();
-  }
-}
 
 // What zlib makes of it: nullopt when it refuses; members one after the other, then nothing or zeros.
 std::optional<std::string> Zlib(std::string_view input) {
@@ -84,12 +46,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   std::string input(reinterpret_cast<const char*>(data), size);
   if (size < 2) return 0;
   input[0] = '\x1f', input[1] = '\x8b';
-  const Verdict whole = Decode(input, 0, 65'536);
-  for (const std::size_t room : {1u, 77u, 40'000u}) {
-    if (room == 1 && whole.out.size() > 20'000) continue;
-    const Verdict pieces = Decode(input, static_cast<std::uint32_t>(size + room), room);
-    if (pieces.failed.has_value() != whole.failed.has_value() || pieces.out != whole.out) std::abort();
-  }
+  const testing::Verdict whole = testing::DecodeEveryWay(input, {.output_bytes = kOutput});
   const std::optional<std::string> oracle = Zlib(input);
   if (oracle.has_value() == whole.failed.has_value()) std::abort();
   if (oracle && *oracle != whole.out) std::abort();

@@ -30,7 +30,7 @@ struct Credential {
 
   // Where it came from, for explain: "command line", "config.json /var/lib/kubelet/config.json", "secret shop/regcred".
   std::string source;
-  std::string pattern;  // the key that matched, "" when given directly
+  std::string pattern;  // the key that matched, without user info; "" when given directly
   std::string email;    // told to no registry; part of CredentialHash()
   // At most one is set; neither: a credential of the node, which all its Pods may use.
   std::optional<SecretCoordinates> secret;

@@ -69,7 +69,10 @@ TEST(DockerConfig, TokensAreUnknownToTheKubelet) {
 TEST(DockerConfig, OneBadEntryFailsAllAndNoValueIsQuoted) {
   for (const char* bad : {R"({"auths":{"a.io":{"auth":"hunter2"}}})", R"({"auths":{"a.io":{"email":false}}})", R"({"auths":{"a.io":"hunter2"}})",
                           R"({"auths":["hunter2"]})", R"({"auths":{"a.io":{"password":["hunter2"]}}})", R"(["hunter2"])", R"({"auths":{}} hunter2)",
-                          R"({"auths":{"a.io":{"password":"hunter2","password":"x"}}})", "hunter2", ""}) {
+                          R"({"auths":{"a.io":{"password":"hunter2","password":"x"}}})", "hunter2", "",
+                          R"({"auths":{"u:hunter2@a.io":{"email":false}}})", R"({"auths":{"u:hunter2@a.io":{"auth":"?"}}})",
+                          R"({"auths":{"u:hunter2@a.io":{},"u:hunter2@a.io":{}}})", R"({"auths":{"u:hunter2@a.io":{"x":1,"x":1}}})",
+                          R"({"auths":{"u:hunter2@a.io":{"x":!}}})"}) {
     const auto got = Parse(bad);
     ASSERT_FALSE(got) << bad;
     EXPECT_EQ(got.error().reason(), Reason::kInvalidCredentials);

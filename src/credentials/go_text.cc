@@ -1,10 +1,8 @@
 #include "credentials/go_text.h"
 
 #include <algorithm>
-#include <array>
 #include <cstdint>
 #include <cstdio>
-#include <limits>
 
 namespace berth::credentials {
 namespace {
@@ -28,21 +26,6 @@ std::size_t Utf8Length(std::string_view s) {
   const auto b1 = byte(1);
   const bool bad = (b0 == 0xE0 && b1 < 0xA0) || (b0 == 0xED && b1 > 0x9F) || (b0 == 0xF0 && b1 < 0x90) || (b0 == 0xF4 && b1 > 0x8F);
   return bad ? 0 : n;
-}
-
-struct Unit { std::string_view name; std::int64_t nanos; };
-constexpr std::array kUnits{Unit{"ns", 1}, Unit{"us", 1000}, Unit{"µs", 1000}, Unit{"μs", 1000}, Unit{"ms", 1'000'000},
-                            Unit{"s", 1'000'000'000}, Unit{"m", 60'000'000'000}, Unit{"h", 3'600'000'000'000}};
-
-// `value` / 10^`digits` without trailing zeros: 1500000000, 9 -> "1.5".
-std::string Decimal(std::uint64_t value, int digits) {
-  std::uint64_t scale = 1;
-  for (int i = 0; i < digits; ++i) scale *= 10;
-  std::string out = std::to_string(value / scale);
-  std::string fraction = std::to_string(value % scale);
-  fraction.insert(0, static_cast<std::size_t>(digits) - std::min(fraction.size(), static_cast<std::size_t>(digits)), '0');
-  while (fraction.ends_with('0')) fraction.pop_back();
-  return digits == 0 || fraction.empty() ? out : out + "." + fraction;
 }
 
 // [A-Za-z0-9]([-_.A-Za-z0-9]*[A-Za-z0-9])?
@@ -108,67 +91,6 @@ std::string GoJson(std::string_view text) {
   std::string out;
   AppendGoJson(out, text);
   return out;
-}
-
-std::optional<time::Duration> ParseGoDuration(std::string_view text) {
-  constexpr auto kMost = std::numeric_limits<std::int64_t>::max();
-  const bool negative = text.starts_with('-');
-  if (negative || text.starts_with('+')) text.remove_prefix(1);
-  if (text == "0") return time::Duration::zero();
-  if (text.empty()) return std::nullopt;
-  std::uint64_t total = 0;  // may reach 2^63: the least int64 has a text, too
-  while (!text.empty()) {
-    std::uint64_t whole = 0;
-    std::size_t i = 0;
-    for (; i < text.size() && IsDigit(text[i]); ++i) {
-      const auto digit = static_cast<std::uint64_t>(text[i] - '0');
-      if (whole > (std::uint64_t{1} << 63) / 10 || whole * 10 + digit > std::uint64_t{1} << 63) return std::nullopt;
-      whole = whole * 10 + digit;
-    }
-    bool any = i > 0;
-    std::string_view fraction;
-    if (i < text.size() && text[i] == '.') {
-      const std::size_t start = ++i;
-      while (i < text.size() && IsDigit(text[i])) ++i;
-      fraction = text.substr(start, i - start);
-      any = any || !fraction.empty();
-    }
-    if (!any) return std::nullopt;
-    text.remove_prefix(i);
-    const auto end = std::ranges::find_if(text, [](char c) { return c == '.' || IsDigit(c); });
-    const std::string_view name = text.substr(0, static_cast<std::size_t>(end - text.begin()));
-    const auto unit = std::ranges::find(kUnits, name, &Unit::name);
-    if (unit == kUnits.end()) return std::nullopt;
-    text.remove_prefix(name.size());
-    const auto scale = static_cast<std::uint64_t>(unit->nanos);
-    if (whole > (std::uint64_t{1} << 63) / scale) return std::nullopt;
-    std::uint64_t value = whole * scale;
-    double share = 0, place = 1;
-    for (const char c : fraction) share += (c - '0') * (place /= 10);
-    value += static_cast<std::uint64_t>(share * static_cast<double>(scale) + 1e-6);
-    if (value > std::uint64_t{1} << 63 || (total += value) > std::uint64_t{1} << 63) return std::nullopt;
-  }
-  if (total > static_cast<std::uint64_t>(kMost)) {
-    if (!negative) return std::nullopt;
-    return time::Duration(std::numeric_limits<std::int64_t>::min());
-  }
-  const auto nanos = static_cast<std::int64_t>(total);
-  return time::Duration(negative ? -nanos : nanos);
-}
-
-std::string GoDuration(time::Duration duration) {
-  const auto count = duration.count();
-  const std::uint64_t nanos = count < 0 ? std::uint64_t{0} - static_cast<std::uint64_t>(count) : static_cast<std::uint64_t>(count);
-  if (nanos == 0) return "0s";
-  const std::string sign = count < 0 ? "-" : "";
-  if (nanos < 1000) return sign + std::to_string(nanos) + "ns";
-  if (nanos < 1'000'000) return sign + Decimal(nanos, 3) + "µs";
-  if (nanos < 1'000'000'000) return sign + Decimal(nanos, 6) + "ms";
-  const std::uint64_t minutes = nanos / 60'000'000'000;
-  std::string out = sign;
-  if (minutes >= 60) out += std::to_string(minutes / 60) + "h";
-  if (minutes > 0) out += std::to_string(minutes % 60) + "m";
-  return out + Decimal(nanos % 60'000'000'000, 9) + "s";
 }
 
 std::string GoUrlProblem(std::string_view url) {

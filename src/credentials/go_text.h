@@ -1,24 +1,16 @@
 // credentials/go_text.h: text forms of Go that kubectl's and the kubelet's files, hashes and messages depend on. Internal.
 //
-// Pure functions. Durations are int64 nanoseconds, as Go's.
+// Pure functions. Go's durations: time/go_duration.h.
 #pragma once
 
-#include <optional>
 #include <string>
 #include <string_view>
-
-#include "time/clock.h"
 
 namespace berth::credentials {
 
 // Appends `text` as encoding/json writes a string: < > & and U+2028/2029 escaped, each bad byte of UTF-8 as \ufffd.
 void AppendGoJson(std::string& out, std::string_view text);
 std::string GoJson(std::string_view text);
-
-// "1m30s", "-1.5h", "300ms", "0"; nullopt for what time.ParseDuration refuses (also what does not fit).
-std::optional<time::Duration> ParseGoDuration(std::string_view text);
-// time.Duration.String: "1m0s", "1.5ms", "0s".
-std::string GoDuration(time::Duration duration);
 
 // Why net/url does not parse `url` ("invalid URL escape \"%in\""), "" when it does. For https://HOST[/PATH] only.
 std::string GoUrlProblem(std::string_view url);

@@ -7,6 +7,7 @@
 #include "credentials/redact.h"
 #include "host/process.h"
 #include "json/document.h"
+#include "time/go_duration.h"
 
 namespace berth::credentials {
 namespace {
@@ -70,7 +71,7 @@ Result<std::optional<Credential>> AskHelper(const task::Context& ctx, const Help
   if (!captured) {
     RETURN_IF_ERROR(ctx.Check());
     if (captured.error().reason() == Reason::kTimeout)
-      return Error(Reason::kTimeout, source + " gave no answer within " + GoDuration(options.limit));
+      return Error(Reason::kTimeout, source + " gave no answer within " + time::FormatGoDuration(options.limit));
     return std::move(captured).error().Context(source);
   }
   Result<std::optional<Credential>> answer = std::optional<Credential>();

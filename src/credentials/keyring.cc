@@ -13,11 +13,11 @@ std::vector<std::string> Keyring::Add(DockerConfig config) {
   for (auto& entry : config.entries) {
     auto key = IndexKey(profile_, entry.key);
     if (!key) {
-      ignored.push_back(entry.key);
-      ignored_.push_back({entry.key, entry.credential.source});
+      ignored.push_back(WithoutUserInfo(entry.key));
+      ignored_.push_back({WithoutUserInfo(entry.key), entry.credential.source});
       continue;
     }
-    entry.credential.pattern = entry.key;
+    entry.credential.pattern = WithoutUserInfo(entry.key);
     entries_.push_back({*std::move(key), std::move(entry.credential)});
   }
   std::ranges::stable_sort(entries_, std::greater<>(), &Entry::key);

@@ -41,7 +41,7 @@ class Keyring {
   explicit Keyring(Profile profile = Profile::kDocumented) : profile_(profile) {}
   Profile profile() const { return profile_; }
 
-  // Keys that make no sense are left out and returned, for a warning.
+  // Keys that make no sense are left out and returned (WithoutUserInfo), for a warning.
   std::vector<std::string> Add(DockerConfig config);
   std::vector<Credential> Find(std::string_view repository) const;
   // Appends one report per entry: those of Find() in its order, then the others.

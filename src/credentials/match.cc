@@ -97,6 +97,12 @@ std::vector<std::string_view> Labels(std::string_view host) {
   }
 }
 
+std::string_view SchemeOf(std::string_view config_key) {
+  for (const auto scheme : {"https://"sv, "http://"sv})
+    if (config_key.starts_with(scheme)) return scheme;
+  return {};
+}
+
 bool MatchesAsKubelet(std::string_view key, std::string_view repository) {
   const auto pattern = ParseUrl(key), target = ParseUrl(repository);
   if (!pattern || !target) return false;
@@ -235,12 +241,7 @@ bool Glob(std::string_view pattern, std::string_view text) {
 }
 
 std::optional<std::string> IndexKey(Profile profile, std::string_view config_key) {
-  for (const auto scheme : {"https://"sv, "http://"sv}) {
-    if (config_key.starts_with(scheme)) {
-      config_key.remove_prefix(scheme.size());
-      break;
-    }
-  }
+  config_key.remove_prefix(SchemeOf(config_key).size());
   std::optional<HostAndPath> url;
   if (profile == Profile::kKubelet) {
     url = ParseUrl(config_key);
@@ -253,6 +254,12 @@ std::optional<std::string> IndexKey(Profile profile, std::string_view config_key
   if (!url) return std::nullopt;
   if (url->path.starts_with("/v1/") || url->path.starts_with("/v2/")) url->path.erase(0, 3);
   return url->path == "/" ? url->host : url->host + url->path;
+}
+
+std::string WithoutUserInfo(std::string_view config_key) {
+  const auto at = config_key.rfind('@');
+  if (at == config_key.npos) return std::string(config_key);
+  return std::string(SchemeOf(config_key)).append(config_key.substr(at + 1));
 }
 
 bool Matches(Profile profile, std::string_view key, std::string_view repository) {

@@ -24,6 +24,10 @@ std::string_view Name(Profile profile);  // "Documented", "Kubelet"
 // entry is ignored.
 std::optional<std::string> IndexKey(Profile profile, std::string_view config_key);
 
+// The key as it may be shown or logged: all up to the last '@' is left out, also where a stray '/' hides it from IndexKey,
+// because a password may be in it. Only for the eye: what a key matches is IndexKey's.
+std::string WithoutUserInfo(std::string_view config_key);
+
 // `key`: an IndexKey. `repository`: "docker.io/library/busybox", "host:5000/a/b".
 bool Matches(Profile profile, std::string_view key, std::string_view repository);
 

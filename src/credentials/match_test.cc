@@ -33,6 +33,14 @@ TEST(IndexKey, TheDocumentedOneKeepsGlobs) {
   }
 }
 
+TEST(WithoutUserInfo, NothingBeforeTheLastAtIsShown) {
+  for (const auto& [written, want] : {KeyCase{"a.io", "a.io"}, {"https://a.io/v1/", "https://a.io/v1/"}, {"user:pw@a.io/b", "a.io/b"},
+                                      {"https://user:pw@a.io", "https://a.io"}, {"http://user@a.io:5000/x", "http://a.io:5000/x"},
+                                      {"https://user:p@w@a.io", "https://a.io"}, {"https://user:p/w@a.io", "https://a.io"},
+                                      {"user:p?w#@a.io", "a.io"}, {"ftp://user:pw@a.io", "a.io"}, {"user:pw@", ""}, {"@a.io", "a.io"}, {"", ""}})
+    EXPECT_EQ(WithoutUserInfo(written), want) << written;
+}
+
 // --- kubelet-images 6.4, product 3.6
 
 struct MatchCase { const char *pattern, *target; bool kubelet, documented; };
@@ -189,6 +197,18 @@ TEST(Keyring, AKeyThatIsNoneIsToldOf) {
   config.entries.push_back({"foo io", Credential{}});
   EXPECT_THAT(ring.Add(std::move(config)), ElementsAre("foo io"));
   EXPECT_TRUE(ring.empty());
+}
+
+TEST(Keyring, UserInfoOfAKeyMatchesNothingAndIsShownNowhere) {
+  for (const auto profile : {Profile::kKubelet, Profile::kDocumented}) {
+    const Keyring ring = Ring({{"https://u:hunter2@foo.io/team", "user"}}, profile);
+    ASSERT_THAT(Users(ring, "foo.io/team/x"), ElementsAre("user"));
+    EXPECT_EQ(ring.Find("foo.io/team/x")[0].pattern, "https://foo.io/team");
+    Keyring odd(profile);
+    DockerConfig config;
+    config.entries.push_back({"u:hunter2@foo\n.io", Credential{}});
+    EXPECT_THAT(odd.Add(std::move(config)), ElementsAre("foo\n.io"));
+  }
 }
 
 }  // namespace

@@ -16,6 +16,7 @@
 #include "log/log.h"
 #include "task/limiter.h"
 #include "task/single_flight.h"
+#include "time/go_duration.h"
 
 namespace berth::credentials {
 
@@ -161,7 +162,7 @@ class ProviderSet::Provider {
     if (!captured) {
       if (captured.error().cancelled()) return std::move(captured).error();
       const bool late = captured.error().reason() == Reason::kTimeout;
-      return Error(captured.error().reason(), failed(late ? "no answer within " + GoDuration(options_.limit) : captured.error().message(), ""))
+      return Error(captured.error().reason(), failed(late ? "no answer within " + time::FormatGoDuration(options_.limit) : captured.error().message(), ""))
           .Next("run the plug-in by hand with a CredentialProviderRequest on its stdin");
     }
     if (captured->status.success()) {

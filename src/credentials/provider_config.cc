@@ -8,6 +8,7 @@
 #include "credentials/go_text.h"
 #include "digest/digest.h"
 #include "host/dir.h"
+#include "time/go_duration.h"
 
 namespace berth::credentials {
 namespace {
@@ -84,7 +85,7 @@ Result<Draft> ReadProvider(const json::Value& value, bool v1, std::vector<std::s
   ASSIGN_OR_RETURN(spec.args, fields.Texts("args"));
   if (const auto cache = fields.Take("defaultCacheDuration")) {
     ASSIGN_OR_RETURN(const auto text, cache->AsString());
-    draft.cache = ParseGoDuration(text);
+    draft.cache = time::ParseGoDuration(text);
     if (!draft.cache) return Bad(Fields::Place(cache->path()) + " is no duration").Next("write it like \"1h30m\"");
   }
   if (const auto env = fields.Take("env")) {
@@ -221,7 +222,7 @@ void Check(Findings& findings, const ProviderConfigRules& rules, Draft& draft, s
   }
   if (!draft.cache) findings.Required("providers.defaultCacheDuration");
   else if (*draft.cache < time::Duration::zero())
-    findings.Invalid("providers.defaultCacheDuration", GoJson(GoDuration(*draft.cache)), "must be greater than or equal to 0");
+    findings.Invalid("providers.defaultCacheDuration", GoJson(time::FormatGoDuration(*draft.cache)), "must be greater than or equal to 0");
   spec.default_cache = draft.cache.value_or(time::Duration::zero());
   if (spec.token) CheckToken(findings, rules, draft);
 }

@@ -2,15 +2,11 @@
 #include <cstdlib>
 #include <string>
 
-#include "credentials/go_text.h"
 #include "credentials/provider_config.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace berth::credentials;
   const std::string_view text(reinterpret_cast<const char*>(data), size);
-  if (const auto duration = ParseGoDuration(text)) {
-    if (ParseGoDuration(GoDuration(*duration)) != duration) std::abort();
-  }
   const auto document = ParseJsonDocument(text);
   if (!document) return 0;
   for (const auto profile : {Profile::kDocumented, Profile::kKubelet}) {

@@ -5,6 +5,7 @@
 
 #include "credentials/go_text.h"
 #include "json/document.h"
+#include "time/go_duration.h"
 
 namespace berth::credentials {
 namespace {
@@ -34,7 +35,7 @@ std::optional<ProviderResponse> Decode(const json::Value& root, std::string& key
       key_type = *value.AsString();
     } else if (name == "cacheDuration") {
       if (value.IsNull()) continue;
-      if (!value.IsString() || !(response.cache = ParseGoDuration(*value.AsString()))) return std::nullopt;
+      if (!value.IsString() || !(response.cache = time::ParseGoDuration(*value.AsString()))) return std::nullopt;
     } else if (name == "auth") {
       if (value.IsNull()) continue;
       if (!value.IsObject()) return std::nullopt;

@@ -1,6 +1,8 @@
 #include "db/database.h"
 
+#include <fcntl.h>
 #include <sqlite3.h>
+#include <unistd.h>
 
 #include <map>
 
@@ -65,6 +67,11 @@ Result<std::unique_ptr<Database>> Database::Open(const std::string& path, std::s
   auto state = std::make_unique<State>();
   const int flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE | SQLITE_OPEN_NOFOLLOW |
                     (access == Access::kReadOnly ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
+  // SQLite would create it readable for all that our umask lets read, and gives its journals the mode that it has.
+  if (access == Access::kReadWrite) {
+    const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd >= 0) ::close(fd);
+  }
   const int status = sqlite3_open_v2(path.c_str(), &state->handle, flags, nullptr);
   std::unique_ptr<Database> db(new Database(std::move(state)));
   if (status != SQLITE_OK) return db->Failed("open").Context(Quoted(path));

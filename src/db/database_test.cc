@@ -1,5 +1,7 @@
 #include "db/database.h"
 
+#include <sys/stat.h>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -46,6 +48,17 @@ TEST_F(DatabaseTest, CommitsAndRollsBack) {
   EXPECT_THAT(Names(*db), ElementsAre("kept"));
   db = *Database::Open(path_, kOne);
   EXPECT_THAT(Names(*db), ElementsAre("kept"));
+}
+
+TEST_F(DatabaseTest, NobodyElseReadsIt) {
+  const auto before = ::umask(0);
+  auto db = *Database::Open(path_, kOne);
+  ASSERT_TRUE(db->Run("INSERT INTO t VALUES('a', 1)"));
+  ::umask(before);
+  for (const auto& file : std::filesystem::directory_iterator(folder_)) {
+    EXPECT_EQ(std::filesystem::status(file.path()).permissions(), std::filesystem::perms(0600)) << file.path();
+  }
+  EXPECT_EQ(Names(*db), std::vector<std::string>{"a"});
 }
 
 TEST_F(DatabaseTest, ValuesAndNullsRoundTrip) {

@@ -122,7 +122,13 @@ void ReadCertificate(std::string_view line, Peer& peer) {
 }  // namespace
 
 std::string_view ToString(Method method) {
-  return method == Method::kGet ? "GET" : method == Method::kHead ? "HEAD" : "POST";
+  switch (method) {
+    case Method::kGet: return "GET";
+    case Method::kHead: return "HEAD";
+    case Method::kPost: return "POST";
+    case Method::kPut: return "PUT";
+  }
+  return "";
 }
 
 Request Request::Clone() const {
@@ -269,8 +275,9 @@ class Exchange final : public Response {
     Set(CURLOPT_CONNECT_TO, connect_to_.get());
 
     if (method_ == Method::kHead) Set(CURLOPT_NOBODY, 1L);
-    if (method_ == Method::kPost) {
+    if (method_ == Method::kPost || method_ == Method::kPut) {
       Set(CURLOPT_POST, 1L);
+      if (method_ == Method::kPut) Set(CURLOPT_CUSTOMREQUEST, "PUT");  // CURLOPT_UPLOAD would chunk
       Set(CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(body_.size()));
       Set(CURLOPT_POSTFIELDS, body_.Reveal().data());
       lines_.Add("Expect:", "");
@@ -650,7 +657,14 @@ Result<std::unique_ptr<Response>> Client::Send(const task::Context& ctx, const R
     const Proxy* proxy = rules ? rules->For(request.url) : nullptr;
     if (!AddressBytes(request.url.host).empty() && !request.addresses.Allows(request.url.host))
       return Error(Reason::kPolicy, request.url.host + " is local to this node or network and may not be visited from here");
-    ASSIGN_OR_RETURN(const auto trust, pool_->trust.Get(request.tls));
+    static const auto kNoTls = std::make_shared<const Trust>(Trust{.stamp = "plain"});
+    const bool tls = request.url.scheme == "https" || (proxy && proxy->scheme == "https");
+    const bool names_files = !request.tls.ca_paths.empty() || !request.tls.client_cert.empty() || !request.tls.client_key.empty();
+    std::shared_ptr<const Trust> trust = kNoTls;
+    if (tls || names_files) {  // a file that is not there is told in any case
+      ASSIGN_OR_RETURN(auto found, pool_->trust.Get(request.tls));
+      if (tls) trust = std::move(found);
+    }
     auto exchange = std::make_unique<Exchange>(pool_, ctx, request, proxy, trust);
     RETURN_IF_ERROR(exchange->Start());
     return std::unique_ptr<Response>(std::move(exchange));

@@ -38,7 +38,7 @@
 
 namespace berth::http {
 
-enum class Method : std::uint8_t { kGet, kHead, kPost };
+enum class Method : std::uint8_t { kGet, kHead, kPost, kPut };
 std::string_view ToString(Method method);
 
 // What to trust and who to be. PEM files; a directory means every *.crt, *.pem, *.cert and *.0 in it. CAs are added to the system's
@@ -80,7 +80,7 @@ struct Request {
   // (kInternal).
   Headers headers;
   std::optional<secret::Secret> authorization;  // the complete header value; never logged
-  secret::Secret body;                          // of a POST
+  secret::Secret body;                          // of a POST or PUT
   TlsOptions tls;
   Limits limits;
   bool allow_plain_http = false;                // an http:// URL without this is kPlainHttp

@@ -239,6 +239,20 @@ TEST(Sent, PostCarriesItsBody) {
   EXPECT_FALSE(r.has("accept"));
 }
 
+TEST(Sent, PutWithoutABodySaysSo) {
+  FaultServer server(Always(Reply::Text(200, "token")));
+  Client client;
+  Request request = To(server, "/latest/api/token");
+  request.method = Method::kPut;
+  const auto got = Fetch(client, request);
+  ASSERT_TRUE(got) << got.error().Text();
+  EXPECT_EQ(*got, "200 token");
+  const ServerRequest r = server.requests().at(0);
+  EXPECT_EQ(r.method, "PUT");
+  EXPECT_EQ(r.header("content-length"), "0");
+  EXPECT_FALSE(r.has("transfer-encoding"));
+}
+
 TEST(Sent, CookiesAreNeverStored) {
   FaultServer server(Always(Reply::Text(200, "", {{"Set-Cookie", "id=1"}})));
   Client client;

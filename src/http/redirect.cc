@@ -27,7 +27,8 @@ class Follower {
       Response& response = **sent;
       response.hops_ = hops;
       response.foreign_ = current_.url.origin() != first_;
-      if (!IsRedirect(response.status()) || current_.method == Method::kPost || !response.headers().Has("Location")) return sent;
+      const bool carries_body = current_.method == Method::kPost || current_.method == Method::kPut;
+      if (!IsRedirect(response.status()) || carries_body || !response.headers().Has("Location")) return sent;
       if (hops == 0 && !response.proxied()) addresses_.Except(response.remote_address());
       if (auto taken = Take(response, hops, on_hop); !taken)
         return std::move(taken).error().Context("redirect " + std::to_string(hops + 1) + " from " + current_.url.Redacted());

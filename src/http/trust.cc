@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <set>
 #include <sstream>
 
 namespace berth::http {
@@ -14,7 +15,7 @@ namespace fs = std::filesystem;
 
 constexpr std::size_t kRemembered = 16;
 constexpr std::uintmax_t kMaxFile = 4u << 20;
-constexpr std::string_view kBegin = "-----BEGIN ";
+constexpr std::string_view kBegin = "-----BEGIN ", kEnd = "-----END ";
 constexpr std::string_view kSystemFolder = "/etc/ssl/certs";
 constexpr const char* kSystemBundles[] = {"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt",
                                           "/etc/ssl/ca-bundle.pem", "/etc/pki/tls/cacert.pem",
@@ -42,6 +43,26 @@ bool HoldsCertificate(std::string_view pem) {
   return pem.find("-----BEGIN CERTIFICATE-----") != std::string_view::npos ||
          pem.find("-----BEGIN TRUSTED CERTIFICATE-----") != std::string_view::npos;
 }
+
+// Gathers certificates, each once: bundles and folders of a system hold the same ones, and every byte of them is parsed by
+// every handshake.
+class Gathered {
+ public:
+  void Add(std::string_view pem) {
+    for (std::size_t from = pem.find(kBegin); from != pem.npos; from = pem.find(kBegin, from)) {
+      std::size_t to = pem.find(kEnd, from);
+      to = to == pem.npos ? to : pem.find('\n', to);
+      const std::string_view block = pem.substr(from, to == pem.npos ? to : to + 1 - from);
+      if (seen_.emplace(block).second) text_ += block;
+      from += block.size();
+    }
+  }
+  std::string Take() && { return std::move(text_); }
+
+ private:
+  std::string text_;
+  std::set<std::string> seen_;
+};
 
 std::vector<std::string> FilesOf(const std::string& folder, bool every_name) {
   std::vector<std::string> files;
@@ -124,10 +145,11 @@ Result<std::shared_ptr<const Trust>> TrustCache::Get(const TlsOptions& options) 
 
   auto trust = std::make_shared<Trust>();
   trust->stamp = std::move(stamp);
+  Gathered certificates;
   for (const std::string& file : own) {
     const std::string pem = Contents(file);
     if (!HoldsCertificate(pem)) return Unusable(file, "CA file");
-    trust->pem += pem;
+    certificates.Add(pem);
   }
   for (const std::string* file : {&options.client_cert, &options.client_key}) {
     if (file->empty()) continue;
@@ -140,13 +162,14 @@ Result<std::shared_ptr<const Trust>> TrustCache::Get(const TlsOptions& options) 
   if (folders.empty()) {
     const std::size_t hashed = HashedCertificates(std::string(kSystemFolder));
     if (hashed > 0) trust->hashed_folder = kSystemFolder;
-    if (!env_file.empty() || hashed < Certificates(system)) trust->pem += system;
+    if (!env_file.empty() || hashed < Certificates(system)) certificates.Add(system);
   } else {
-    trust->pem += system;
+    certificates.Add(system);
     for (const std::string& folder : folders)
       for (const std::string& file : FilesOf(folder, true))
-        if (const std::string pem = Contents(file); HoldsCertificate(pem)) trust->pem += pem;
+        if (const std::string pem = Contents(file); HoldsCertificate(pem)) certificates.Add(pem);
   }
+  trust->pem = std::move(certificates).Take();
   std::lock_guard lock(mutex_);
   if (recent_.size() == kRemembered) recent_.erase(recent_.begin());
   recent_.push_back(trust);

@@ -18,7 +18,7 @@ namespace berth::http {
 
 struct Trust {
   std::string stamp;          // equal stamps: same files in the same state
-  std::string pem;            // certificates one after the other
+  std::string pem;            // certificates one after the other, each once; none for connections without TLS
   std::string hashed_folder;  // "" = none
 };
 

@@ -47,6 +47,8 @@ std::string Step(const std::string& path, std::string_view step) {
 
 std::string MemberPath(const std::string& path, std::string_view key) {
   if (IsPlainKey(key)) return Step(path, "." + std::string(key));
+  // A key that is a URL (auths of a docker config file) may have a password before its '@'.
+  key.remove_prefix(key.rfind('@') + 1);  // npos + 1 is 0
   if (key.size() <= kShownKey) return Step(path, "[" + Quoted(key) + "]");
   return Step(path, "[" + Quoted(key.substr(0, kShownKey)) + "...]");
 }

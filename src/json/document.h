@@ -53,7 +53,7 @@ class Value {
   std::optional<Value> Find(std::string_view key) const;  // nullopt when absent or not an object
   Result<Value> Get(std::string_view key) const;  // an error when absent
   std::vector<std::pair<std::string_view, Value>> Members() const;  // sorted by the bytes of the key
-  const std::string& path() const { return path_; }  // "$.layers[3]"; odd and long keys escaped and cut
+  const std::string& path() const { return path_; }  // "$.layers[3]"; odd and long keys escaped and cut, nothing up to an '@'
   std::string Dump() const;                       // compact JSON of this value, members sorted, numbers as written
 
  private:

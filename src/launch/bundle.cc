@@ -73,6 +73,9 @@ class Maker {
     if (in_.machine.cgroups == CgroupMode::kNone &&
         (!in_.container.resources.limits.empty() || !in_.container.resources.requests.empty()))
       notes_.push_back("limits not applied: this machine has no cgroup file system");
+    if (!spec_.host_network && std::any_of(in_.container.ports.begin(), in_.container.ports.end(),
+                                           [](const auto& port) { return port.host_port != 0; }))
+      notes_.push_back("hostPort is not forwarded: the Pod's network has loopback alone; use hostNetwork");
     if (in_.container.tty) notes_.push_back("tty: no terminal is attached, output goes to the log");
     return {};
   }
@@ -80,7 +83,14 @@ class Maker {
   Result<> Process() {
     json::Writer& w = w_;
     w.Key("process").BeginObject().Key("terminal").Bool(false);
-    w.Key("user").BeginObject().Key("uid").Uint(in_.user.uid).Key("gid").Uint(in_.user.gid);
+    w.Key("user")
+        .BeginObject()
+        .Key("uid")
+        .Uint(in_.user.uid)
+        .Key("gid")
+        .Uint(in_.user.gid)
+        .Key("umask")
+        .Uint(022);
     w.Key("additionalGids").BeginArray();
     for (const auto gid : in_.user.groups) w.Uint(gid);
     w.EndArray().EndObject();

@@ -212,7 +212,9 @@ TEST(BundleNotes, SayWhatIsNotApplied) {
   f.machine.cgroups = CgroupMode::kNone;
   f.container.resources.limits = {{"memory", "1Mi"}};
   f.container.tty = true;
-  EXPECT_THAT(f.Make()->notes, ElementsAre(HasSubstr("limits not applied"), HasSubstr("tty")));
+  f.container.ports = {{.host_port = 80}};
+  EXPECT_THAT(f.Make()->notes,
+              ElementsAre(HasSubstr("limits not applied"), HasSubstr("hostPort"), HasSubstr("tty")));
 }
 
 struct LimitRow {

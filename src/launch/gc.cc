@@ -95,16 +95,19 @@ Result<> RemoveGroup(const task::Context& ctx, const std::string& group, int dep
   return host::OsError(errno, "remove cgroup " + Quoted(group));
 }
 
+// Below a Pod's directory, when nothing is mounted there any more: all of it but the volumes is then written
+// by us alone. What a container wrote must not be taken for a record of a process to be killed.
 void FindContainerFolders(const std::string& folder, int depth, std::vector<std::string>& out) {
   auto dir = Dir::Open(folder);
   if (!dir) return;
   for (const auto& name : dir->List().value_or(std::vector<std::string>())) {
     const auto info = dir->Stat(name);
     if (!info) continue;
+    const bool volumes =
+        depth == kMaxDepth && (name == "volumes" || name == "volume-subpaths" || name == kSandboxName);
     if (name == kShimLock || name == kCreatedFile) {
       if (out.empty() || out.back() != folder) out.push_back(folder);
-    } else if (info->kind == host::FileKind::kDirectory && depth > 0 && name != "volumes" &&
-               name != "volume-subpaths" && name != kSandboxName) {
+    } else if (info->kind == host::FileKind::kDirectory && depth > 0 && !volumes) {
       FindContainerFolders(folder + "/" + name, depth - 1, out);
     }
   }
@@ -165,12 +168,17 @@ Result<> RemovePod(const task::Context& ctx, const Runtime& runtime, const std::
   ASSIGN_OR_RETURN(const auto containers, Containers(ctx, runtime, pods_root));
   for (const auto& c : containers)
     if (c.uid == pod_uid) first.Take(runtime.Delete(ctx, c.id, c.folder));
+  first.Take(RemovePodCgroups(ctx, pods_root, pod_uid));
+  first.Take(StopSandbox(ctx, pod_dir + "/" + kSandboxName));
+  if (auto dir = Dir::Open(pod_dir)) {
+    ASSIGN_OR_RETURN(const auto real, internal::RealPath(*dir));
+    dir = Dir();
+    RETURN_IF_ERROR(internal::UnmountBelow(ctx, real));
+  }
   // Shims and processes of which the runtime knows nothing: Create was cut off, or its state is lost.
   std::vector<std::string> folders;
   FindContainerFolders(pod_dir, kMaxDepth, folders);
   for (const auto& folder : folders) first.Take(runtime.Delete(ctx, "none", folder));
-  first.Take(RemovePodCgroups(ctx, pods_root, pod_uid));
-  first.Take(StopSandbox(ctx, pod_dir + "/" + kSandboxName));
   RETURN_IF_ERROR(first.Done());  // with something that still runs, its files stay
   RETURN_IF_ERROR(RemovePodDir(ctx, pod_dir));
   return {};

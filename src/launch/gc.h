@@ -44,6 +44,7 @@ struct Leftovers {
 Result<Leftovers> FindLeftovers(const task::Context& ctx, const Runtime& runtime, const std::string& pods_root,
                                 const std::vector<std::string>& keep);
 // Removes them. Returns what was found.
-Result<Leftovers> Sweep(const task::Context& ctx, const Runtime& runtime, const std::string& pods_root, const std::vector<std::string>& keep);
+Result<Leftovers> Sweep(const task::Context& ctx, const Runtime& runtime, const std::string& pods_root,
+                        const std::vector<std::string>& keep);
 
 }  // namespace berth::launch

@@ -39,7 +39,8 @@ TEST_P(WithRuntime, RunsLogsAndTellsTheExitCode) {
   TestContainer c(GetParam());
   // Between the two streams there is no order.
   EXPECT_THAT(c.Output("echo out; echo err >&2; printf end; exit 7"),
-              AllOf(HasSubstr("stdout F out\n"), HasSubstr("stderr F err\n"), HasSubstr("stdout P end\n"), EndsWith("\n=7")));
+              AllOf(HasSubstr("stdout F out\n"), HasSubstr("stderr F err\n"), HasSubstr("stdout P end\n"),
+                    EndsWith("\n=7")));
   EXPECT_THAT(c.log(),
               MatchesRegex("20[0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9:]+\\.[0-9]+Z stdout F out\n(.|\n)*"));
   const auto exit = ReadExit(c.folder());
@@ -59,6 +60,7 @@ TEST_P(WithRuntime, IdentityEnvironmentAndLimits) {
   c.image.env = {"FROM=image"};
   c.image.working_dir = "/usr";
   c.pod.spec.security_context.supplemental_groups = {7};
+  c.mounts.push_back({"/mnt/deep/er", c.scratch.path("share"), {"rbind", "ro"}});
   c.container.security_context = kube::SecurityContext{.read_only_root_filesystem = true,
                                                        .allow_privilege_escalation = false,
                                                        .drop_capabilities = {"ALL"},
@@ -66,12 +68,13 @@ TEST_P(WithRuntime, IdentityEnvironmentAndLimits) {
   c.container.resources.limits = {{"memory", "64Mi"}, {"cpu", "500m"}};
   const auto out = c.Output(
       "id -u; id -g; id -G; echo $FROM $HOME; echo ~$(readlink /proc/self/cwd)~; touch /x 2>&1; unshare -n "
-      "true 2>&1; hostname; echo pid $$$$;"
+      "true 2>&1; hostname; echo pid $$$$; umask; ls /mnt/deep; stat -c %a /dev;"
       "while read k v; do case $k in CapBnd:|NoNewPrivs:|Seccomp:) echo $k $v;; esac; done "
       "</proc/self/status; ls /proc/self/fd | wc -l");
   EXPECT_THAT(out, AllOf(HasSubstr("stdout F 1000\nstdout F 1001\nstdout F 1001 7\n"),
                          HasSubstr("F image /\n"), HasSubstr("~/usr~"), HasSubstr("Read-only file system"),
-                         HasSubstr("Operation not permitted"), HasSubstr("F web\n"), HasSubstr("F pid 1\n")));
+                         HasSubstr("Operation not permitted"), HasSubstr("F web\n"),
+                         HasSubstr("F pid 1\nstdout F 0022\nstdout F er\nstdout F 755\n")));
   EXPECT_THAT(out, AllOf(HasSubstr("CapBnd: 0000000000000000\n"), HasSubstr("NoNewPrivs: 1\n"),
                          HasSubstr("Seccomp: 2\n"), HasSubstr("=0")));
 }

@@ -241,7 +241,7 @@ Result<BundleMount> MountOf(const VolumeContext& in, const kube::Container& cont
     source = *std::move(bound);
   }
   const bool image = volume->kind == kube::Volume::Kind::kImage;
-  const bool read_only = mount.read_only || image;
+  const bool read_only = mount.read_only || image || volume->kind == kube::Volume::Kind::kFiles;
   BundleMount out{
       mount.mount_path.starts_with('/') ? mount.mount_path : "/" + mount.mount_path, source, {"rbind"}};
   out.options.push_back(mount.mount_propagation == "Bidirectional"     ? "rshared"

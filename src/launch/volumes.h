@@ -8,7 +8,7 @@
 //   enforced by mounts: the caller measures (as the kubelet does, to evict).
 // - hostPath: the path as it is, after the kubelet's check of its type; with no type a missing path becomes a directory.
 // - secret, configMap, downwardAPI, projected: files through a `..data` link that is replaced in one step, so that a reader sees all
-//   files of one version; modes by item, defaultMode; fsGroup may read. On a tmpfs when a Secret is among them: never on disk. Calling
+//   files of one version; modes by item, defaultMode; fsGroup may read. On a tmpfs when a Secret is among them: never on disk. Always read-only in containers. Calling
 //   SetUpVolume again brings the files up to date and changes nothing when they are. Tokens of service accounts need an API server:
 //   kUnsupported.
 // - image: the mount that the caller made of the image, read-only, without devices and set-id.

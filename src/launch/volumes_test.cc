@@ -240,6 +240,10 @@ TEST_F(Volumes, MountsOfAContainer) {
               {.name = "e", .mount_path = "/r", .recursive_read_only = "Enabled", .read_only = true},
               {.name = "i", .mount_path = "/img"}});
   ASSERT_TRUE(mounts) << mounts.error().Text();
+  ASSERT_TRUE(SetUpOf(Files({})));
+  EXPECT_THAT((*Mounts({{.name = "f", .mount_path = "/f"}}))[0].options,
+              ElementsAre("rbind", "rprivate", "ro"))
+      << "files are ours";
   const std::string e = pod_dir + "/volumes/e";
   EXPECT_THAT(
       *mounts,

@@ -10,6 +10,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "layer/overlay.h"
 #include "layer/report.h"
 
 namespace berth::layer {
@@ -537,10 +538,7 @@ Result<Built> TreeBuilder::Finish() {
     if (i > 0) hidden[i] = hidden[n.parent] || (s.extra[n.parent].flags & (kOpaque | kFresh));
     if ((flags & kImplied) && !(flags & kFresh) && !hidden[i]) s.out.fixups.implied.push_back(i);
     if (flags & kOutside) s.out.fixups.links.push_back({i, std::move(s.outside[i])});
-    if (flags & (kOpaque | kFresh)) {
-      if (!n.xattrs) n.xattrs = std::make_unique<erofs::Xattrs>();
-      n.xattrs->emplace_back("trusted.overlay.opaque", "y");
-    }
+    if (flags & (kOpaque | kFresh)) MakeOpaque(n);
   }
   const Node& root = nodes[0];
   const bool opaque = s.extra[0].flags & kOpaque;

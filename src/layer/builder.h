@@ -10,7 +10,7 @@
 //   anything else replaces the whole tree. A directory that comes after a file or link of its name (also one that a
 //   child implies, A-99), or together with a whiteout of its name, starts empty: it is made opaque.
 // - Whiteouts (".wh.NAME") and opaque markers affect lower layers only, whatever the order: a whiteout becomes a
-//   character device 0:0 unless this layer has NAME itself; opaque is trusted.overlay.opaque=y. Markers are regular
+//   character device 0:0 unless this layer has NAME itself; opaque is an attribute (overlay.h). Markers are regular
 //   files (contents ignored) or hard links; other types are refused. ".wh..wh.*" is skipped and counted.
 // - Hard links share the inode and apply their header's owner, mode and time to it (as container runtimes do); a link to
 //   a file that is replaced later keeps the first inode. A target that this layer does not have is a fixup. Links to

@@ -11,6 +11,7 @@
 #include "erofs/reader.h"
 #include "erofs/writer.h"
 #include "layer/descriptor.h"
+#include "layer/overlay.h"
 #include "layer/testing/tree_text.h"
 #include "tar/testing/tar_builder.h"
 
@@ -96,6 +97,23 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   Check(*built, sink.data.size());
   const auto lines = testing::Describe(built->tree, {sink.data}, built->fixups);
   Require(sink.data == again_sink.data && lines == testing::Describe(again->tree, {again_sink.data}, again->fixups));
+  // As it is written: a directory is marked if, and only if, it holds a whiteout; each mark is listed.
+  MarkWhiteouts(built->tree);
+  std::set<std::uint32_t> holders;
+  std::size_t opaque = 0;
+  for (const std::uint32_t i : CanonicalOrder(built->tree)) {
+    const erofs::Node& n = built->tree.nodes[i];
+    if (IsWhiteout(n.hard_link == erofs::kNoNode ? n : built->tree.nodes[n.hard_link])) holders.insert(n.parent);
+    opaque += IsOpaque(n);
+  }
+  for (const std::uint32_t i : CanonicalOrder(built->tree)) {
+    const auto& xattrs = built->tree.nodes[i].xattrs;
+    const bool marked = xattrs && std::ranges::any_of(*xattrs, [](const auto& x) { return x.first == kOriginXattr; });
+    Require(marked == holders.contains(i));
+  }
+  const auto marks = MarksOf(built->tree);
+  Require(marks || marks.error().reason() == Reason::kLimitExceeded);
+  Require(!marks || (marks->origin.size() == holders.size() && marks->opaque.size() == opaque));
   // What was built can be written, and read again with its fixups. Only a format limit may refuse it.
   const std::string fixups = EncodeFixups(built->fixups, built->tree);
   const auto image = erofs::WriteImage(built->tree, {.device_bytes = {std::max<std::uint64_t>(sink.data.size(), 4096)}});

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "erofs/children.h"
+#include "layer/overlay.h"
 
 namespace berth::layer {
 namespace {
@@ -20,7 +21,6 @@ using erofs::Tree;
 
 constexpr int kLinks = 40;
 constexpr int kSteps = 8192;
-constexpr std::string_view kOpaqueXattr = "trusted.overlay.opaque";
 
 Error Invalid(std::string text) { return Error(Reason::kInvalidLayer, std::move(text)); }
 Error CorruptFixups() { return Error(Reason::kCorrupt, "the fixups of the layer are not what its writer makes"); }
@@ -28,15 +28,6 @@ Error CorruptFixups() { return Error(Reason::kCorrupt, "the fixups of the layer 
 const Node& InodeOf(const Tree& tree, std::uint32_t node) {
   const Node& n = tree.nodes[node];
   return n.hard_link == kNoNode ? n : tree.nodes[n.hard_link];
-}
-bool IsWhiteout(const Node& n) { return S_ISCHR(n.mode) && n.rdev_major == 0 && n.rdev_minor == 0; }
-bool IsOpaque(const Node& n) {
-  return n.xattrs && std::ranges::any_of(*n.xattrs, [](const auto& x) { return x.first == kOpaqueXattr; });
-}
-void MakeOpaque(Node& n) {
-  if (IsOpaque(n)) return;
-  if (!n.xattrs) n.xattrs = std::make_unique<erofs::Xattrs>();
-  n.xattrs->emplace_back(kOpaqueXattr, "y");
 }
 Node Clone(const Node& n) {
   Node c;
@@ -50,7 +41,8 @@ Node Clone(const Node& n) {
 }
 erofs::Xattrs OwnXattrs(const Node& n) {  // those that are not overlayfs's
   erofs::Xattrs own;
-  if (n.xattrs) std::ranges::copy_if(*n.xattrs, std::back_inserter(own), [](const auto& x) { return !x.first.starts_with("trusted.overlay."); });
+  const auto is_own = [](const auto& x) { return !x.first.starts_with(kOverlayXattrs); };
+  if (n.xattrs) std::ranges::copy_if(*n.xattrs, std::back_inserter(own), is_own);
   std::ranges::sort(own);
   return own;
 }
@@ -190,6 +182,7 @@ class Fitter {
       return;
     }
     changed_ = true;
+    out_.only_times &= to.mode == from.mode && to.uid == from.uid && to.gid == from.gid && OwnXattrs(to) == xattrs;
     to.mode = from.mode, to.uid = from.uid, to.gid = from.gid;
     to.mtime_seconds = from.mtime_seconds, to.mtime_nanos = from.mtime_nanos;
     const bool opaque = IsOpaque(to);
@@ -316,7 +309,7 @@ class Fitter {
   Result<> FollowLink(std::uint32_t from, std::string_view target) {
     std::vector<Place> path = PathTo(at(from).parent);
     RETURN_IF_ERROR(Resolve(path, target));
-    changed_ = true;
+    changed_ = true, out_.only_times = false;
     const std::uint32_t to = Make(path);
     children_[at(from).parent].erase(at(from).name);
     at(from).removed = true;
@@ -409,7 +402,7 @@ class Fitter {
   }
 
   Result<> TakeInode(std::uint32_t name, Found::Ref file) {
-    changed_ = true;
+    changed_ = true, out_.only_times = false;
     std::uint32_t own = at(name).hard_link == kNoNode ? name : at(name).hard_link;
     if (const auto fold = folded_.find(own); fold != folded_.end()) own = fold->second;
     const Tree& tree = lowers_.tree(file.layer);

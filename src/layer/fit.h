@@ -49,6 +49,7 @@ struct LowerTree {
 struct Fitted {
   erofs::Tree tree;
   std::vector<std::uint32_t> devices;  // as above; the first is the layer's own
+  bool only_times = true;  // nothing but times of implied directories differs from the layer as it is
 };
 
 // `self`: the number of this layer in its image; lowers: topmost first. nullopt: the layer is right as it is.

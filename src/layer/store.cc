@@ -102,11 +102,12 @@ Result<Dir> Descend(const Dir& root, std::string_view path) {
   return here;
 }
 
-Result<> MarkOpaque(const Dir& tree, const std::vector<std::string>& paths) {
+Result<> Mark(const Dir& tree, const std::vector<std::string>& paths, std::string_view xattr, std::string_view value) {
   for (const std::string& path : paths) {
     ASSIGN_OR_RETURN(const Dir dir, Descend(tree, path));
     const Fd open(::openat(dir.fd(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (!open.valid() || ::fsetxattr(open.get(), "trusted.overlay.opaque", "y", 1, 0) != 0) return host::OsError(errno, "mark a directory opaque");
+    if (!open.valid() || ::fsetxattr(open.get(), xattr.data(), value.data(), value.size(), 0) != 0)
+      return host::OsError(errno, "set overlayfs's attribute of a layer's directory");
   }
   return {};
 }
@@ -157,7 +158,9 @@ Result<LayerInfo> Staging::Finish(const std::optional<Digest>& expected) {
   }
   BERTH_FAULT_IN(s.ctx, kUnpackCompared);
   if (s.form == Form::kTree) {
-    RETURN_IF_ERROR(MarkOpaque(Dir(std::move(s.data)), answer.opaque));
+    const Dir tree(std::move(s.data));
+    RETURN_IF_ERROR(Mark(tree, answer.marks.opaque, kOpaqueXattr, kOpaqueValue));
+    RETURN_IF_ERROR(Mark(tree, answer.marks.origin, kOriginXattr, {}));
     RETURN_IF_ERROR(host::SyncFileSystem(s.meta.get()));
   } else {
     ASSIGN_OR_RETURN(const host::FileInfo data, host::Stat(s.data.get()));
@@ -384,13 +387,6 @@ Result<std::vector<std::string>> LayerStore::FitToImage(const task::Context& ctx
     if (!r.root.implied) root = r.root;
     root.opaque = false;
     if (r.outside_links == 0 && (i == 0 || (r.implied == 0 && !other_root))) continue;
-    if (r.form != Form::kErofs) {
-      // Files of other layers cannot be part of a folder. Attributes of implied directories stay the defaults.
-      if (r.outside_links > 0) {
-        return Error(Reason::kUnsupported, "layer " + blobs[i].ToString() + " has hard links to files of lower layers").Next("use a kernel with EROFS");
-      }
-      continue;
-    }
     count = i + 1;
     variants[i].name = VariantName(blobs.first(i + 1));
   }

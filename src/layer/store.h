@@ -79,7 +79,8 @@ class LayerStore {
   // For the layers of one image, bottom first: the name of the variant that each is to be mounted by, "" for the layer
   // itself. Makes the variants that are missing (durable on return). A name depends on the blobs up to the layer only.
   // kInvalidLayer: a layer refers to files that no layer below it has.
-  // In tree form implied directories keep their defaults, and hard links to lower files are kUnsupported.
+  // A layer in tree form has no variants: kUnsupported where it would need one, unless that were for the times of implied
+  // directories alone (they stay 0).
   Result<std::vector<std::string>> FitToImage(const task::Context& ctx, std::span<const digest::Digest> blobs) const;
   Result<MountSource> Sources(const digest::Digest& blob, std::string_view variant = {}) const;
 

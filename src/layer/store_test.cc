@@ -521,6 +521,43 @@ TEST_F(Store, LayersFitTheirImage) {
   EXPECT_TRUE(std::filesystem::is_empty(lab.path() + "/tmp"));
 }
 
+struct OnABase { const char* name; std::string archive; std::optional<Reason> refused; };
+class TreesOnABase : public Store, public ::testing::WithParamInterface<OnABase> {};
+
+// What a folder shared by all images cannot show is refused, never shown in another way.
+TEST_P(TreesOnABase, AreAsTheyAreOrRefused) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root";
+  Lab lab(kWorker);
+  const std::vector<LayerBlob> image{
+      MakeBlob(Builder().Dir("usr/bin").Mtime(7).Symlink("bin", "usr/bin").File("file", "x").Dir("tmp").Mode(01777).Dir("own").Uid(5).Finish()),
+      MakeBlob(GetParam().archive)};
+  std::vector<digest::Digest> digests;
+  for (const LayerBlob& blob : image) {
+    const auto added = lab.Add(blob, Form::kTree);
+    ASSERT_TRUE(added) << added.error().Text();
+    digests.push_back(blob.digest);
+  }
+  const auto variants = lab.store().FitToImage(task::Context(), digests);
+  EXPECT_TRUE(std::filesystem::is_empty(lab.path() + "/tmp"));
+  if (GetParam().refused) {
+    ASSERT_FALSE(variants);
+    EXPECT_EQ(variants.error().reason(), GetParam().refused) << variants.error().Text();
+  } else {
+    ASSERT_TRUE(variants) << variants.error().Text();
+    EXPECT_EQ(*variants, std::vector<std::string>(2));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Rows, TreesOnABase,
+                         ::testing::Values(OnABase{"A33_LinkBelow", Builder().File("bin/new", "n").Finish(), Reason::kUnsupported},
+                                           OnABase{"A48_LinkToAFileBelow", Builder().HardLink("h", "file").Finish(), Reason::kUnsupported},
+                                           OnABase{"A47_LinkToNothing", Builder().HardLink("h", "gone").Finish(), Reason::kInvalidLayer},
+                                           OnABase{"OtherMode", Builder().File("tmp/x", "x").Finish(), Reason::kUnsupported},
+                                           OnABase{"OtherOwner", Builder().File("own/x", "x").Finish(), Reason::kUnsupported},
+                                           OnABase{"OnlyOtherTimes", Builder().File("usr/bin/x", "x").Finish(), std::nullopt},
+                                           OnABase{"Nothing", Builder().Dir("d").File("d/x", "x").Finish(), std::nullopt}),
+                         [](const auto& row) { return std::string(row.param.name); });
+
 TEST_F(Store, LayersWithoutFixupsStartNoWorker) {
   Lab lab(kWorker);
   std::vector<digest::Digest> digests;

@@ -217,16 +217,4 @@ Result<> TreeWriter::Finish(const Tree& tree) {
   return {};
 }
 
-std::vector<std::string> OpaqueDirectories(const Tree& tree) {
-  std::vector<std::string> paths;
-  for (const std::uint32_t i : CanonicalOrder(tree)) {
-    const Node& n = tree.nodes[i];
-    if (!n.xattrs || std::ranges::none_of(*n.xattrs, [](const auto& x) { return x.first == "trusted.overlay.opaque"; })) continue;
-    std::string& path = paths.emplace_back();
-    for (std::uint32_t up = i; up != 0; up = tree.nodes[up].parent)
-      path.insert(0, path.empty() ? tree.nodes[up].name : tree.nodes[up].name + "/");
-  }
-  return paths;
-}
-
 }  // namespace berth::layer

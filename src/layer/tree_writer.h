@@ -4,14 +4,12 @@
 // and the attributes of directories follow at the end, when the tree is known. Parents are directories that this writer
 // made, by descriptor, never following a link: the builder has resolved all links before. The last parent stays open.
 // Order on each file: chown, chmod, xattrs, times. Runs in the worker, jailed to the layer's folder (kTree), which may not
-// set trusted.*: opaque directories are named to the parent process (OpaqueDirectories), which marks them.
+// set trusted.*: what overlayfs wants is named to the parent process (Marks in overlay.h), which sets it.
 // Errors: kNoSpace, kIo, kUnsupported (a file system without the xattrs that a layer needs).
 #pragma once
 
 #include <cstdint>
 #include <memory>
-#include <string>
-#include <vector>
 
 #include "layer/builder.h"
 #include "result/result.h"
@@ -36,8 +34,5 @@ class TreeWriter final : public ContentSink {
   struct State;
   std::unique_ptr<State> state_;
 };
-
-// Paths of the directories that have trusted.overlay.opaque, in canonical order; "" is the root.
-std::vector<std::string> OpaqueDirectories(const erofs::Tree& tree);
 
 }  // namespace berth::layer

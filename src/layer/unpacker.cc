@@ -179,7 +179,7 @@ std::optional<digest::Digest> Hash(Pool& pool, digest::Algorithm algorithm) {
 }  // namespace
 
 Result<UnpackReport> UnpackStream(bytes::Source& compressed, int data_fd, int meta_fd, const UnpackOptions& options,
-                                  const std::function<void(const Error&)>& on_failure, std::vector<std::string>* opaque) {
+                                  const std::function<void(const Error&)>& on_failure, Marks* marks) {
   return Guarded(options, [&]() -> Result<UnpackReport> {
     Counting source(compressed);
     ASSIGN_OR_RETURN(const std::unique_ptr<codec::Decoder> decoder, codec::Decoder::Open(source, options.codec));
@@ -204,10 +204,7 @@ Result<UnpackReport> UnpackStream(bytes::Source& compressed, int data_fd, int me
     if (!parsed) return std::move(parsed).error();
     BERTH_CHECK(diff_id.has_value());  // the parser has seen the end, so the hasher has
     Built& built = *parsed;
-    if (!erofs) {
-      RETURN_IF_ERROR(files.Finish(built.tree));
-      if (opaque) *opaque = OpaqueDirectories(built.tree);
-    }
+    if (!erofs) RETURN_IF_ERROR(files.Finish(built.tree));
 
     UnpackReport report{.blob = options.blob,
                         .diff_id = *diff_id,
@@ -224,6 +221,9 @@ Result<UnpackReport> UnpackStream(bytes::Source& compressed, int data_fd, int me
                         .root = built.root,
                         .ignored = built.ignored};
     RETURN_IF_ERROR(WriteMeta(meta_fd, built, writer.crcs(), report));
+    if (!erofs && marks) {
+      ASSIGN_OR_RETURN(*marks, MarksOf(built.tree));
+    }
     return report;
   });
 }
@@ -244,6 +244,7 @@ Result<> WriteMeta(int meta_fd, Built& built, const std::vector<std::uint32_t>& 
 Result<std::vector<std::byte>> MakeImage(erofs::Tree& tree, const digest::Digest& blob, std::vector<std::uint64_t> device_bytes) {
   erofs::WriteOptions options{.device_bytes = std::move(device_bytes), .image_bytes = 4ull << 30};
   for (std::size_t i = 0; i < options.uuid.size(); ++i) options.uuid[i] = static_cast<std::uint8_t>(blob.raw()[i]);
+  MarkWhiteouts(tree);
   return erofs::WriteImage(tree, options);
 }
 

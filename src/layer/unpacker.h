@@ -10,27 +10,27 @@
 
 #include <cstdint>
 #include <functional>
-#include <string>
 #include <vector>
 
 #include "bytes/bytes.h"
 #include "layer/builder.h"
+#include "layer/overlay.h"
 #include "layer/report.h"
 #include "result/result.h"
 
 namespace berth::layer {
 
 // data_fd, meta_fd: empty files, open for writing. In tree form data_fd is the layer's directory (tree_writer.h).
-// opaque: in tree form, the directories that the caller has to mark (tree_writer.h).
+// marks: in tree form, what the caller has to set (overlay.h).
 // on_failure: called at once, from another thread, with what the parser refuses, while this thread may still wait for
 // the input: a worker ends there. The call itself returns when the next piece of input (or its end) arrives.
 Result<UnpackReport> UnpackStream(bytes::Source& compressed, int data_fd, int meta_fd, const UnpackOptions& options,
                                   const std::function<void(const Error&)>& on_failure = nullptr,
-                                  std::vector<std::string>* opaque = nullptr);
+                                  Marks* marks = nullptr);
 
 // Its last step: image and descriptor, from the start of the file. Completes the report.
 Result<> WriteMeta(int meta_fd, Built& built, const std::vector<std::uint32_t>& crcs, UnpackReport& report);
-// The EROFS image of a layer (or of its variant); the volume is named after the blob.
+// The EROFS image of a layer (or of its variant), whiteouts marked; the volume is named after the blob.
 Result<std::vector<std::byte>> MakeImage(erofs::Tree& tree, const digest::Digest& blob, std::vector<std::uint64_t> device_bytes);
 
 // Touches what the first layer would load or allocate lazily (CPU dispatch, unwinder): call it before the jail closes.

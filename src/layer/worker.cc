@@ -19,6 +19,8 @@ constexpr std::size_t kPipeBytes = 1u << 20;
 constexpr std::size_t kAnswerBytes = 4u << 20;
 constexpr std::size_t kTextBytes = 900;  // of an error: with our own words at most 1 KiB
 constexpr json::Limits kJson{.bytes = kAnswerBytes, .depth = 8, .values = 200'000};
+// Room for all marks (as hex in quotes) and the report.
+static_assert(2 * kMarkBytes + (64u << 10) < kAnswerBytes && kMarkBytes / kMarkBytesEach + 1000 < kJson.values);
 
 Error Nonsense(std::string_view what) {
   return Error(Reason::kInternal, "the unpack worker gave no proper answer: " + std::string(what));
@@ -141,16 +143,18 @@ Result<Unpack::Answer> Unpack::Finish() {
   ASSIGN_OR_RETURN(const std::string text, worker_.Finish(ctx_));
   ASSIGN_OR_RETURN(const json::Document document, ParseAnswer(text));
   const json::Value root = document.root();
-  const auto report = root.Find("report"), opaque = root.Find("opaque");
-  if (!report || !opaque || root.size() != 2) return Nonsense("it has other members than expected");
+  const auto report = root.Find("report"), opaque = root.Find("opaque"), origin = root.Find("origin");
+  if (!report || !opaque || !origin || root.size() != 3) return Nonsense("it has other members than expected");
   auto parsed = UnpackReport::FromJson(report->Dump());
   if (!parsed) return Nonsense("its report cannot be read");
   Answer answer{std::move(*parsed), {}};
-  for (std::size_t i = 0; i < opaque->size(); ++i) {
-    const auto path = opaque->at(i).AsString();
-    const auto decoded = path ? bytes::FromHex(*path) : std::nullopt;
-    if (!decoded) return Nonsense("it names a directory badly");
-    answer.opaque.push_back(*decoded);
+  for (const auto& [list, paths] : {std::pair(*opaque, &answer.marks.opaque), std::pair(*origin, &answer.marks.origin)}) {
+    for (std::size_t i = 0; i < list.size(); ++i) {
+      const auto path = list.at(i).AsString();
+      const auto decoded = path ? bytes::FromHex(*path) : std::nullopt;
+      if (!decoded) return Nonsense("it names a directory badly");
+      paths->push_back(*decoded);
+    }
   }
   const UnpackReport& r = answer.report;
   if (r.blob != options_.blob || r.form != options_.form || r.compressed_bytes != given_ ||

@@ -19,6 +19,7 @@
 #include "bytes/bytes.h"
 #include "host/fd.h"
 #include "host/process.h"
+#include "layer/overlay.h"
 #include "layer/report.h"
 #include "result/result.h"
 #include "task/context.h"
@@ -47,7 +48,7 @@ class Unpack final : public bytes::Sink {
  public:
   struct Answer {
     UnpackReport report;
-    std::vector<std::string> opaque;  // tree form: directories that the caller marks (tree_writer.h)
+    Marks marks;  // tree form: what the caller sets
   };
 
   // `program`: absolute path of berth-unpack. data_fd, meta_fd: as for UnpackStream, borrowed until this returns. `ctx`

@@ -78,16 +78,20 @@ Result<std::string> DoUnpack(const UnpackOptions& options, Answer& answer) {
   const bool tree = options.form == Form::kTree;
   RETURN_IF_ERROR(EnterJail(options, {kInputFd, kDataFd, kMetaFd}, tree));
   host::FdSource input(kInputFd);
-  std::vector<std::string> opaque;
+  Marks marks;
   auto report = UnpackStream(input, kDataFd, kMetaFd, options, [&](const Error& error) {
     answer.Give(error);
     _exit(1);  // the other thread may wait for input that never comes
-  }, &opaque);
+  }, &marks);
   if (!report) return std::move(report).error();
   json::Writer w;
-  w.BeginObject().Key("report").Raw(report->ToJson()).Key("opaque").BeginArray();
-  for (const std::string& path : opaque) w.String(bytes::ToHex(bytes::AsView(path)));
-  w.EndArray().EndObject();
+  w.BeginObject().Key("report").Raw(report->ToJson());
+  for (const auto& [key, paths] : {std::pair("opaque", &marks.opaque), std::pair("origin", &marks.origin)}) {
+    w.Key(key).BeginArray();
+    for (const std::string& path : *paths) w.String(bytes::ToHex(bytes::AsView(path)));
+    w.EndArray();
+  }
+  w.EndObject();
   return std::move(w).Take();
 }
 
@@ -159,6 +163,15 @@ Result<std::string> DoFit(const UnpackOptions& options, const json::Value& list)
       for (std::uint32_t below = i; below-- > 0;) lowers.push_back({&layers[below].tree, layers[below].devices});
       ASSIGN_OR_RETURN(std::optional<Fitted> fitted, Fit(layer.tree, i, fixups, lowers));
       if (!fitted) return false;
+      if (layer.report.form == Form::kTree) {
+        // There is one folder for all images, so it cannot be another one in this image.
+        if (fitted->only_times) return false;
+        return Error(Reason::kUnsupported, "its links and unlisted directories depend on the layers below it, which its tree form cannot show")
+            .Next("use a kernel with EROFS");
+      }
+      for (const std::uint32_t device : fitted->devices) {
+        if (layers[device].report.form != Form::kErofs) return Error(Reason::kUnsupported, "it links to files of a layer in tree form");
+      }
       RETURN_IF_ERROR(WriteVariant(layer, std::move(*fitted), layers));
       return true;
     };

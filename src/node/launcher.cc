@@ -186,7 +186,7 @@ RunState Launcher::State(const RunKey& run) {
   state.reason = end.Reason();
   state.finished_at = end.finished_at;
   state.message = launch::TerminationMessage(PodDir(run.pod_uid), file.container, IdOf(run), end, file.log);
-  if (const auto gone = runtime_.Delete(AtOnce(), IdOf(run), folder); !gone)
+  if (const auto gone = Discard(run); !gone)
     log::Warning("what a container left cannot be removed yet", {{"container", IdOf(run)}, {"error", gone.error()}});
   std::lock_guard hold(mutex_);
   return ended_.emplace(run, state).first->second;
@@ -350,6 +350,18 @@ Result<std::int32_t> Launcher::Exec(const task::Context& ctx, const RunKey& run,
   return done.code;
 }
 
+// What the runtime keeps of a run, once: each question to it is a process.
+Result<> Launcher::Discard(const RunKey& run) {
+  {
+    std::lock_guard hold(mutex_);
+    if (discarded_.contains(run)) return {};
+  }
+  RETURN_IF_ERROR(runtime_.Delete(AtOnce(), IdOf(run), RunDir(run)));
+  std::lock_guard hold(mutex_);
+  discarded_.insert(run);
+  return {};
+}
+
 Result<> Launcher::Unmount(const std::string& target) {
   auto done = parts_.mounts.Unmount(target);
   if (done || done.error().reason() == Reason::kNotFound) return {};
@@ -362,12 +374,13 @@ Result<> Launcher::RemoveRun(const RunKey& run) {
   const std::string relative = folder.substr(options_.pods.size() + 1);
   ASSIGN_OR_RETURN(const bool there, pods.Exists(relative));
   if (there) {
-    RETURN_IF_ERROR(runtime_.Delete(AtOnce(), IdOf(run), folder));
+    RETURN_IF_ERROR(Discard(run));
     RETURN_IF_ERROR(Unmount(folder + "/rootfs"));
     ASSIGN_OR_RETURN([[maybe_unused]] const bool removed, pods.RemoveTree(relative));
   }
   std::lock_guard hold(mutex_);
   ended_.erase(run);
+  discarded_.erase(run);
   return {};
 }
 
@@ -399,7 +412,7 @@ Result<> Launcher::EndRuns(const task::Context& ctx, const std::string& uid, boo
     const auto end = [&]() -> Result<> {
       if (remove) return RemoveRun(run);
       (void)State(run);  // keeps what the end was
-      RETURN_IF_ERROR(runtime_.Delete(AtOnce(), IdOf(run), folder));
+      RETURN_IF_ERROR(Discard(run));
       return Unmount(folder + "/rootfs");
     };
     if (const auto ended = end(); !ended && !wrong) wrong = ended.error();
@@ -421,9 +434,13 @@ Result<> Launcher::RemovePod(const task::Context& ctx, const std::string& uid) {
     ASSIGN_OR_RETURN(const auto names, images->List());
     for (const auto& name : names) RETURN_IF_ERROR(Unmount(PodDir(uid) + "/images/" + name));
   }
-  RETURN_IF_ERROR(launch::RemovePod(ctx, runtime_, options_.pods, uid));
+  // Not launch::RemovePod: that asks the runtime about every container there is, which is for what a crash left (Sweep).
+  RETURN_IF_ERROR(launch::RemovePodCgroups(ctx, options_.pods, uid));
+  ASSIGN_OR_RETURN([[maybe_unused]] const bool stopped, launch::StopSandbox(ctx, PodDir(uid) + "/" + launch::kSandboxName));
+  ASSIGN_OR_RETURN([[maybe_unused]] const bool removed, launch::RemovePodDir(ctx, PodDir(uid)));
   std::lock_guard hold(mutex_);
   std::erase_if(ended_, [&](const auto& e) { return e.first.pod_uid == uid; });
+  std::erase_if(discarded_, [&](const auto& d) { return d.pod_uid == uid; });
   return {};
 }
 

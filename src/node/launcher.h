@@ -12,6 +12,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <thread>
 
@@ -93,6 +94,7 @@ class Launcher final : public Runtime {
   void Told(const std::string& uid);
   void Wait(const std::stop_token& stop);
   std::vector<RunKey> RunsOf(const std::string& uid) const;
+  Result<> Discard(const RunKey& run);
   Result<> Unmount(const std::string& target);
   Result<> EndRuns(const task::Context& ctx, const std::string& uid, bool remove);
   Result<> RemovePod(const task::Context& ctx, const std::string& uid);
@@ -107,6 +109,7 @@ class Launcher final : public Runtime {
   mutable std::mutex mutex_;
   std::map<int, Watched> watched_;                     // guarded by mutex_: by descriptor
   std::map<RunKey, RunState> ended_;                   // guarded by mutex_: read once
+  std::set<RunKey> discarded_;                         // guarded by mutex_: the runtime has forgotten them
   std::jthread waiter_;                                // last
 };
 

@@ -145,8 +145,14 @@ void Node::SeePod(const kube::Object& object, bool deleted) {
     if (deleted && mirrored) Mirror(*mirrored);
     return;
   }
-  if (deleted) return workers_.Delete(metadata.uid, 0);
   kube::Pod pod = kube::ReadPod(object);
+  if (deleted) {
+    // One that had ended goes from the store at once, also when nobody has looked after it since we started.
+    const bool ours = pod.spec.node_name == options_.name && workers_.Find(metadata.uid) == nullptr;
+    if (ours && !metadata.deletion_timestamp && Finished(pod.status))
+      workers_.Update(std::move(pod));
+    return workers_.Delete(metadata.uid, 0);
+  }
   if (!pod.spec.node_name.empty() && pod.spec.node_name != options_.name) return;
   std::vector<FoundRun> found;
   {

@@ -141,6 +141,23 @@ TEST_F(NodeTest, ARestartTakesOverAndRemovesWhatBelongsToNobody) {
   EXPECT_THAT(runtime_.TakeCalls(), ::testing::ElementsAre("create c/1 sha256:x:1", "start c"));
 }
 
+TEST_F(NodeTest, WhatEndedBeforeARestartLeavesNothingWhenItIsDeleted) {
+  Start();
+  Apply("{apiVersion: v1, kind: Pod, metadata: {name: job}, spec: {restartPolicy: Never, containers: [{name: c, image: 'x:1'}]}}");
+  const kube::Pod pod = Await("job", Running);
+  runtime_.End(pod.metadata.uid, "c", 0);
+  Await("job", [](const kube::Pod& p) { return p.status.phase == "Succeeded"; });
+  node_.reset();
+  Start();
+  EXPECT_EQ(node_->workers().size(), 0u) << "nothing to do for it";
+  EXPECT_EQ(runtime_.pods(), 1u);
+  std::stop_source gone;
+  runtime_.on_tear_down = [&] { gone.request_stop(); };
+  ASSERT_TRUE(store_->Delete({"Pod", "default", "job"}));
+  EXPECT_FALSE(task::Context(gone.get_token()).Sleep(1h));
+  EXPECT_EQ(runtime_.pods(), 0u);
+}
+
 TEST_F(NodeTest, AnObjectThatIsTornAwayEndsItsContainers) {
   Start();
   Apply(PodYaml("web", "x:1"));

@@ -7,7 +7,6 @@
 #include <cstdio>
 #include <utility>
 
-#include "host/dir.h"
 #include "kube/merge.h"
 #include "kube/parse.h"
 #include "kube/quantity.h"
@@ -614,12 +613,6 @@ Store::~Store() = default;
 
 Result<std::unique_ptr<Store>> Store::Open(const std::string& path, const time::Clock& clock,
                                            std::function<std::uint64_t()> random, Options options) {
-  {
-    // Before SQLite makes it, which asks the umask; its WAL takes the mode of the file.
-    const std::size_t slash = path.rfind('/');
-    ASSIGN_OR_RETURN(const host::Dir dir, host::Dir::Open(slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash)));
-    ASSIGN_OR_RETURN(const host::Fd file, dir.CreateOrOpen(path.substr(slash + 1), 0600));
-  }
   ASSIGN_OR_RETURN(auto writer, db::Database::Open(path, kMigrations));
   RETURN_IF_ERROR(writer->Query("PRAGMA secure_delete=ON", [](const db::Row&) -> Result<> { return {}; }));
   ASSIGN_OR_RETURN(auto reader, db::Database::Open(path, kMigrations, db::Access::kReadOnly));

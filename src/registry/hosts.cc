@@ -6,6 +6,7 @@
 #include <chrono>
 
 #include "host/dir.h"
+#include "time/go_duration.h"
 
 namespace berth::registry {
 namespace {
@@ -28,31 +29,10 @@ bool ServesRegistry(const http::Url& url, std::string_view domain) {
   return domain == kHub && (url.host == kHub || url.host == kHubLegacy) && url.port == 443;
 }
 
-// Go's duration syntax without signs: "1m30s", "1.5s", "500ms". Nothing when it is not, or is not within (0, 1 h].
+// Within (0, 1 h].
 std::optional<time::Duration> ParseDuration(std::string_view text) {
-  static constexpr std::pair<std::string_view, double> kUnits[] = {{"ns", 1}, {"us", 1e3}, {"µs", 1e3}, {"ms", 1e6},
-                                                                   {"s", 1e9}, {"m", 60e9}, {"h", 3600e9}};
-  double total = 0;
-  if (text.empty()) return std::nullopt;
-  while (!text.empty()) {
-    double number = 0, scale = 1;
-    std::size_t digits = 0, at = 0;
-    for (bool fraction = false; at < text.size(); ++at) {
-      if (text[at] == '.' && !fraction) { fraction = true; continue; }
-      if (text[at] < '0' || text[at] > '9' || ++digits > 18) break;
-      if (fraction) number += (text[at] - '0') * (scale /= 10);
-      else number = number * 10 + (text[at] - '0');
-    }
-    if (digits == 0) return std::nullopt;
-    text.remove_prefix(at);
-    const std::string_view unit = text.substr(0, text.find_first_of("0123456789."));
-    const auto* found = std::find_if(std::begin(kUnits), std::end(kUnits), [&](const auto& u) { return u.first == unit; });
-    if (found == std::end(kUnits)) return std::nullopt;
-    total += number * found->second;
-    text.remove_prefix(unit.size());
-  }
-  if (!(total > 0 && total <= 3600e9)) return std::nullopt;
-  return time::Duration(static_cast<std::int64_t>(total));
+  const auto parsed = time::ParseGoDuration(text);
+  return parsed && *parsed > time::Duration::zero() && *parsed <= std::chrono::hours(1) ? parsed : std::nullopt;
 }
 
 // Mirrors name the registry they are asked for; with plain HTTP and TLS settings both, TLS is tried first.

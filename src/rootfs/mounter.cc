@@ -10,6 +10,8 @@
 #include <array>
 #include <cerrno>
 
+#include "layer/overlay.h"
+
 namespace berth::rootfs {
 namespace {
 
@@ -35,7 +37,7 @@ Result<> CopyAttributes(int from, int to) {
   std::vector<char> names(kXattrBytes), value(kXattrBytes);
   const ssize_t length = ::listxattr(source.c_str(), names.data(), names.size());
   for (const char* name = names.data(); length > 0 && name < names.data() + length; name += std::string_view(name).size() + 1) {
-    if (std::string_view(name).starts_with("trusted.overlay.")) continue;
+    if (std::string_view(name).starts_with(layer::kOverlayXattrs)) continue;
     const ssize_t size = ::getxattr(source.c_str(), name, value.data(), value.size());
     if (size < 0 || ::fsetxattr(to, name, value.data(), static_cast<std::size_t>(size), 0) != 0)
       return host::OsError(errno, "copy the extended attributes of an image's root");
@@ -139,6 +141,11 @@ Result<> Mounter::Mount(const task::Context& ctx, const MountSpec& spec) {
   for (auto layer = spec.layers.rbegin(); layer != spec.layers.rend(); ++layer) {
     ASSIGN_OR_RETURN(const auto info, layers_.Find(layer->blob));
     ASSIGN_OR_RETURN(auto mount, OpenLayer(*layer));
+    // The same layer once more below itself; overlayfs would refuse it (ELOOP). It adds nothing: wherever a look-up or a
+    // listing gets down to it, it has passed the upper one, which has the same names there. A name that is no directory
+    // ended it there, and so did a whiteout or an opaque directory; a directory is already part of what is merged. What
+    // lies between the two makes no difference to that.
+    if (std::ranges::find(layers, mount) != layers.end()) continue;
     overlay.lowers.emplace_back(mount->get());
     layers.push_back(std::move(mount));
     if (info && info->report.root.opaque) break;

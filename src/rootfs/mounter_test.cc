@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <fstream>
 
 #include "host/probe.h"
@@ -13,6 +14,7 @@
 namespace berth::rootfs {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
@@ -185,6 +187,56 @@ TEST_P(MounterTest, AnOpaqueRootHidesAllBelow) {
   EXPECT_FALSE(std::filesystem::exists(target_ + "/data"));
   EXPECT_EQ(Read(target_ + "/new"), "n");
   EXPECT_EQ(Read(target_ + "/etc/name"), "top");
+}
+
+// What readdir gives, below `folder`, sorted.
+std::vector<std::string> Names(const std::string& folder) {
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) names.push_back(entry.path().filename());
+  std::ranges::sort(names);
+  return names;
+}
+
+TEST_P(MounterTest, ListingsShowNoWhiteout) {
+  const auto hiding = Add(Builder().Dir("new").File("new/.wh.x").File("new/file", "n").Dir("opq").File("opq/.wh..wh..opq").File("opq/.wh.old")
+                              .File("etc/.wh.gone").File(".wh.data").File(".wh.nothing").File("only/.wh.x").Finish());
+  const auto over = Add(Builder().File("new/more", "m").File("etc/more", "m").Finish());
+  for (const auto writable : {Writable::kNo, Writable::kYes}) {
+    const auto mounted = mounter_->Mount({}, {.layers = {base_, hiding}, .target = target_, .writable = writable});
+    ASSERT_TRUE(mounted) << mounted.error().Text();
+    EXPECT_THAT(Names(target_), ElementsAre("etc", "new", "only", "opq"));
+    EXPECT_THAT(Names(target_ + "/new"), ElementsAre("file"));
+    EXPECT_THAT(Names(target_ + "/only"), IsEmpty());
+    EXPECT_THAT(Names(target_ + "/opq"), IsEmpty());
+    EXPECT_THAT(Names(target_ + "/etc"), ElementsAre("name"));
+    ASSERT_TRUE(*mounter_->Unmount(target_));
+  }
+  ASSERT_TRUE(mounter_->Mount({}, {.layers = {hiding}, .target = target_})) << "on its own";
+  EXPECT_THAT(Names(target_), ElementsAre("etc", "new", "only", "opq"));
+  EXPECT_THAT(Names(target_ + "/etc"), IsEmpty());
+  ASSERT_TRUE(*mounter_->Unmount(target_));
+  ASSERT_TRUE(mounter_->Mount({}, {.layers = {base_, hiding, over}, .target = target_})) << "merged";
+  EXPECT_THAT(Names(target_ + "/new"), ElementsAre("file", "more"));
+  EXPECT_THAT(Names(target_ + "/etc"), ElementsAre("more", "name"));
+}
+
+TEST_P(MounterTest, ALayerThatComesTwiceIsItsUpperOne) {
+  const auto x = Add(Builder().Dir("d").Mode(0700).File("d/f", "x").File("d/.wh.hidden").File("o/.wh..wh..opq").File("o/x", "x").File("file", "x").Finish());
+  const auto w = Add(Builder().Dir("d").File("d/.wh.f").File("d/hidden", "w").File("d/w", "w").File("o/w", "w").File(".wh.file").Finish());
+  const auto files = Add(Builder().File("d", "no folder").File("o", "no folder").Finish());
+  struct Stack { std::vector<LayerRef> layers; std::vector<std::string> d, o; const char* why; };
+  for (const Stack& stack : {Stack{{x, w, x}, {"f", "w"}, {"x"}, "it deletes what the upper one has again"},
+                             Stack{{w, x, w}, {"hidden", "w"}, {"w", "x"}, "the lower w is below x's opaque folder; the upper w hides f"},
+                             Stack{{base_, x, w, x, w}, {"hidden", "w"}, {"w", "x"}, "both twice"},
+                             Stack{{x, files, x}, {"f"}, {"x"}, "something that is no folder between"},
+                             Stack{std::vector<LayerRef>(50, x), {"f"}, {"x"}, "B-32"}}) {
+    const auto mounted = mounter_->Mount({}, {.layers = stack.layers, .target = target_});
+    ASSERT_TRUE(mounted) << stack.why << ": " << mounted.error().Text();
+    EXPECT_EQ(Names(target_ + "/d"), stack.d) << stack.why;
+    EXPECT_EQ(Names(target_ + "/o"), stack.o) << stack.why;
+    EXPECT_EQ(std::filesystem::exists(target_ + "/file"), stack.layers.back().blob == x.blob) << stack.why;
+    EXPECT_TRUE(*mounter_->Unmount(target_));
+  }
 }
 
 TEST_P(MounterTest, LayersRemovedWhileMountedStayReadable) {

@@ -143,6 +143,7 @@ class SparseKeys {
     if (!pax.sparse_size) return Broken("a sparse file has no size");
     if (offset_) return Broken("a sparse map gives an offset without a length");
     if (pax.sparse_map_in_data && !pax.sparse_map.empty()) return Broken("a sparse file has two maps");
+    if (!pax.sparse_map_in_data && count_ > limits_.sparse_segments) return TooManySegments();
     if (!pax.sparse_map_in_data && count_ && *count_ != pax.sparse_map.size()) {
       return Broken("a sparse map has another number of segments than it says");
     }
@@ -150,10 +151,13 @@ class SparseKeys {
   }
 
  private:
+  Error TooManySegments() const {
+    return Error(Reason::kLimitExceeded, "a sparse file has more than " + std::to_string(limits_.sparse_segments) +
+                                             " segments (limit sparse_segments)");
+  }
   Result<> Add(Pax& pax, std::uint64_t offset, std::uint64_t length) {
     if (pax.sparse_map.size() >= limits_.sparse_segments) {
-      return Error(Reason::kLimitExceeded, "a sparse file has more than " + std::to_string(limits_.sparse_segments) +
-                                               " segments (limit sparse_segments)");
+      return TooManySegments();
     }
     pax.sparse_map.emplace_back(offset, length);
     return {};

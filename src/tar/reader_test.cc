@@ -197,6 +197,8 @@ std::vector<Rejected> RejectedTable() {
       {"SparseMapTrailingComma", PaxSparse({{"GNU.sparse.map", "0,1,"}, {"GNU.sparse.size", "9"}}, "x")},
       {"SparseCountWrong",
        PaxSparse({{"GNU.sparse.map", "0,1"}, {"GNU.sparse.numblocks", "2"}, {"GNU.sparse.size", "9"}}, "x")},
+      {"A97CountOverTheLimit",
+       PaxSparse({{"GNU.sparse.map", "0,1"}, {"GNU.sparse.numblocks", "1000000000"}, {"GNU.sparse.size", "9"}}, "x"), Reason::kLimitExceeded},
       {"SparseWithoutSize", PaxSparse({{"GNU.sparse.map", "0,1"}}, "x")},
       {"SparseTwoSizes",
        PaxSparse({{"GNU.sparse.map", "0,1"}, {"GNU.sparse.size", "9"}, {"GNU.sparse.realsize", "8"}}, "x")},

@@ -88,6 +88,7 @@ bool Drain(int fd, Take take) {
   if (null < 0 || dup2(null, 0) < 0 || dup2(out[1], 1) < 0 || dup2(err[1], 2) < 0)
     Die("connect the container's streams");
   if (null > 2) close(null);
+  umask(022);  // of the mount points that the runtime makes in the container
   if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent) _exit(1);
   sigset_t none;
   sigemptyset(&none);
@@ -197,7 +198,7 @@ int AwaitRuntime(pid_t runtime, int poll, int signals, const int* streams, Reaso
   if (setsid() < 0) fail_call("make a session");
   LetGoOfStdio();
   if (chdir("/") != 0) fail_call("enter /");
-  umask(077);
+  umask(027);
   if (prctl(PR_SET_CHILD_SUBREAPER, 1) != 0) fail_call("become a subreaper");
   prctl(PR_SET_NAME, "berth-shim");
   const int adj = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);

@@ -322,6 +322,7 @@ int DeleteObjects(Session& session, const ObjectOptions& options) {
     grace = *n;
   }
   std::vector<int> statuses;
+  std::vector<kube::Object> marked;
   for (const auto& one : all) {
     v1::DeleteRequest request;
     request.set_kind(one.kind);
@@ -339,17 +340,22 @@ int DeleteObjects(Session& session, const ObjectOptions& options) {
     session.Out(session.globals().output == Output::kName ? Escape(NameFor(one.kind, one.name)) + "\n"
                                                           : lower + " \"" + Escape(one.name) + "\" " + (options.force ? "force deleted" : "deleted") + where + "\n");
     if (options.no_wait || answer.what() != "marked") continue;
-    const auto marked = Parse(answer.object());
-    if (!marked) continue;
-    // Until it has gone; from the version at which it was marked nothing is missed.
+    if (auto object = Parse(answer.object())) marked.push_back(*std::move(object));
+  }
+  // All end at once; then each is waited for.
+  for (const auto& object : marked) {
+    v1::ObjectName name;
+    name.set_kind(object.kind), name.set_namespace_(object.metadata.ns), name.set_name(object.metadata.name);
+    v1::ObjectAnswer left;
+    if (session.Call(&v1::Node::Stub::GetObject, name, left)) continue;  // gone
+    const auto now = Parse(left.object());
+    if (!now || now->metadata.uid != object.metadata.uid) continue;
     v1::ListRequest watch;
-    watch.set_kind(one.kind);
-    if (kube::IsNamespaced(one.kind)) watch.set_namespace_(one.ns);
-    watch.set_name(one.name);
-    watch.set_version(Number(marked->metadata.resource_version).value_or(0));
+    watch.set_kind(object.kind), watch.set_namespace_(object.metadata.ns), watch.set_name(object.metadata.name);
+    watch.set_version(Number(now->metadata.resource_version).value_or(0));
     const auto failure = session.Read(&v1::Node::Stub::WatchObjects, watch, [&](const v1::WatchedObject& event) {
-      const auto object = Parse(event.object());
-      return !(event.type() == "DELETED" && object && object->metadata.uid == marked->metadata.uid);
+      const auto seen = Parse(event.object());
+      return !(event.type() == "DELETED" && seen && seen->metadata.uid == object.metadata.uid);
     });
     if (failure) statuses.push_back(session.Fail(*failure));
   }

@@ -25,9 +25,9 @@ struct Duration {
   std::int64_t seconds;
   std::string text;
 };
-class HumanDurations : public ::testing::TestWithParam<Duration> {};
-TEST_P(HumanDurations, AsKubectl) { EXPECT_EQ(HumanDuration(std::chrono::seconds(GetParam().seconds)), GetParam().text); }
-INSTANTIATE_TEST_SUITE_P(All, HumanDurations,
+class KubeDurations : public ::testing::TestWithParam<Duration> {};
+TEST_P(KubeDurations, AsKubectl) { EXPECT_EQ(HumanDuration(std::chrono::seconds(GetParam().seconds)), GetParam().text); }
+INSTANTIATE_TEST_SUITE_P(All, KubeDurations,
                          ::testing::Values(Duration{-2, "<invalid>"}, Duration{0, "0s"}, Duration{1, "1s"}, Duration{70, "70s"},
                                            Duration{119, "119s"}, Duration{120, "2m"}, Duration{130, "2m10s"},
                                            Duration{599, "9m59s"}, Duration{600, "10m"}, Duration{3 * 3600 - 1, "179m"},
@@ -88,13 +88,13 @@ TEST(KubeTable, ColumnsAreThreeApartAndLaterRowsFallIn) {
 
 TEST(Rows, OfTheOtherKinds) {
   const PrintOptions options{.wide = false, .all_namespaces = false, .now = kNow};
-  const std::string meta = "metadata: {name: n, namespace: shop, creationTimestamp: '2026-11-25T13:00:00Z'}";
+  const std::string meta = "metadata: {name: it, namespace: shop, creationTimestamp: '2026-11-25T13:00:00Z'}";
   using Cells = std::vector<std::string>;
   EXPECT_EQ(RowFor(ObjectFrom("{apiVersion: v1, kind: Secret, " + meta + ", type: kubernetes.io/dockerconfigjson, data: {.dockerconfigjson: e30=}}"), options),
-            (Cells{"n", "kubernetes.io/dockerconfigjson", "1", "60m"}));
-  EXPECT_EQ(RowFor(ObjectFrom("{apiVersion: v1, kind: Namespace, metadata: {name: n, creationTimestamp: '2026-11-25T13:00:00Z'}, status: {phase: Active}}"), options),
-            (Cells{"n", "Active", "60m"}));
-  EXPECT_EQ(RowFor(ObjectFrom("{apiVersion: v1, kind: ServiceAccount, " + meta + "}"), options), (Cells{"n", "0", "60m"}));
+            (Cells{"it", "kubernetes.io/dockerconfigjson", "1", "60m"}));
+  EXPECT_EQ(RowFor(ObjectFrom("{apiVersion: v1, kind: Namespace, metadata: {name: it, creationTimestamp: '2026-11-25T13:00:00Z'}, status: {phase: Active}}"), options),
+            (Cells{"it", "Active", "60m"}));
+  EXPECT_EQ(RowFor(ObjectFrom("{apiVersion: v1, kind: ServiceAccount, " + meta + "}"), options), (Cells{"it", "0", "60m"}));
   EXPECT_EQ(RowFor(ObjectFrom("{apiVersion: v1, kind: Event, " + meta + ", type: Warning, reason: Failed, "
                               "message: 'Error: ErrImagePull', count: 5, firstTimestamp: '2026-11-25T13:56:50Z', lastTimestamp: '2026-11-25T13:59:39Z', involvedObject: {kind: Pod, name: web}}"), options),
             (Cells{"21s", "Warning", "Failed", "pod/web", "Error: ErrImagePull"}));

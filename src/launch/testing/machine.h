@@ -1,6 +1,7 @@
 // launch/testing/machine.h: a root file system of busybox, and real containers from it, for tests.
 #pragma once
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -10,8 +11,6 @@
 #include <optional>
 #include <string>
 #include <vector>
-
-#include <fcntl.h>
 
 #include "host/machine.h"
 #include "host/testing/scratch.h"
@@ -34,9 +33,11 @@ inline const char* WhyNoContainers(const std::string& runtime) {
 
 inline void MakeRootfs(const std::string& root) {
   namespace fs = std::filesystem;
-  for (const char* dir : {"bin", "etc", "proc", "sys", "dev", "tmp", "t", "usr"}) fs::create_directories(root + "/" + dir);
+  for (const char* dir : {"bin", "etc", "proc", "sys", "dev", "tmp", "t", "usr"})
+    fs::create_directories(root + "/" + dir);
   fs::copy_file("/usr/bin/busybox", root + "/bin/busybox");
-  for (const char* name : {"sh", "cat", "echo", "id", "sleep", "tail", "unshare", "hostname", "ls", "true", "ip", "mount", "ps", "stat", "kill", "wc", "readlink", "touch"})
+  for (const char* name : {"sh", "cat", "echo", "id", "sleep", "tail", "unshare", "hostname", "ls", "true",
+                           "ip", "mount", "ps", "stat", "kill", "wc", "readlink", "touch"})
     fs::create_symlink("busybox", root + "/bin/" + name);
   fs::permissions(root + "/tmp", fs::perms(01777));
 }
@@ -69,7 +70,8 @@ class TestContainer {
     fs::create_directories(scratch.path("share"));
     MakeRootfs(scratch.path("rootfs"));
     machine = *ReadMachine();
-    const auto probe = ProbeRuntime(machine, {.runtime = runtime_name, .shim = ShimPath(), .state_root = scratch.path("state")});
+    const auto probe = ProbeRuntime(
+        machine, {.runtime = runtime_name, .shim = ShimPath(), .state_root = scratch.path("state")});
     BERTH_CHECK(probe.setup.has_value());
     runtime = *Runtime::Open(*probe.setup);
     pod.metadata = {.name = "p", .ns = "default", .uid = "uid-" + host::RandomName()};
@@ -100,12 +102,22 @@ class TestContainer {
     const auto root = *host::Dir::Open(scratch.path("rootfs"));
     ASSIGN_OR_RETURN(const auto command, MakeCommand(image, container, {}, "web"));
     ASSIGN_OR_RETURN(const auto user, ResolveUser(root, pod, container, image));
-    ASSIGN_OR_RETURN(const auto bundle, MakeBundle({.pod = pod, .container = container, .command = command, .user = user, .machine = machine,
-                                                    .rootfs = scratch.path("rootfs"), .cgroups_path = CgroupPath(pods_root(), pod.metadata.uid, "app"),
-                                                    .hostname = "web", .namespaces = namespaces, .mounts = mounts, .devices = {}}));
+    ASSIGN_OR_RETURN(const auto bundle,
+                     MakeBundle({.pod = pod,
+                                 .container = container,
+                                 .command = command,
+                                 .user = user,
+                                 .machine = machine,
+                                 .rootfs = scratch.path("rootfs"),
+                                 .cgroups_path = CgroupPath(pods_root(), pod.metadata.uid, "app"),
+                                 .hostname = "web",
+                                 .namespaces = namespaces,
+                                 .mounts = mounts,
+                                 .devices = {}}));
     ASSIGN_OR_RETURN(const auto dir, host::Dir::Open(folder()));
     RETURN_IF_ERROR(dir.WriteDurably("config.json", bytes::AsView(bundle.config_json), 0600));
-    return runtime->Create(task::Context(), {.id = id, .folder = folder(), .log_path = scratch.path("app.log")});
+    return runtime->Create(task::Context(),
+                           {.id = id, .folder = folder(), .log_path = scratch.path("app.log")});
   }
   Result<> Start(std::vector<std::string> argv) {
     RETURN_IF_ERROR(Create(std::move(argv)));
@@ -117,7 +129,8 @@ class TestContainer {
   }
   // Start, wait; "error: …" or the log.
   std::string Output(std::string script) {
-    if (auto started = Start({"/bin/sh", "-c", std::move(script)}); !started) return "error: " + started.error().Text();
+    if (auto started = Start({"/bin/sh", "-c", std::move(script)}); !started)
+      return "error: " + started.error().Text();
     auto exit = Await();
     return exit ? Lines() + "=" + std::to_string(exit->code) : "error: " + exit.error().Text();
   }

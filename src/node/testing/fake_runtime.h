@@ -21,6 +21,7 @@ class FakeRuntime : public Runtime {
   std::set<std::string> ends_on_stop;               // containers that end (143) when they are asked to
   std::map<std::string, std::int32_t> hooks;        // exit status by argv[0]; others 0
   std::vector<FoundRun> found;
+  std::function<void()> on_tear_down;
 
   std::vector<std::string> Calls() const { std::lock_guard hold(mutex_); return calls_; }
   std::vector<std::string> TakeCalls() { std::lock_guard hold(mutex_); return std::exchange(calls_, {}); }
@@ -124,6 +125,7 @@ class FakeRuntime : public Runtime {
     calls_.push_back("tear down");
     pods_.erase(pod.metadata.uid);
     std::erase_if(runs_, [&](const auto& r) { return r.first.pod_uid == pod.metadata.uid; });
+    if (on_tear_down) on_tear_down();
     return {};
   }
   std::vector<FoundRun> Found() override { return found; }
