@@ -32,7 +32,7 @@ find_program(BERTH_GRPC_PLUGIN grpc_cpp_plugin REQUIRED)
 set(gen ${CMAKE_BINARY_DIR}/gen)
 file(MAKE_DIRECTORY ${gen})
 set(sources)
-foreach(name berth/v1/berth berth/v1/node)
+foreach(name berth/v1/berth berth/v1/explain berth/v1/node)
   add_custom_command(
     OUTPUT ${gen}/${name}.pb.cc ${gen}/${name}.pb.h ${gen}/${name}.grpc.pb.cc ${gen}/${name}.grpc.pb.h
     COMMAND ${BERTH_PROTOC} -I ${CMAKE_SOURCE_DIR}/proto --cpp_out=${gen} --grpc_out=${gen}

@@ -4,6 +4,7 @@
 #include <array>
 #include <atomic>
 
+#include "api/credentials.h"
 #include "api/images.h"
 #include "api/pool.h"
 #include "api/render.h"
@@ -15,44 +16,11 @@ namespace berth::api {
 namespace {
 
 constexpr std::size_t kDocumentBytes = 64u << 20;  // far above any limit under which one was stored
-constexpr std::size_t kCredentialBytes = 64u << 10;
-constexpr int kCredentials = 64;
 
 Error Usage(std::string text) { return Error(Reason::kUsage, std::move(text)); }
 
-bool HasControls(std::string_view text) {
-  return std::ranges::any_of(text, [](unsigned char c) { return c < ' ' || c == 0x7f; });
-}
-
-// Of a message that gRPC owns: the values move out, the bytes go.
-Result<std::vector<credentials::Credential>> TakeCredentials(const v1::PullRequest& request) {
-  auto& message = const_cast<v1::PullRequest&>(request);
-  std::vector<credentials::Credential> taken;
-  std::optional<Error> wrong;
-  for (auto& from : *message.mutable_credentials()) {
-    credentials::Credential c;
-    c.username = from.username();
-    c.password = secret::Secret::Take(*from.mutable_password());
-    c.identity_token = secret::Secret::Take(*from.mutable_identity_token());
-    c.registry_token = secret::Secret::Take(*from.mutable_registry_token());
-    c.source = from.source().empty() ? "request" : from.source();
-    c.pattern = from.pattern();
-    const std::size_t size = c.username.size() + c.password.size() + c.identity_token.size() + c.registry_token.size() +
-                             c.source.size() + c.pattern.size();
-    const auto all = std::to_array<std::string_view>({c.username, c.password.Reveal(), c.identity_token.Reveal(), c.registry_token.Reveal(),
-                                                      c.source, c.pattern});
-    if (size > kCredentialBytes) wrong = Usage("a credential is longer than " + std::to_string(kCredentialBytes) + " bytes");
-    else if (std::ranges::any_of(all, HasControls)) wrong = Usage("a credential holds control characters");
-    else if (c.empty()) wrong = Usage("a credential has neither password nor token");
-    taken.push_back(std::move(c));
-  }
-  if (taken.size() > kCredentials) wrong = Usage("more than " + std::to_string(kCredentials) + " credentials");
-  if (wrong) return *wrong;
-  return taken;
-}
-
 Result<pull::Request> Translate(const v1::PullRequest& request) {
-  auto credentials = TakeCredentials(request);  // first: wiped whatever else is wrong
+  auto credentials = TakeCredentials(*const_cast<v1::PullRequest&>(request).mutable_credentials());  // first: wiped whatever else is wrong
   if (!credentials) return credentials.error();
   ASSIGN_OR_RETURN(auto reference, reference::Reference::Parse(request.image()));
   pull::Request translated{.reference = std::move(reference)};

@@ -13,6 +13,30 @@ bool IsLetter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
 bool IsDigit(char c) { return c >= '0' && c <= '9'; }
 bool IsTokenByte(char c) { return IsLetter(c) || IsDigit(c) || c == '+' || c == '/' || c == '=' || c == '_' || c == '-'; }
 
+// "password=x", "token: x", "Bearer x": what follows is a secret, however short.
+void TakeOutNamed(std::string& work) {
+  const auto lower = [](std::string_view text) {
+    std::string out(text);
+    std::ranges::transform(out, out.begin(), [](unsigned char c) { return static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c); });
+    return out;
+  };
+  for (const std::string_view name : {"password", "passwd", "token", "secret", "api_key", "apikey", "access_key", "authorization", "bearer", "basic"}) {
+    for (auto at = lower(work).find(name); at != work.npos; at = lower(work).find(name, at + 1)) {
+      const bool scheme = name == "bearer" || name == "basic";
+      std::size_t start = work.find_first_not_of(" \"'", at + name.size());
+      if (start == work.npos) break;
+      if (!scheme) {
+        if (work[start] != '=' && work[start] != ':') continue;
+        start = std::min(work.find_first_not_of(" \"'", start + 1), work.size());
+      } else if (start == at + name.size()) {
+        continue;
+      }
+      const std::size_t end = std::min(work.find_first_of(" \t\r\n\"',;&", start), work.size());
+      if (end > start) work.replace(start, end - start, 1, kMark);
+    }
+  }
+}
+
 }  // namespace
 
 void Redactor::Add(std::string_view secret) {
@@ -42,6 +66,7 @@ std::string Redactor::Apply(std::string_view text, std::size_t keep) const {
     for (std::size_t length = std::min(secret.size() - 1, work.size()); length >= 3 && length > cut; --length)
       if (work.starts_with(secret.substr(secret.size() - length))) cut = length;
   if (cut > 0) work.replace(0, cut, 1, kMark);
+  TakeOutNamed(work);
 
   std::string out;
   for (std::size_t i = 0; i < work.size();) {

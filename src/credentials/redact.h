@@ -2,7 +2,7 @@
 //
 // For the last words of a program that was given or returned secrets. What looks like a token: a run of 24 or more letters,
 // digits and + / = _ - with a letter and a digit in it (keys, JWTs, base64, hexadecimal; also long request ids: better one
-// word too few). Rather careful than complete: a program that means to betray a secret can always encode it.
+// word too few), and the word behind "password=", "token:", "Bearer " and their like. Rather careful than complete: a program that means to betray a secret can always encode it.
 #pragma once
 
 #include <string>

@@ -11,6 +11,7 @@
 
 #include "http/failure.h"
 #include "http/lane.h"
+#include "http/retry.h"
 #include "http/stall.h"
 #include "log/log.h"
 
@@ -87,6 +88,37 @@ std::string LaneKey(const Request& r, const Trust& trust, const Proxy* proxy) {
   return key;
 }
 
+// Text of the other side, for people.
+std::string Printable(std::string_view text) {
+  std::string out;
+  for (const char c : text.substr(0, 256))
+    if (c >= ' ' && c < 0x7f) out += c;
+  return out;
+}
+
+// "Nov 25 12:00:00 2026 GMT": but for the weekday, which nobody checks, one of HTTP's forms.
+std::optional<time::WallTime> ParseDate(std::string_view text) {
+  if (!text.ends_with(" GMT")) return std::nullopt;
+  return ParseHttpDate("Sun " + std::string(text.substr(0, text.size() - 4)), {});
+}
+
+// One line of CURLINFO_CERTINFO: "Subject:CN = localhost".
+void ReadCertificate(std::string_view line, Peer& peer) {
+  const std::size_t colon = line.find(':');
+  if (colon == line.npos) return;
+  const std::string_view key = line.substr(0, colon), value = line.substr(colon + 1);
+  if (key == "Subject") peer.subject = Printable(value);
+  else if (key == "Issuer") peer.issuer = Printable(value);
+  else if (key == "Start date") peer.not_before = ParseDate(value);
+  else if (key == "Expire date") peer.not_after = ParseDate(value);
+  else if (key == "X509v3 Subject Alternative Name")
+    for (std::string_view rest = value; !rest.empty() && peer.names.size() < 32;) {
+      const std::size_t comma = std::min(rest.find(", "), rest.size());
+      peer.names.push_back(Printable(rest.substr(0, comma)));
+      rest.remove_prefix(std::min(comma + 2, rest.size()));
+    }
+}
+
 }  // namespace
 
 std::string_view ToString(Method method) {
@@ -103,7 +135,7 @@ Request Request::Clone() const {
   return {.method = method, .url = url, .headers = headers,
           .authorization = authorization ? std::optional(authorization->Clone()) : std::nullopt,
           .body = body.Clone(), .tls = tls, .limits = limits, .allow_plain_http = allow_plain_http,
-          .overrides = overrides, .addresses = addresses, .proxies = proxies};
+          .overrides = overrides, .addresses = addresses, .proxies = proxies, .inspect = inspect};
 }
 
 // One easy handle on one lane, from Send() to the end of the Response.
@@ -179,6 +211,7 @@ class Exchange final : public Response {
   bool proxied() const override { return !proxy_.empty(); }
   bool reused_connection() const override { return reused_; }
   const Timing& timing() const override { return timing_; }
+  std::optional<Peer> peer() const override { return peer_; }
 
  private:
   std::string Server() const { return url_.Authority(); }
@@ -222,6 +255,17 @@ class Exchange final : public Response {
     Set(CURLOPT_PREREQDATA, this);
     SetTls(r);
     SetProxy(proxy);
+    if (r.inspect) {
+      Set(CURLOPT_FRESH_CONNECT, 1L);
+      Set(CURLOPT_FORBID_REUSE, 1L);
+      if (url_.https()) {
+        peer_.emplace();
+        Set(CURLOPT_CERTINFO, 1L);
+        Set(CURLOPT_VERBOSE, 1L);
+        Set(CURLOPT_DEBUGFUNCTION, &Exchange::OnTalk);
+        Set(CURLOPT_DEBUGDATA, this);
+      }
+    }
 
     for (const ResolveOverride& o : r.overrides) {
       const auto bracketed = [](const std::string& h) { return h.find(':') == std::string::npos ? h : "[" + h + "]"; };
@@ -379,6 +423,10 @@ class Exchange final : public Response {
     version_ = version == CURL_HTTP_VERSION_1_0 ? 10 : version == CURL_HTTP_VERSION_2_0 ? 20 : 11;
     curl_easy_getinfo(easy_, CURLINFO_NUM_CONNECTS, &connects);
     reused_ = connects == 0;
+    curl_certinfo* chain = nullptr;
+    if (peer_ && peer_->subject.empty() && curl_easy_getinfo(easy_, CURLINFO_CERTINFO, &chain) == CURLE_OK && chain != nullptr &&
+        chain->num_of_certs > 0)
+      for (const curl_slist* line = chain->certinfo[0]; line != nullptr; line = line->next) ReadCertificate(line->data, *peer_);
   }
 
   // What is left is thrown away if it is here already and small: the connection can then be used again.
@@ -419,6 +467,15 @@ class Exchange final : public Response {
     const int fd = socket(a->family, a->socktype | SOCK_CLOEXEC, a->protocol);
     if (fd >= 0) x.lane_->Opened(fd);
     return fd;
+  }
+
+  // Of curl's talk only the protocol's version is listened to: nothing else tells it.
+  static int OnTalk(CURL*, curl_infotype type, char* data, std::size_t n, void* self) {
+    constexpr std::string_view kUsing = "SSL connection using ";
+    const std::string_view text(data, n);
+    if (type == CURLINFO_TEXT && text.starts_with(kUsing))
+      static_cast<Exchange*>(self)->peer_->version = Printable(text.substr(kUsing.size(), text.find(" /") - kUsing.size()));
+    return 0;
   }
 
   // Right before the request goes out, also on a kept connection.
@@ -553,6 +610,7 @@ class Exchange final : public Response {
   std::string remote_;
   bool reused_ = false, denied_ = false;
   Timing timing_;
+  std::optional<Peer> peer_;
 
   bytes::MutableView room_;       // of the Read() in progress
   std::size_t filled_ = 0;

@@ -87,8 +87,18 @@ struct Request {
   std::vector<ResolveOverride> overrides;
   AddressPolicy addresses;
   std::shared_ptr<const ProxyRules> proxies;    // instead of the Client's
+  bool inspect = false;                         // on a connection of its own, that Response::peer() tells about
 
   Request Clone() const;
+};
+
+// Who answered over TLS, as the leaf of its certificate says. Texts are the other side's: control bytes are taken out, at
+// most 256 bytes each, 32 names.
+struct Peer {
+  std::string version;              // "TLSv1.3"
+  std::string subject, issuer;      // "CN = localhost"
+  std::vector<std::string> names;   // subjectAltName: "DNS:localhost", "IP Address:127.0.0.1"
+  std::optional<time::WallTime> not_before, not_after;
 };
 
 // Durations since the start of the exchange; zero for a step that did not happen (a kept connection).
@@ -106,6 +116,8 @@ class Response : public bytes::Source {
   virtual bool proxied() const = 0;
   virtual bool reused_connection() const = 0;
   virtual const Timing& timing() const = 0;
+  // Of a request with `inspect` to an https URL, else nothing.
+  virtual std::optional<Peer> peer() const { return std::nullopt; }
   // Redirects that led here (http/redirect.h); foreign: this origin is not the one that was asked. A 401 of a foreign
   // answer must never be met with credentials (C-40).
   int hops() const { return hops_; }

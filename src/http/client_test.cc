@@ -768,6 +768,28 @@ TEST(Tls, NamesAreCheckedAgainstTheUrlNotTheAddress) {
   EXPECT_EQ(server.requests().at(0).header("host"), "registry.test");
 }
 
+TEST(Tls, AnInspectedExchangeTellsWhoAnsweredOnAConnectionOfItsOwn) {
+  Ca ca;
+  FaultServer server(Always(Reply::Text(200, "x")), {.tls = ServerTls{.leaf = ca.Issue({"127.0.0.1", "reg.test"}), .client_ca = ""}});
+  Client client;
+  Request request = To(server);
+  request.tls.ca_paths = {ca.file()};
+  ASSERT_TRUE(Fetch(client, request).has_value());
+  request.inspect = true;
+  const auto sent = client.Send(task::Context(), request);
+  ASSERT_TRUE(sent) << sent.error().Text();
+  EXPECT_FALSE((*sent)->reused_connection());
+  const auto peer = (*sent)->peer();
+  ASSERT_TRUE(peer);
+  EXPECT_THAT(peer->version, ::testing::StartsWith("TLSv1."));
+  EXPECT_THAT(peer->names, ::testing::ElementsAre("IP Address:127.0.0.1", "DNS:reg.test"));
+  const auto now = time::SystemClock().WallNow();
+  EXPECT_TRUE(peer->not_before && *peer->not_before <= now && peer->not_after && *peer->not_after > now);
+  EXPECT_NE(peer->issuer, "");
+  request.inspect = false;
+  EXPECT_FALSE((*client.Send(task::Context(), request))->peer());
+}
+
 // ---- HTTP/2 (C-63)
 
 std::string Frame(int type, int flags, int stream, std::string_view payload) {

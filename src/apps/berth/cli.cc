@@ -7,6 +7,7 @@
 #include <memory>
 #include <numeric>
 
+#include "apps/berth/cmd_explain.h"
 #include "apps/berth/cmd_objects.h"
 #include "apps/berth/commands.h"
 #include "apps/berth/completion.h"
@@ -66,10 +67,7 @@ class Grammar {
     Repeated(sub->add_option("--platform", pull_.platforms, "os/arch[/variant], may be repeated (else the node's)")->type_name("PLATFORM"));
     sub->add_flag("--all-platforms", pull_.all_platforms, "every image of the index");
     Words_(sub->add_option("--policy", pull_.policy, "when the registry is asked"), {"IfNotPresent", "Always", "Never"});
-    sub->add_option("--creds", pull_.auth.creds, "USER, and the password from a prompt or stdin; USER:PASSWORD is seen by all")->type_name("USER");
-    sub->add_flag("--password-stdin", pull_.auth.password_stdin, "the password for --creds is all of stdin");
-    sub->add_option("--auth", pull_.auth.auth, "base64 of USER:PASSWORD, as crictl takes it")->type_name("TEXT");
-    sub->add_option("--authfile", pull_.auth.authfile, "a docker config file (else REGISTRY_AUTH_FILE, DOCKER_CONFIG, ~/.docker/config.json)")->type_name("FILE");
+    Auth_(sub, pull_.auth);
     Words_(sub->add_option("--progress", pull_.progress, "how progress is shown on stderr"), {"auto", "tty", "plain", "json", "none"});
     Output_(sub, {"table", "json", "jsonl"});
 
@@ -117,6 +115,41 @@ class Grammar {
 
     sub = Command("doctor", "what this machine has, lacks, and what that means", Arguments::kNone, [this](Session& s) { return Doctor(s, verbose_); });
     sub->add_flag("-v,--verbose", verbose_, "the daemon's limits too");
+    Output_(sub, {"table", "json", "jsonl"});
+
+    sub = Command("explain", "why an image is, was or would be pulled or refused, and what to do", Arguments::kImages,
+                  [this](Session& s) { return Explain(s, std::move(explain_)); });
+    sub->add_option("IMAGE", explain_.words, "an image, or pod/NAME");
+    Repeated(sub->add_option("-f,--filename", explain_.files, "the Pods in this file (- for stdin; may be repeated)")->type_name("FILE"));
+    Namespace_(sub, explain_.ns);
+    sub->add_option("--admission", explain_.admission, "with -f: what admission would change: AlwaysPullImages, digest")->delimiter(',')->allow_extra_args(false)->type_name("NAMES");
+    sub->add_flag("--last", explain_.last, "the last pull of this image, from the journal");
+    Words_(sub->add_option("--policy", explain_.policy, "as if this were its imagePullPolicy"), {"IfNotPresent", "Always", "Never"});
+    Auth_(sub, explain_.auth);
+    Output_(sub, {"table", "json", "jsonl"});
+
+    sub = Command("probe", "the way to a registry: names, TCP, TLS, proxy, answer", Arguments::kWords, [this](Session& s) { return Probe(s, std::move(explain_)); });
+    sub->add_option("HOST", explain_.words, "HOST[:PORT], or HOST[:PORT]/REPOSITORY[:TAG]");
+    Auth_(sub, explain_.auth);
+    Output_(sub, {"table", "json", "jsonl"});
+
+    sub = Command("creds", "creds match IMAGE, creds test [SECRET] IMAGE, creds lint [FILE]: which credentials, do they work, what is wrong with them", Arguments::kWords,
+                  [this](Session& s) { return Creds(s, std::move(explain_)); });
+    sub->add_option("WORDS", explain_.words, "match IMAGE, test [SECRET] IMAGE, lint [FILE]");
+    sub->add_option("--config", explain_.config, "match, lint: a docker config file (else DOCKER_CONFIG, ~/.docker/config.json)")->type_name("FILE");
+    Words_(sub->add_option("--profile", explain_.profile, "match, lint: how patterns are read"), {"Documented", "Kubelet"});
+    Namespace_(sub, explain_.ns);
+    sub->add_option("--username", explain_.username, "test: this user; the password from a prompt or stdin")->type_name("USER");
+    sub->add_flag("--password-stdin", explain_.auth.password_stdin, "test: the password is all of stdin");
+    sub->add_option("--authfile", explain_.auth.authfile, "test: the entries of this docker config file")->type_name("FILE");
+    Output_(sub, {"table", "json", "jsonl"});
+    words_[sub] = {"match", "test", "lint"};
+
+    sub = Command("lint", "images, policies and pull secrets in files, before they are applied; no daemon needed", Arguments::kNone,
+                  [this](Session& s) { return Lint(s, explain_); });
+    Repeated(sub->add_option("-f,--filename", explain_.files, "a file, a folder or - (may be repeated)")->type_name("FILE"));
+    Words_(sub->add_option("--profile", explain_.profile, "how patterns and defaults are read"), {"Documented", "Kubelet"});
+    Namespace_(sub, explain_.ns);
     Output_(sub, {"table", "json", "jsonl"});
 
     // kubectl's verbs for the objects of this node.
@@ -271,6 +304,12 @@ class Grammar {
   void Output_(CLI::App* sub, const Words& words) {
     Words_(sub->add_option("-o,--output", output_, "form of the output"), words);
   }
+  static void Auth_(CLI::App* sub, AuthOptions& auth) {
+    sub->add_option("--creds", auth.creds, "USER, and the password from a prompt or stdin; USER:PASSWORD is seen by all")->type_name("USER");
+    sub->add_flag("--password-stdin", auth.password_stdin, "the password for --creds is all of stdin");
+    sub->add_option("--auth", auth.auth, "base64 of USER:PASSWORD, as crictl takes it")->type_name("TEXT");
+    sub->add_option("--authfile", auth.authfile, "a docker config file (else REGISTRY_AUTH_FILE, DOCKER_CONFIG, ~/.docker/config.json)")->type_name("FILE");
+  }
   void Files_(CLI::App* sub) {
     Repeated(sub->add_option("-f,--filename", objects_.files, "a file, a folder or - (may be repeated)")->type_name("FILE"));
   }
@@ -283,6 +322,10 @@ class Grammar {
     if (name == "inspect" && inspect_.images.empty()) return "at least one image";
     if (name == "rm" && list_.empty()) return "at least one image";
     if (name == "unmount" && list_.empty()) return "at least one directory";
+    if (name == "explain" && explain_.words.empty() && explain_.files.empty()) return "an image, pod/NAME or -f FILE";
+    if (name == "probe" && explain_.words.empty()) return "a registry: HOST[:PORT]";
+    if (name == "creds" && explain_.words.empty()) return "match, test or lint";
+    if (name == "lint" && explain_.files.empty()) return "-f FILE";
     if (name == "apply" && objects_.files.empty()) return "-f FILE";
     if ((name == "get" || name == "describe") && objects_.words.empty()) return "a type: pods, secrets, …";
     if (name == "delete" && objects_.words.empty() && objects_.files.empty()) return "-f FILE, or a type and a name";
@@ -348,6 +391,7 @@ class Grammar {
   PullOptions pull_;
   InspectOptions inspect_;
   MountOptions mount_;
+  ExplainOptions explain_;
   ObjectOptions objects_;
   LogsOptions logs_;
   SecretOptions secret_;

@@ -32,15 +32,7 @@ v1::PullRequest RequestFor(const PullOptions& options, const reference::Referenc
   for (const auto& platform : options.platforms) request.add_platforms(platform);
   request.set_all_platforms(options.all_platforms);
   request.set_node_credentials(!exclusive);
-  for (const auto& credential : credentials) {
-    v1::Credential& row = *request.add_credentials();
-    row.set_username(credential.username);
-    row.set_password(std::string(credential.password.Reveal()));
-    row.set_identity_token(std::string(credential.identity_token.Reveal()));
-    row.set_registry_token(std::string(credential.registry_token.Reveal()));
-    row.set_source(credential.source);
-    row.set_pattern(credential.pattern);
-  }
+  for (const auto& credential : credentials) FillCredential(credential, *request.add_credentials());
   return request;
 }
 
@@ -163,6 +155,15 @@ class Pulls {
 };
 
 }  // namespace
+
+void FillCredential(const credentials::Credential& credential, v1::Credential& row) {
+  row.set_username(credential.username);
+  row.set_password(std::string(credential.password.Reveal()));
+  row.set_identity_token(std::string(credential.identity_token.Reveal()));
+  row.set_registry_token(std::string(credential.registry_token.Reveal()));
+  row.set_source(credential.source);
+  row.set_pattern(credential.pattern);
+}
 
 int Pull(Session& session, PullOptions options) {
   // Every name is read before anything starts: a typing error in the last one should not cost ten minutes.

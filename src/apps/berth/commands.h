@@ -21,6 +21,9 @@ struct PullOptions {
 // Several run at once. stdout: repository@digest per image, in the order of the arguments; -o json: the results.
 int Pull(Session& session, PullOptions options);
 
+// For a request: secrets and all.
+void FillCredential(const credentials::Credential& credential, v1::Credential& row);
+
 int Images(Session& session, const std::string& filter);
 
 struct InspectOptions {

@@ -16,6 +16,7 @@
 #include "apps/berth/failure.h"
 #include "apps/berth/world.h"
 #include "berth/v1/berth.grpc.pb.h"
+#include "berth/v1/explain.grpc.pb.h"
 #include "berth/v1/node.grpc.pb.h"
 #include "host/fd.h"
 
@@ -90,11 +91,11 @@ class Session {
     if (status.ok()) return std::nullopt;
     return Judge(status, context);
   }
-  // A call of berth.v1.Node that answers with a stream; `each` returns false when it has seen enough, which is no failure.
-  template <class Request, class Event, class Each>
-  std::optional<Failure> Read(std::unique_ptr<grpc::ClientReader<Event>> (v1::Node::Stub::*method)(grpc::ClientContext*, const Request&),
+  // A call of either service that answers with a stream; `each` returns false when it has seen enough, which is no failure.
+  template <class StubType, class Request, class Event, class Each>
+  std::optional<Failure> Read(std::unique_ptr<grpc::ClientReader<Event>> (StubType::*method)(grpc::ClientContext*, const Request&),
                               const Request& request, Each each) {
-    const auto stub = StubOf<v1::Node::Stub>();
+    const auto stub = StubOf<StubType>();
     if (!stub) return FromError(stub.error());
     grpc::ClientContext context;
     Prepare(context);
@@ -116,6 +117,7 @@ class Session {
   std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<v1::Berth::Stub> stub_;
   std::unique_ptr<v1::Node::Stub> node_stub_;
+  std::unique_ptr<v1::Explain::Stub> explain_stub_;
 };
 
 template <>
@@ -127,6 +129,12 @@ inline Result<v1::Node::Stub*> Session::StubOf<v1::Node::Stub>() {
   RETURN_IF_ERROR(Connect());
   if (node_stub_ == nullptr) node_stub_ = v1::Node::NewStub(channel_);
   return node_stub_.get();
+}
+template <>
+inline Result<v1::Explain::Stub*> Session::StubOf<v1::Explain::Stub>() {
+  RETURN_IF_ERROR(Connect());
+  if (explain_stub_ == nullptr) explain_stub_ = v1::Explain::NewStub(channel_);
+  return explain_stub_.get();
 }
 
 }  // namespace berth::cli

@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "api/server.h"
+#include "apps/berthd/explain_stack.h"
 #include "apps/berthd/node_stack.h"
 #include "apps/berthd/notify.h"
 #include "apps/berthd/probe.h"
@@ -101,7 +102,8 @@ Result<int> Serve(config::DaemonConfig config, const LoadSettings& load) {
 
   // The way to the registries.
   ASSIGN_OR_RETURN(auto proxies, http::ProxyRules::FromEnvironment(Environment()));
-  http::Client http({.proxies = std::make_shared<http::ProxyRules>(std::move(proxies)), .http2 = config.http2, .get_env = Environment()});
+  const auto rules = std::make_shared<const http::ProxyRules>(std::move(proxies));
+  http::Client http({.proxies = rules, .http2 = config.http2, .get_env = Environment()});
   std::mt19937_64 generator{std::random_device{}()};
   std::mutex generator_mutex;
   const auto random = [&] {
@@ -125,6 +127,8 @@ Result<int> Serve(config::DaemonConfig config, const LoadSettings& load) {
     ASSIGN_OR_RETURN(node, NodeStack::Start({}, config, {puller, *catalog, *content, *layers, mounts, node_config, root, bits}));
   }
 
+  ExplainStack explain(config, {http, *rules, *catalog, node_config, node.get(), random});
+
   // The face.
   api::ServiceOptions options{.root = config.root, .form = machine.form, .host = config.pull.host, .probes = Describe(machine, root),
                               .limits = config::ListLimits(config)};
@@ -138,6 +142,7 @@ Result<int> Serve(config::DaemonConfig config, const LoadSettings& load) {
   RETURN_IF_ERROR(service.Recover());
   api::ServerOptions listen{.socket = config.socket, .inherited = std::move(inherited), .message_bytes = config.message_bytes,
                             .metadata_bytes = config.metadata_bytes, .streams = config.streams};
+  listen.more.push_back(&explain.service().grpc());
   if (node != nullptr) listen.more.push_back(&node->service().grpc());
   ASSIGN_OR_RETURN(auto server, api::Server::Start(service, std::move(listen)));
 
@@ -170,6 +175,7 @@ Result<int> Serve(config::DaemonConfig config, const LoadSettings& load) {
   Notify("STOPPING=1");
   guard = GuardTheEnd(signals, kEnd);
   service.Drain();
+  explain.service().Drain();
   if (node != nullptr) node->service().Drain();
   server->Stop(kGrace);
   return 0;

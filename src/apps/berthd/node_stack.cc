@@ -107,6 +107,11 @@ NodeStack::~NodeStack() = default;
 api::NodeService& NodeStack::service() { return *state_->service; }
 std::vector<api::Probe> NodeStack::probes() const { return state_->probes; }
 std::size_t NodeStack::pods() const { return state_->node->workers().size(); }
+const std::string& NodeStack::name() const { return state_->node->options().name; }
+const objects::Store& NodeStack::store() const { return *state_->store; }
+policy::ImageManager& NodeStack::images() { return state_->node->images(); }
+const credentials::Sources& NodeStack::sources() const { return *state_->sources; }
+policy::Records* NodeStack::records() { return state_->records.get(); }
 
 void NodeStack::Reload() {
   if (state_->plugins == nullptr) return;

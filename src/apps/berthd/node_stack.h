@@ -9,6 +9,7 @@
 #include "api/service.h"
 #include "config/daemon_config.h"
 #include "credentials/node_config.h"
+#include "credentials/sources.h"
 #include "node/mounts.h"
 
 namespace berth::berthd {
@@ -32,6 +33,12 @@ class NodeStack {
   api::NodeService& service();
   std::vector<api::Probe> probes() const;   // which runtime there is, for `berth doctor`
   std::size_t pods() const;
+  // For explain_stack.h.
+  const std::string& name() const;
+  const objects::Store& store() const;
+  policy::ImageManager& images();
+  const credentials::Sources& sources() const;
+  policy::Records* records();               // nullptr: no verification
   void Reload();                            // credentials and plug-ins
 
  private:
