@@ -221,6 +221,9 @@ Result<> InstallFilter(const JailSpec& spec) {
            SCMP_SYS(gettimeofday), SCMP_SYS(getrandom), SCMP_SYS(getpid), SCMP_SYS(gettid), SCMP_SYS(rt_sigaction),
            SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigreturn), SCMP_SYS(sigaltstack), SCMP_SYS(restart_syscall),
            SCMP_SYS(exit), SCMP_SYS(exit_group)});
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  f.Allow({SCMP_SYS(pipe2), SCMP_SYS(prctl), SCMP_SYS(prlimit64)});  // the sanitizers' own: is this address readable? how large is a stack?
+#endif
   f.Allow(SCMP_SYS(mmap), {Masked(2, kProtExec, 0)});
   f.Allow(SCMP_SYS(mprotect), {Masked(2, kProtExec, 0)});
   f.Allow(SCMP_SYS(tgkill), {Equals(0, static_cast<std::uint64_t>(::getpid()))});  // abort()

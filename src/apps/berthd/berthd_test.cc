@@ -324,11 +324,17 @@ TEST(Units, NameWhatTheDaemonUses) {
   EXPECT_THAT(service, HasSubstr("StateDirectory=berth\n"));
   EXPECT_EQ(defaults.run_dir, "/run/berth");
   EXPECT_THAT(service, HasSubstr("RuntimeDirectory=berth\n"));
-  for (const char* line : {"Type=notify\n", "WatchdogSec=", "UMask=0077\n", "LimitCORE=0\n", "NoNewPrivileges=yes\n", "Restart=always\n"})
+  for (const char* line : {"Type=notify\n", "WatchdogSec=", "UMask=0077\n", "LimitCORE=0\n", "Restart=always\n"})
     EXPECT_THAT(service, HasSubstr(line));
+  // Containers inherit what the service may not do: only where there are none.
+  const std::string images_only = Read(folder + "images-only.conf");
+  for (const char* taken : {"\nNoNewPrivileges=yes", "\nCapabilityBoundingSet=", "\nSystemCallFilter=", "\nMemoryDenyWriteExecute=yes", "\nRestrictNamespaces="}) {
+    EXPECT_THAT(service, Not(HasSubstr(taken)));
+    EXPECT_THAT(images_only, HasSubstr(taken));
+  }
   // Each of these would give the service a mount namespace, and its mounts would not reach the host.
   for (const char* cut : {"\nProtectSystem=", "\nProtectHome=", "\nPrivate", "\nReadWritePaths=", "\nProtectKernel", "\nInaccessiblePaths=", "\nMountFlags="})
-    EXPECT_THAT(service, Not(HasSubstr(cut)));
+    EXPECT_THAT(service + images_only, Not(HasSubstr(cut)));
 }
 
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
