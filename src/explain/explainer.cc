@@ -53,22 +53,6 @@ void FindCertsDir(const registry::HostsOptions& options, const std::string& doma
   f.hosts_file = std::filesystem::exists(f.certs_dir + "/hosts.toml", error);
 }
 
-policy::AccessCredential AccessOf(const credentials::Credential& credential) {
-  using Kind = policy::AccessCredential::Kind;
-  policy::AccessCredential out;
-  const auto fill = [&](Kind kind, const credentials::Coordinates& c) {
-    out.kind = kind;
-    out.uid = c.uid, out.space = c.namespace_name, out.name = c.name;
-  };
-  if (credential.secret) {
-    fill(Kind::kSecret, *credential.secret);
-    out.hash = credentials::CredentialHash(credential);
-  } else if (credential.service_account) {
-    fill(Kind::kServiceAccount, *credential.service_account);
-  }
-  return out;
-}
-
 }  // namespace
 
 Result<Report> Explainer::Explain(const task::Context& outer, Question question) const {
@@ -171,7 +155,7 @@ void Explainer::CheckAccess(const Question& question, const std::vector<credenti
       question.image, (*image)->config.ToString(), [&]() -> Result<std::vector<policy::AccessCredential>> {
         std::vector<policy::AccessCredential> all;
         for (const auto& credential : credentials)
-          if (auto access = AccessOf(credential); access.kind != policy::AccessCredential::Kind::kNode)
+          if (auto access = policy::AccessOf(credential); access.kind != policy::AccessCredential::Kind::kNode)
             all.push_back(std::move(access));
         return all;
       });

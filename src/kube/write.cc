@@ -29,7 +29,9 @@ Tree Write(const ContainerState& s) {
     Put(t, "reason", s.terminated->reason);
     Put(t, "message", s.terminated->message);
     Put(t, "containerID", s.terminated->container_id);
-    Put(t, "startedAt", s.terminated->started_at);
+    // A container that never ran began at no time: null to Kubernetes' own clients.
+    const auto& began = s.terminated->started_at;
+    Put(t, "startedAt", began && began->time_since_epoch().count() != 0 ? began : std::nullopt);
     Put(t, "finishedAt", s.terminated->finished_at);
   }
   return out;

@@ -3,9 +3,9 @@
 #include <algorithm>
 
 #include "kube/parse.h"
+#include "kube/write.h"
 #include "log/log.h"
 #include "node/admission.h"
-#include "node/status_json.h"
 #include "policy/defaults.h"
 #include "reference/reference.h"
 
@@ -211,7 +211,7 @@ void Node::Mirror(const kube::Object& pod) {
 }
 
 Result<> Node::Publish(const kube::Pod& pod, const kube::PodStatus& status) {
-  const json::Tree tree = StatusJson(status);
+  const json::Tree tree = kube::WriteStatus(status);
   std::string text = tree.Dump();
   {
     std::lock_guard hold(mutex_);

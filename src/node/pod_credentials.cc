@@ -16,7 +16,7 @@ class Source final : public policy::CredentialSource {
         sources_.Find(ctx, {.repository = repository, .secrets = secrets_.found, .missing = secrets_.missing, .pod = pod_}));
     std::vector<policy::PullCredential> out;
     for (auto& credential : found.credentials) {
-      auto access = AccessOf(credential);
+      auto access = policy::AccessOf(credential);
       out.push_back({std::move(credential), std::move(access)});
     }
     return out;
@@ -34,22 +34,6 @@ secret::Secret Take(std::map<std::string, secret::Secret>& data, std::string_vie
 }
 
 }  // namespace
-
-policy::AccessCredential AccessOf(const credentials::Credential& credential) {
-  using Kind = policy::AccessCredential::Kind;
-  policy::AccessCredential out;
-  const auto fill = [&](Kind kind, const credentials::Coordinates& c) {
-    out.kind = kind;
-    out.uid = c.uid, out.space = c.namespace_name, out.name = c.name;
-  };
-  if (credential.secret) {
-    fill(Kind::kSecret, *credential.secret);
-    out.hash = credentials::CredentialHash(credential);
-  } else if (credential.service_account) {
-    fill(Kind::kServiceAccount, *credential.service_account);
-  }
-  return out;
-}
 
 PullSecrets ReadPullSecrets(const objects::Store& store, const kube::Pod& pod) {
   PullSecrets out;

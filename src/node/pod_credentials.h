@@ -33,7 +33,4 @@ struct PullSecrets {
 };
 PullSecrets ReadPullSecrets(const objects::Store& store, const kube::Pod& pod);
 
-// By which object a credential may be remembered as proven (policy/records.h).
-policy::AccessCredential AccessOf(const credentials::Credential& credential);
-
 }  // namespace berth::node

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "node/status_json.h"
+#include "kube/write.h"
 #include "node/testing/lab.h"
 
 namespace berth::node {
@@ -99,11 +99,11 @@ TEST(Conditions, RunningAndDone) {
   EXPECT_EQ(done.conditions[2].last_transition_time, kNow + std::chrono::hours(1));
 }
 
-TEST(StatusJson, HasWhatTheApiShows) {
+TEST(WriteStatus, HasWhatTheApiShows) {
   kube::Pod pod = PodFrom("{apiVersion: v1, kind: Pod, metadata: {name: p}, spec: {containers: [{name: a, image: x}]}}");
   PodFacts facts{.sandbox = true, .host_ip = "192.0.2.1", .start_time = kNow};
   facts.containers["a"].waiting = kube::ContainerState::Waiting{"ErrImagePull", "no"};
-  const std::string json = StatusJson(MakeStatus(pod, facts, {}, kNow)).Dump();
+  const std::string json = kube::WriteStatus(MakeStatus(pod, facts, {}, kNow)).Dump();
   EXPECT_NE(
       json.find(
           R"("containerStatuses":[{"image":"x","imageID":"","lastState":{},"name":"a","ready":false,)"

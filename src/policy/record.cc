@@ -122,6 +122,21 @@ void WriteList(json::Writer& w, std::string_view key, const std::vector<AccessCr
 
 }  // namespace
 
+AccessCredential AccessOf(const credentials::Credential& credential) {
+  AccessCredential out;
+  const auto fill = [&](Kind kind, const credentials::Coordinates& c) {
+    out.kind = kind;
+    out.uid = c.uid, out.space = c.namespace_name, out.name = c.name;
+  };
+  if (credential.secret) {
+    fill(Kind::kSecret, *credential.secret);
+    out.hash = credentials::CredentialHash(credential);
+  } else if (credential.service_account) {
+    fill(Kind::kServiceAccount, *credential.service_account);
+  }
+  return out;
+}
+
 std::string AccessCredential::Describe() const {
   if (kind == Kind::kNode) return "node";
   return (kind == Kind::kSecret ? "secret " : "service account ") + space + "/" + name;

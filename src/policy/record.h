@@ -11,11 +11,12 @@
 #include <string_view>
 #include <vector>
 
+#include "credentials/credential.h"
 #include "result/result.h"
 
 namespace berth::policy {
 
-// A credential as far as access is concerned. The caller fills it from what it pulled with.
+// A credential as far as access is concerned.
 struct AccessCredential {
   // kNode: none at all, the node's own file, or a plug-in without a service account: every Pod of the node has it.
   enum class Kind : unsigned char { kNode, kSecret, kServiceAccount };
@@ -28,6 +29,9 @@ struct AccessCredential {
   std::string Describe() const;
   friend bool operator==(const AccessCredential&, const AccessCredential&) = default;
 };
+
+// By which object a credential may be remembered as proven.
+AccessCredential AccessOf(const credentials::Credential& credential);
 
 // Those that may use an image under one name.
 struct Access {
