@@ -133,9 +133,11 @@ Result<Freed> Reclaimer::Sweep(const task::Context& ctx, const Ages& ages) {
   ASSIGN_OR_RETURN(Freed freed, Delete(ctx, free));
   BERTH_FAULT_IN(ctx, kGcDelete);
   const auto seconds = [](time::WallTime t) { return std::chrono::duration_cast<std::chrono::seconds>(t.time_since_epoch()).count(); };
+  const std::int64_t age = std::chrono::duration_cast<std::chrono::seconds>(ages.partials).count();
   ASSIGN_OR_RETURN(const auto partials, stores_.content.Partials());
   for (const auto& partial : partials) {
-    if (partial.mtime_seconds > seconds(before(ages.partials)) && partial.mtime_seconds <= seconds(now)) continue;
+    // From the future by less than that: the clock was set back, which costs nobody his partial.
+    if (ages.partials > time::Duration::zero() && std::abs(partial.mtime_seconds - seconds(now)) < age) continue;
     ASSIGN_OR_RETURN(const bool removed, stores_.content.RemovePartial(partial.digest));
     if (!removed) continue;
     freed.bytes += partial.bytes;

@@ -135,6 +135,13 @@ TEST_F(ReclaimerTest, PartialsHaveAnAgeOfTheirOwnAndThoseInUseStay) {
   EXPECT_EQ(reclaimer.Sweep({}, time::Duration::zero())->objects, 0u) << "somebody writes it";
 }
 
+TEST_F(ReclaimerTest, AClockThatWasSetBackByLessThanTheAgeCostsNoPartial) {
+  { auto partial = *stores_.content->Resume(Of("p"), 100); ASSERT_TRUE(partial->Append(bytes::AsView("12345"))); }
+  stores_.clock.JumpWall(-std::chrono::hours(1));
+  EXPECT_EQ(Make().Sweep({}, std::chrono::hours(2))->objects, 0u);
+  EXPECT_EQ(Make().Sweep({}, std::chrono::minutes(30))->objects, 1u);
+}
+
 TEST_F(ReclaimerTest, AClockThatWasSetBackKeepsNothingForEver) {
   const auto image = stores_.Publish("r:1", {kBase});
   stores_.AddLayer(kTop);
