@@ -10,7 +10,7 @@ namespace berth::kube {
 namespace {
 
 // Type, then its fields: "name type". [] is a list, {} a map with text keys, @key how a list merges (@ alone: by value), ! the name
-// Go has for a text type. Order of the fields: Go's, which is the order in which a wrong type is found.
+// Go has for a text type, + all fields of a type above. Order of the fields: Go's, which is the order in which a wrong type is found.
 constexpr std::string_view kTable = R"(
 OwnerReference
  apiVersion string
@@ -287,31 +287,7 @@ Container
  stdinOnce bool
  tty bool
 EphemeralContainer
- name string
- image string
- command []string
- args []string
- workingDir string
- ports []ContainerPort@containerPort
- envFrom []EnvFromSource
- env []EnvVar@name
- resources ResourceRequirements
- resizePolicy []ContainerResizePolicy
- restartPolicy string!v1.ContainerRestartPolicy
- restartPolicyRules []object
- volumeMounts []VolumeMount@mountPath
- volumeDevices []VolumeDevice@devicePath
- livenessProbe Probe
- readinessProbe Probe
- startupProbe Probe
- lifecycle Lifecycle
- terminationMessagePath string
- terminationMessagePolicy string!v1.TerminationMessagePolicy
- imagePullPolicy string!v1.PullPolicy
- securityContext SecurityContext
- stdin bool
- stdinOnce bool
- tty bool
+ +Container
  targetContainerName string
 Sysctl
  name string
@@ -639,6 +615,12 @@ Types Build() {
       continue;
     }
     line.remove_prefix(1);
+    if (line[0] == '+') {
+      const auto above = types.find(line.substr(1));
+      BERTH_CHECK(above != types.end() && !above->second.fields.empty());
+      type->fields.insert(type->fields.end(), above->second.fields.begin(), above->second.fields.end());
+      continue;
+    }
     const std::string_view name = Cut(line, ' ');
     type->fields.push_back({name, ReadType(line, types)});
   }
