@@ -113,11 +113,15 @@ void RecordExit(const Job& job, int status, bool oom) {
   }
 }
 
-// Waits for `runtime` and collects what it says; its wait status.
-int AwaitRuntime(pid_t runtime, int poll, int signals, const int* streams, Reason& reason) {
-  const auto collect = [&](const char* data, size_t n) { reason.Add(data, n); };
+// The container's two streams and the signal that a child has ended, behind one epoll.
+struct Streams {
+  int poll, signals;
+  const int* fds;
   bool open[2] = {true, true};
-  while (true) {
+
+  // Waits for something to happen, and gives what can be read to take(stream, data, size).
+  template <class Take>
+  void Turn(Take take) {
     epoll_event events[4];
     const int n = epoll_wait(poll, events, 4, -1);
     for (int i = 0; i < n; ++i) {
@@ -126,52 +130,46 @@ int AwaitRuntime(pid_t runtime, int poll, int signals, const int* streams, Reaso
         (void)!read(signals, info, sizeof info);
         continue;
       }
-      const int stream = events[i].data.fd == streams[0] ? 0 : 1;
-      if (open[stream] && !Drain(streams[stream], collect)) {
+      const int stream = events[i].data.fd == fds[0] ? 0 : 1;
+      if (open[stream] && !Drain(fds[stream], [&](const char* data, size_t size) { take(stream, data, size); })) {
         open[stream] = false;
-        (void)epoll_ctl(poll, EPOLL_CTL_DEL, streams[stream], nullptr);
+        (void)epoll_ctl(poll, EPOLL_CTL_DEL, fds[stream], nullptr);
       }
     }
+  }
+};
+
+// Waits for `runtime` and collects what it says; its wait status.
+int AwaitRuntime(pid_t runtime, int poll, int signals, const int* fds, Reason& reason) {
+  Streams streams{poll, signals, fds};
+  const auto collect = [&](const char* data, size_t n) { reason.Add(data, n); };
+  while (true) {
+    streams.Turn([&](int, const char* data, size_t n) { collect(data, n); });
     int status = 0;
     if (waitpid(runtime, &status, WNOHANG) ==
         runtime) {  // only this one: the container's end must be seen later
       for (int s = 0; s < 2; ++s)
-        if (open[s]) (void)Drain(streams[s], collect);
+        if (streams.open[s]) (void)Drain(fds[s], collect);
       return status;
     }
   }
 }
 
-[[noreturn]] void Watch(const Job& job, pid_t container, int poll, int signals, const int* streams,
-                        CriLog& log) {
+[[noreturn]] void Watch(const Job& job, pid_t container, int poll, int signals, const int* fds, CriLog& log) {
   OomCounter oom;
   oom.Find(container);
-  bool open[2] = {true, true};
+  Streams streams{poll, signals, fds};
   while (true) {
-    epoll_event events[4];
-    const int n = epoll_wait(poll, events, 4, -1);
-    for (int i = 0; i < n; ++i) {
-      if (events[i].data.fd == signals) {
-        signalfd_siginfo info[8];
-        (void)!read(signals, info, sizeof info);
-        continue;
-      }
-      const int stream = events[i].data.fd == streams[0] ? 0 : 1;
-      if (open[stream] &&
-          !Drain(streams[stream], [&](const char* d, size_t size) { log.Take(stream, d, size); })) {
-        open[stream] = false;
-        (void)epoll_ctl(poll, EPOLL_CTL_DEL, streams[stream], nullptr);
-      }
-    }
+    streams.Turn([&](int stream, const char* data, size_t size) { log.Take(stream, data, size); });
     int status = 0;
     for (pid_t ended; (ended = waitpid(-1, &status, WNOHANG)) > 0;) {
       if (ended != container) continue;
       const bool killed = oom.Read() > 0;
       // All it wrote is in the pipes. A process elsewhere that holds them open is not waited for.
       for (int s = 0; s < 2; ++s)
-        for (size_t got = 1; open[s] && got > 0;) {
+        for (size_t got = 1; streams.open[s] && got > 0;) {
           got = 0;
-          open[s] = Drain(streams[s], [&](const char* d, size_t size) {
+          streams.open[s] = Drain(fds[s], [&](const char* d, size_t size) {
             log.Take(s, d, size);
             got += size;
           });
