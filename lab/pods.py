@@ -77,7 +77,9 @@ class Pods:
             left += [f"{place}/{name}" for name in os.listdir(self.berthd.store / place)]
         # Cgroups are named by the Pod's UID; only ours count, other daemons may run.
         mine = {name.rsplit("_", 1)[-1] for name in os.listdir(self.berthd.store / "logs")} | self.seen
-        left += [f"cgroup {path}" for path in pathlib.Path("/sys/fs/cgroup").glob("**/berthd*/*") if path.is_dir() and path.name in mine]
+        for parent, groups, _ in os.walk("/sys/fs/cgroup"):  # which bears it that cgroups go while it looks
+            if os.path.basename(parent).startswith("berthd"):
+                left += [f"cgroup {parent}/{group}" for group in groups if group in mine]
         state = self.berthd.run / "oci"
         left += [f"runtime state {name}" for name in (os.listdir(state) if state.exists() else [])]
         return left
