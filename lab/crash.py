@@ -6,6 +6,8 @@
     crash.py power  [-n 50] [--seed S]     the file system is shut down without a flush at a random moment
     crash.py control [-n 10]               the same with every sync call a lie: the harness must find damage
     crash.py errors [--every 7]            every n-th write-class system call of a small pull fails, one error each run
+    crash.py pods [-n 20] [--seed S]       kill -9 while Pods start and while they are deleted: what was applied runs, what was
+                                           deleted leaves nothing on the machine
     crash.py all                           what CI runs
 
 After each fault the daemon starts again without one. Then, by INV of reliability-security 3.e: `berth fsck` finds nothing;
@@ -28,8 +30,10 @@ import sys
 import tempfile
 import time
 
+import content
 import daemon
 import images
+import pods
 import registry
 import verify
 
@@ -359,9 +363,48 @@ def errors(bench, folder, every):
     print(f"errors: {runs} runs, {failed} pulls failed cleanly, 0 bad")
 
 
+def pod_kills(folder, count, seed):
+    """Two Pods a cycle. What `berth apply` and `berth delete` have acknowledged holds, whenever the daemon dies after it."""
+    rnd = random.Random(seed)
+    store = pathlib.Path(folder) / "pods"
+    layout = images.Layout(pathlib.Path(folder) / "busybox")
+    content.busybox(layout)
+    with registry.LayoutRegistry({"web": layout.folder}) as server:
+        berthd = daemon.Berthd(store, faults=True, settings={"plainHttp": [server.host], "node.name": "lab"})
+        berthd.start()
+        world = pods.Pods(berthd)
+
+        def die(most):
+            time.sleep(rnd.uniform(0, most))
+            berthd.kill()
+            if not berthd.start():
+                raise Bad(f"the daemon does not start again: {berthd.tail()}")
+        try:
+            for cycle in range(count):
+                names = [f"p{cycle}-{i}" for i in range(2)]
+                world.apply(*[pods.pod(name, f"{server.host}/web:v1", "echo up; sleep 1000", imagePullPolicy="Always",
+                                       terminationGracePeriodSeconds=1) for name in names])
+                die(1.5)
+                for name in names:
+                    world.until(name, "Running")
+                    said = berthd.berth("logs", name).stdout
+                    restarts = world.get(name)["status"]["containerStatuses"][0]["restartCount"]
+                    if said != "up\n" or restarts:
+                        raise Bad(f"cycle {cycle} of seed {seed}: {name} started {restarts + 1} times and says {said!r}")
+                for name in names:
+                    berthd.berth("delete", "pod", name, "--no-wait", check=True)
+                die(1.5)
+                world.wait("the Pods are gone", lambda: not any(world.get(name) for name in names))
+                world.wait("nothing of them is left", lambda: not world.leftovers())
+        except RuntimeError as error:
+            raise Bad(f"cycle {cycle} of seed {seed}: {error}, left: {world.leftovers()} (store kept: {store})") from error
+        berthd.stop()
+    print(f"pods: {2 * count} kills, seed {seed}, 0 bad")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["sweep", "random", "power", "control", "errors", "all"])
+    parser.add_argument("what", choices=["sweep", "random", "power", "control", "errors", "pods", "all"])
     parser.add_argument("-n", type=int)
     parser.add_argument("--seed", type=int, default=int(time.time()) % 100000)
     parser.add_argument("--points", type=lambda s: s.split(","), default=[])
@@ -370,7 +413,7 @@ def main():
     with tempfile.TemporaryDirectory(prefix="berth-crash-", ignore_cleanup_errors=True) as folder, Bench(folder) as bench:
         work = {"sweep": lambda: sweep(bench, folder, args.points), "random": lambda: random_kills(bench, folder, args.n or 500, args.seed),
                 "power": lambda: power_cuts(bench, folder, args.n or 50, args.seed), "control": lambda: control(bench, folder, args.n or 10),
-                "errors": lambda: errors(bench, folder, args.every)}
+                "errors": lambda: errors(bench, folder, args.every), "pods": lambda: pod_kills(folder, args.n or 20, args.seed)}
         for name in (list(work) if args.what == "all" else [args.what]):
             began = time.monotonic()
             try:
