@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <map>
 #include <optional>
 #include <set>
 
@@ -135,6 +136,44 @@ Result<std::vector<Found>> Containers(const task::Context& ctx, const Runtime& r
   return out;
 }
 
+// What RemovePod does when the runtime was asked already; `first`: what went wrong with its containers.
+Result<> RemoveRest(const task::Context& ctx, const Runtime& runtime, const std::string& pods_root,
+                    const std::string& pod_uid, First first) {
+  RETURN_IF_ERROR(CheckUid(pod_uid));
+  const std::string pod_dir = pods_root + "/" + pod_uid;
+  first.Take(RemovePodCgroups(ctx, pods_root, pod_uid));
+  first.Take(StopSandbox(ctx, pod_dir + "/" + kSandboxName));
+  if (auto dir = Dir::Open(pod_dir)) {
+    ASSIGN_OR_RETURN(const auto real, internal::RealPath(*dir));
+    dir = Dir();
+    RETURN_IF_ERROR(internal::UnmountBelow(ctx, real));
+  }
+  // Shims and processes of which the runtime knows nothing: Create was cut off, or its state is lost.
+  std::vector<std::string> folders;
+  FindContainerFolders(pod_dir, kMaxDepth, folders);
+  for (const auto& folder : folders) first.Take(runtime.Delete(ctx, "none", folder));
+  RETURN_IF_ERROR(first.Done());  // with something that still runs, its files stay
+  RETURN_IF_ERROR(RemovePodDir(ctx, pod_dir));
+  return {};
+}
+
+Leftovers LeftoversOf(const std::vector<Found>& containers, const std::string& pods_root,
+                      const std::vector<std::string>& keep) {
+  const std::set<std::string> kept(keep.begin(), keep.end());
+  Leftovers out;
+  for (const auto& c : containers)
+    if (!kept.contains(c.uid)) out.containers.push_back(c.id);
+  for (const auto& name : Names(pods_root))
+    if (!kept.contains(name)) out.pods.push_back(name);
+  std::set<std::string> groups;
+  const std::string base = CgroupBase(pods_root);
+  for (const auto& hierarchy : Hierarchies("/sys/fs/cgroup"))
+    for (const auto& name : Names(hierarchy + base))
+      if (!kept.contains(name) && Dir::Open(hierarchy + base + "/" + name)) groups.insert(name);
+  out.cgroups.assign(groups.begin(), groups.end());
+  return out;
+}
+
 }  // namespace
 
 std::string CgroupBase(std::string_view pods_root) {
@@ -163,54 +202,38 @@ Result<> RemovePodCgroups(const task::Context& ctx, std::string_view pods_root, 
 Result<> RemovePod(const task::Context& ctx, const Runtime& runtime, const std::string& pods_root,
                    const std::string& pod_uid) {
   RETURN_IF_ERROR(CheckUid(pod_uid));
-  const std::string pod_dir = pods_root + "/" + pod_uid;
   First first;
   ASSIGN_OR_RETURN(const auto containers, Containers(ctx, runtime, pods_root));
   for (const auto& c : containers)
     if (c.uid == pod_uid) first.Take(runtime.Delete(ctx, c.id, c.folder));
-  first.Take(RemovePodCgroups(ctx, pods_root, pod_uid));
-  first.Take(StopSandbox(ctx, pod_dir + "/" + kSandboxName));
-  if (auto dir = Dir::Open(pod_dir)) {
-    ASSIGN_OR_RETURN(const auto real, internal::RealPath(*dir));
-    dir = Dir();
-    RETURN_IF_ERROR(internal::UnmountBelow(ctx, real));
-  }
-  // Shims and processes of which the runtime knows nothing: Create was cut off, or its state is lost.
-  std::vector<std::string> folders;
-  FindContainerFolders(pod_dir, kMaxDepth, folders);
-  for (const auto& folder : folders) first.Take(runtime.Delete(ctx, "none", folder));
-  RETURN_IF_ERROR(first.Done());  // with something that still runs, its files stay
-  RETURN_IF_ERROR(RemovePodDir(ctx, pod_dir));
-  return {};
+  return RemoveRest(ctx, runtime, pods_root, pod_uid, std::move(first));
+}
+
+Result<> RemovePodRest(const task::Context& ctx, const Runtime& runtime, const std::string& pods_root,
+                       const std::string& pod_uid) {
+  return RemoveRest(ctx, runtime, pods_root, pod_uid, {});
 }
 
 Result<Leftovers> FindLeftovers(const task::Context& ctx, const Runtime& runtime,
                                 const std::string& pods_root, const std::vector<std::string>& keep) {
-  const std::set<std::string> kept(keep.begin(), keep.end());
-  Leftovers out;
   ASSIGN_OR_RETURN(const auto containers, Containers(ctx, runtime, pods_root));
-  for (const auto& c : containers)
-    if (!kept.contains(c.uid)) out.containers.push_back(c.id);
-  for (const auto& name : Names(pods_root))
-    if (!kept.contains(name)) out.pods.push_back(name);
-  std::set<std::string> groups;
-  const std::string base = CgroupBase(pods_root);
-  for (const auto& hierarchy : Hierarchies("/sys/fs/cgroup"))
-    for (const auto& name : Names(hierarchy + base))
-      if (!kept.contains(name) && Dir::Open(hierarchy + base + "/" + name)) groups.insert(name);
-  out.cgroups.assign(groups.begin(), groups.end());
-  return out;
+  return LeftoversOf(containers, pods_root, keep);
 }
 
 Result<Leftovers> Sweep(const task::Context& ctx, const Runtime& runtime, const std::string& pods_root,
                         const std::vector<std::string>& keep) {
-  ASSIGN_OR_RETURN(auto found, FindLeftovers(ctx, runtime, pods_root, keep));
-  First first;
   ASSIGN_OR_RETURN(const auto containers, Containers(ctx, runtime, pods_root));
+  Leftovers found = LeftoversOf(containers, pods_root, keep);
+  First first;
+  std::map<std::string, First> of_pod;  // what of its containers could not be deleted
   for (const auto& c : containers)
     if (std::find(found.containers.begin(), found.containers.end(), c.id) != found.containers.end())
-      first.Take(runtime.Delete(ctx, c.id, c.folder));
-  for (const auto& uid : found.pods) first.Take(RemovePod(ctx, runtime, pods_root, uid));
+      of_pod[c.uid].Take(runtime.Delete(ctx, c.id, c.folder));
+  for (const auto& uid : found.pods) {
+    first.Take(RemoveRest(ctx, runtime, pods_root, uid, std::move(of_pod[uid])));
+    of_pod.erase(uid);
+  }
+  for (auto& [uid, wrong] : of_pod) first.Take(wrong.Done());  // of Pods without a directory
   for (const auto& uid : found.cgroups) first.Take(RemovePodCgroups(ctx, pods_root, uid));
   if (!found.empty())
     log::Info("leftovers of Pods removed", {{"containers", found.containers.size()},

@@ -34,6 +34,10 @@ Result<> RemovePodCgroups(const task::Context& ctx, std::string_view pods_root, 
 // All of one Pod.
 Result<> RemovePod(const task::Context& ctx, const Runtime& runtime, const std::string& pods_root, const std::string& pod_uid);
 
+// All of it but what only the runtime knows: for a caller that has deleted the Pod's containers (Runtime::Delete) himself. RemovePod asks
+// the runtime about every container there is, which is for a Pod that nobody remembers.
+Result<> RemovePodRest(const task::Context& ctx, const Runtime& runtime, const std::string& pods_root, const std::string& pod_uid);
+
 struct Leftovers {
   std::vector<std::string> containers;  // ids with state, of no Pod
   std::vector<std::string> pods;        // directories

@@ -434,10 +434,7 @@ Result<> Launcher::RemovePod(const task::Context& ctx, const std::string& uid) {
     ASSIGN_OR_RETURN(const auto names, images->List());
     for (const auto& name : names) RETURN_IF_ERROR(Unmount(PodDir(uid) + "/images/" + name));
   }
-  // Not launch::RemovePod: that asks the runtime about every container there is, which is for what a crash left (Sweep).
-  RETURN_IF_ERROR(launch::RemovePodCgroups(ctx, options_.pods, uid));
-  ASSIGN_OR_RETURN([[maybe_unused]] const bool stopped, launch::StopSandbox(ctx, PodDir(uid) + "/" + launch::kSandboxName));
-  ASSIGN_OR_RETURN([[maybe_unused]] const bool removed, launch::RemovePodDir(ctx, PodDir(uid)));
+  RETURN_IF_ERROR(launch::RemovePodRest(ctx, runtime_, options_.pods, uid));
   std::lock_guard hold(mutex_);
   std::erase_if(ended_, [&](const auto& e) { return e.first.pod_uid == uid; });
   std::erase_if(discarded_, [&](const auto& d) { return d.pod_uid == uid; });
