@@ -8,7 +8,6 @@
     crash.py errors [--every 7]            every n-th write-class system call of a small pull fails, one error each run
     crash.py pods [-n 20] [--seed S]       kill -9 while Pods start and while they are deleted: what was applied runs, what was
                                            deleted leaves nothing on the machine
-    crash.py all                           what CI runs
 
 After each fault the daemon starts again without one. Then, by INV of reliability-security 3.e: `berth fsck` finds nothing;
 every image that was acknowledged is there; every image that is there mounts and equals, by lab/verify.py, the tree its
@@ -407,7 +406,7 @@ def pod_kills(folder, count, seed):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["sweep", "random", "power", "control", "errors", "pods", "all"])
+    parser.add_argument("what", nargs="+", choices=["sweep", "random", "power", "control", "errors", "pods"])
     parser.add_argument("-n", type=int)
     parser.add_argument("--seed", type=int, default=int(time.time()) % 100000)
     parser.add_argument("--points", type=lambda s: s.split(","), default=[])
@@ -417,7 +416,7 @@ def main():
         work = {"sweep": lambda: sweep(bench, folder, args.points), "random": lambda: random_kills(bench, folder, args.n or 500, args.seed),
                 "power": lambda: power_cuts(bench, folder, args.n or 50, args.seed), "control": lambda: control(bench, folder, args.n or 10),
                 "errors": lambda: errors(bench, folder, args.every), "pods": lambda: pod_kills(folder, args.n or 20, args.seed)}
-        for name in (list(work) if args.what == "all" else [args.what]):
+        for name in args.what:
             began = time.monotonic()
             try:
                 work[name]()

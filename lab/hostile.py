@@ -30,7 +30,7 @@ import zlib
 
 import images
 
-CANARY = "/var/tmp/berth-canary"
+CANARY = "/var/tmp/berth-canary" + os.environ.get("BERTH_CANARY", "")  # one for each of several runs at once
 SECRET = "berth-canary-secret-5f1d0c"
 C = CANARY[1:].encode()
 UP = b"../" * 40
