@@ -3,6 +3,7 @@
     BERTH_BIN=build/dev/src/apps python3 lab/test_cri.py
     CRI_SOCKET=/run/containerd/containerd.sock python3 lab/test_cri.py Critest   # the same cases against another server
 """
+import contextlib
 import json
 import os
 import pathlib
@@ -101,7 +102,8 @@ class Stalled(registry.LayoutRegistry):
         handler.end_headers()
         handler.wfile.write(data[first:first + len(data) // 8])
         self.stalled.put(handler.path)
-        handler.connection.recv(1)  # returns when the other side has closed
+        with contextlib.suppress(OSError):  # a reset is an end, too
+            handler.connection.recv(1)  # returns when the other side has closed
         self.gone.put(time.monotonic())
         handler.close_connection = True
 
@@ -109,13 +111,13 @@ class Stalled(registry.LayoutRegistry):
 class Leaving(unittest.TestCase):
     """A deadline or a closed connection stops the transfer at once, and the next pull goes on where it stopped."""
     def test_the_transfer_stops_and_is_resumed(self):
-        with tempfile.TemporaryDirectory(dir=os.environ.get("KEEP")) as folder:
+        with tempfile.TemporaryDirectory() as folder:
             folder = pathlib.Path(folder)
             layout = images.Layout(folder / "layout")
             layout.tag("v1", layout.image([layout.layer(images.entries(("big", os.urandom(8 << 20))), "none")]))
             with Stalled({"app": layout.folder}) as server, daemon.Berthd(folder / "berth", settings={"plainHttp": [server.host]}) as berthd:
                 name, late = f"{server.host}/app:v1", {"deadline": [], "killed client": []}
-                for _ in range(2):
+                for _ in range(3):
                     with subprocess.Popen([CLIENT, berthd.socket, "leave", "3000", name], stdout=subprocess.PIPE, text=True) as client:
                         answer = json.loads(client.communicate(timeout=60)[0])
                     self.assertEqual(answer["code"], 4, "DEADLINE_EXCEEDED")
@@ -127,7 +129,6 @@ class Leaving(unittest.TestCase):
                         before = time.monotonic()
                         client.kill()
                     late["killed client"].append(server.gone.get(timeout=30) - before)
-                print({way: f"{min(took) * 1000:.1f} ms" for way, took in late.items()})
                 for way, took in late.items():
                     self.assertLess(min(took), 0.050, way)
                 partials = list((berthd.store / "ingest").iterdir())

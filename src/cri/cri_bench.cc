@@ -45,7 +45,8 @@ int main(int argc, char** argv) {
   if (argc < 4) return std::fputs("cri_bench SOCKET list N | status N NAME... | pull NAME... | leave MS NAME\n", stderr), 2;
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(16 << 20);
-  const auto stub = v1::ImageService::NewStub(grpc::CreateCustomChannel("unix:" + std::string(argv[1]), grpc::InsecureChannelCredentials(), arguments));
+  const auto stub = v1::ImageService::NewStub(
+      grpc::CreateCustomChannel("unix:" + std::string(argv[1]), grpc::InsecureChannelCredentials(), arguments));
   const std::string what = argv[2];
   const std::vector<std::string> names(argv + (what == "pull" ? 3 : 4), argv + argc);
   if (what == "list") {

@@ -11,10 +11,10 @@ namespace {
 
 constexpr std::size_t kConfigBytes = 64u << 20;  // far above any limit under which one was stored
 
-// The catalog has the mark once images can be pinned.
+// The catalog has the mark as soon as images can be pinned.
 template <class Record>
 bool Pinned(const Record& record) {
-  if constexpr (requires { record.pinned; }) return static_cast<bool>(record.pinned);
+  if constexpr (requires { record.pin.has_value(); }) return record.pin.has_value();
   return false;
 }
 

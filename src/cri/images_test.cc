@@ -39,7 +39,8 @@ class ImagesTest : public ::testing::Test {
     if (made.config_stored) {
       EXPECT_TRUE(content_->Put(Of(config), config));
     }
-    return {.manifest = Of(made.manifest.empty() ? "manifest of " + config : made.manifest), .config = Of(config), .platform = made.platform, .size = made.size};
+    return {.manifest = Of(made.manifest.empty() ? "manifest of " + config : made.manifest), .config = Of(config), .platform = made.platform,
+            .size = made.size};
   }
   void Publish(const std::string& name, const std::vector<ImageRecord>& images, const std::string& target) {
     clock_.Advance(std::chrono::seconds(1));
@@ -52,7 +53,9 @@ class ImagesTest : public ::testing::Test {
     EXPECT_TRUE(view) << view.error().Text();
     return *view;
   }
-  static std::vector<std::string> Texts(const google::protobuf::RepeatedPtrField<std::string>& texts) { return {texts.begin(), texts.end()}; }
+  static std::vector<std::string> Texts(const google::protobuf::RepeatedPtrField<std::string>& texts) {
+    return {texts.begin(), texts.end()};
+  }
 
   time::testing::ManualClock clock_;
   reclaim::testing::Folder folder_;
@@ -202,6 +205,23 @@ TEST_F(ImagesTest, EveryChangeIsInTheNextAnswer) {  // 1.10 row 4
   EXPECT_EQ(Get()->FindName("a.test/x:1"), nullptr);
 }
 
+// Runs as soon as the catalog has pins.
+template <class Catalog>
+bool Pin(Catalog& catalog, const Digest& config, bool pinned) {
+  if constexpr (requires { catalog.RemovePin(config); })
+    return pinned ? catalog.SetPin(config, {}).has_value() : catalog.RemovePin(config).has_value();
+  else return false;
+}
+TEST_F(ImagesTest, APinIsInTheNextAnswer) {
+  const auto image = Make({});
+  Publish("a.test/x:1", {image}, "t");
+  EXPECT_FALSE(Get()->entries()[0].image.pinned());
+  if (!Pin(*catalog_, image.config, true)) GTEST_SKIP() << "images cannot be pinned yet";
+  EXPECT_TRUE(Get()->entries()[0].image.pinned());
+  ASSERT_TRUE(Pin(*catalog_, image.config, false));
+  EXPECT_FALSE(Get()->entries()[0].image.pinned());
+}
+
 TEST_F(ImagesTest, ATagThatMovedLeavesADanglingImage) {  // 1.5: the old image keeps its digest name
   const auto old = Make({.extra = "old"}), fresh = Make({.extra = "new"});
   Publish("a.test/x:1", {old}, "t1");
@@ -247,8 +267,9 @@ TEST_F(ImagesTest, TheWireFormIsTheListInParts) {
   v1::ListImagesResponse list;
   ASSERT_TRUE(list.ParseFromString(whole));
   ASSERT_EQ(list.images_size(), 40);
+  using ::google::protobuf::util::MessageDifferencer;
   for (int i = 0; i < list.images_size(); ++i)
-    ASSERT_TRUE(google::protobuf::util::MessageDifferencer::Equals(list.images(i), view->entries()[static_cast<std::size_t>(i)].image)) << i;
+    ASSERT_TRUE(MessageDifferencer::Equals(list.images(i), view->entries()[static_cast<std::size_t>(i)].image)) << i;
 }
 
 }  // namespace

@@ -23,6 +23,13 @@ Error About(Error error, const reference::Reference& image) {
   return std::move(error).Context(image.spelling());
 }
 
+// Also a pinned one: a pin is advice to collectors, and this is somebody's word (runtime-registry 1.3). As soon as there are pins.
+template <class Reclaimer>
+Result<reclaim::Removed> Remove(Reclaimer& reclaimer, const task::Context& ctx, const digest::Digest& manifest) {
+  if constexpr (requires { reclaimer.RemoveImage(ctx, manifest, {}); }) return reclaimer.RemoveImage(ctx, manifest, {.pinned = true});
+  else return reclaimer.RemoveImage(ctx, manifest);
+}
+
 template <class Message>
 Result<Message> Read(const grpc::ByteBuffer& wire) {
   Message message;
@@ -58,9 +65,9 @@ class Runtime final : public v1::RuntimeService::CallbackService {
 };
 
 // The two lists are answered in wire form.
-using Base = v1::ImageService::WithRawCallbackMethod_ListImages<v1::ImageService::WithRawCallbackMethod_StreamImages<
-    v1::ImageService::WithCallbackMethod_ImageStatus<v1::ImageService::WithCallbackMethod_PullImage<v1::ImageService::WithCallbackMethod_RemoveImage<
-        v1::ImageService::WithCallbackMethod_ImageFsInfo<v1::ImageService::Service>>>>>>;
+using Rpc = v1::ImageService;
+using Base = Rpc::WithRawCallbackMethod_ListImages<Rpc::WithRawCallbackMethod_StreamImages<Rpc::WithCallbackMethod_ImageStatus<
+    Rpc::WithCallbackMethod_PullImage<Rpc::WithCallbackMethod_RemoveImage<Rpc::WithCallbackMethod_ImageFsInfo<Rpc::Service>>>>>>;
 
 }  // namespace
 
@@ -211,7 +218,7 @@ class Service::Impl final : public Base {
       ASSIGN_OR_RETURN(const auto* entry, view->Find(message->image().image(), kDigitsToRemove));
       if (entry == nullptr) return {};
       for (const auto& manifest : entry->manifests) {
-        const auto removed = parts_.reclaimer.RemoveImage(ctx, manifest);
+        const auto removed = Remove(parts_.reclaimer, ctx, manifest);
         if (!removed && removed.error().reason() != Reason::kNotFound) return removed.error();  // somebody else was faster
       }
       return {};
@@ -222,8 +229,7 @@ class Service::Impl final : public Base {
 
   grpc::ServerUnaryReactor* PullImage(Context* call, const v1::PullImageRequest* message, v1::PullImageResponse* answer) override {
     // Here and now: the secrets leave the message. std::function wants something it could copy; the order cannot be.
-    auto order = std::make_shared<Result<PullOrder>>(
-        message->image().image().empty() ? Result<PullOrder>(NoImage()) : TakePull(const_cast<v1::PullImageRequest&>(*message), options_.handlers));
+    auto order = std::make_shared<Result<PullOrder>>(TakePull(const_cast<v1::PullImageRequest&>(*message), options_.handlers));
     return streams_.StartOne(call, [this, order, answer](api::Call& waiting) -> Result<> {
       if (!*order) return order->error();
       const reference::Reference name = (*order)->request.reference;

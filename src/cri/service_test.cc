@@ -51,7 +51,8 @@ TEST(CriService, TheIdIsTheSameInEveryAnswer) {  // runtime-registry 1.10 row 5
   EXPECT_EQ(list.images(0).id(), id);
   EXPECT_EQ(list.images(0).size(), image.manifest.size + image.config.size + kSmall.size());
   EXPECT_FALSE(list.images(0).has_spec());
-  for (const std::string& name : {id, id.substr(7), rig.node.Name("app:1"), rig.node.Name("app@" + image.manifest.digest.ToString()), id.substr(0, 20)}) {
+  const std::string tag = rig.node.Name("app:1"), digest = rig.node.Name("app@" + image.manifest.digest.ToString());
+  for (const std::string& name : {id, id.substr(7), tag, digest, id.substr(0, 20)}) {
     const auto found = rig.Image(name);
     ASSERT_TRUE(found) << name;
     EXPECT_TRUE(MessageDifferencer::Equals(*found, list.images(0))) << name;
@@ -430,7 +431,8 @@ TEST(CriService, StoppingFailsRunningCallsAsUnavailable) {  // G-14
   Rig rig;
   const auto image = rig.node.registry.PutImage("app", "1", {kBig});
   const auto never = std::make_shared<Gate>();
-  rig.node.registry.On(Blob("app", image.layers[0]), [never](const ServerRequest&) { return Reply::Head(200, kBig.size()).WaitFor(never); }, 1);
+  rig.node.registry.On(Blob("app", image.layers[0]),
+                       [never](const ServerRequest&) { return Reply::Head(200, kBig.size()).WaitFor(never); }, 1);
   grpc::Status status;
   std::thread caller([&] { status = rig.Pull("app:1"); });
   never->AwaitWaiters(1);

@@ -80,8 +80,8 @@ constexpr const char* kListImages = "/runtime.v1.ImageService/ListImages";
 
 // --- raw calls
 
-grpc::Status Raw(const std::shared_ptr<grpc::Channel>& channel, const std::string& method, const std::string& message, std::string* answer = nullptr,
-                 const std::function<void(grpc::ClientContext&)>& prepare = nullptr) {
+grpc::Status Raw(const std::shared_ptr<grpc::Channel>& channel, const std::string& method, const std::string& message,
+                 std::string* answer = nullptr, const std::function<void(grpc::ClientContext&)>& prepare = nullptr) {
   grpc::GenericStub stub(channel);
   grpc::ClientContext context;
   if (prepare) prepare(context);
@@ -228,7 +228,8 @@ TEST_F(Abuse, MetadataHasALimit) {
   for (const Row& row : {Row{"a little", 10, 100, false, true}, Row{"long value", 1, 1u << 20, false, false}, Row{"many keys", 10'000, 10, false, false},
                          Row{"binary", 1, 100'000, true, false}}) {
     const auto status = Raw(rig.channel, kListImages, "", nullptr, [&](grpc::ClientContext& context) {
-      for (int i = 0; i < row.keys; ++i) context.AddMetadata("k" + std::to_string(i) + (row.binary ? "-bin" : ""), std::string(row.bytes, row.binary ? '\xff' : 'v'));
+      for (int i = 0; i < row.keys; ++i)
+        context.AddMetadata("k" + std::to_string(i) + (row.binary ? "-bin" : ""), std::string(row.bytes, row.binary ? '\xff' : 'v'));
     });
     EXPECT_EQ(status.ok(), row.ok) << row.name << ": " << status.error_message();
     Served(rig, row.name);

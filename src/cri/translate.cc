@@ -96,6 +96,7 @@ Result<PullOrder> TakePull(v1::PullImageRequest& from, const std::vector<std::st
   // First of all, whatever else is wrong: the secrets are taken out.
   static const reference::Reference nowhere = *reference::Reference::Parse("localhost/nowhere");
   auto auth = TakeAuth(*from.mutable_auth(), reference ? *reference : nowhere);
+  if (from.image().image().empty()) return Error(Reason::kUsage, "the request names no image").Next("set image.image");
   if (!reference) return reference.error();
   if (reference::IsImageId(from.image().image()))
     return Error(Reason::kInvalidReference, Quoted(from.image().image()) + " is an id, not a name that a registry knows");

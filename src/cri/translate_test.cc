@@ -217,7 +217,7 @@ TEST_P(RefusedPulls, AreRefusedAndLeaveNoSecret) {  // G-08, G-12, runtime-regis
 }
 INSTANTIATE_TEST_SUITE_P(
     Rows, RefusedPulls,
-    ::testing::Values(RefusedPull{"empty", "", "", Reason::kInvalidReference}, RefusedPull{"upper case", "busyBox", "", Reason::kInvalidReference},
+    ::testing::Values(RefusedPull{"empty", "", "", Reason::kUsage}, RefusedPull{"upper case", "busyBox", "", Reason::kInvalidReference},
                       RefusedPull{"an id", std::string(64, 'a'), "", Reason::kInvalidReference},
                       RefusedPull{"a digest alone", kDigest, "", Reason::kInvalidReference},
                       RefusedPull{"NUL", std::string("a\0b", 3), "", Reason::kInvalidReference},

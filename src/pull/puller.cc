@@ -418,7 +418,8 @@ class Puller::Flight {
 
   Error Failed(Error error) {
     if (intent_) {
-      const auto ended = stores_.catalog.EndPull(*intent_, error.cancelled() ? "" : record_->ToJson(request_.policy, request_.asker, result_, &error));
+      const auto ended = stores_.catalog.EndPull(
+          *intent_, error.cancelled() ? "" : record_->ToJson(request_.policy, request_.asker, result_, &error));
       if (!ended) log::Warning("the end of a pull could not be recorded", {{"image", result_.name}, {"error", ended.error()}});
     }
     if (!error.cancelled()) log::Warning("image not pulled", {{"image", result_.name}, {"error", error}});

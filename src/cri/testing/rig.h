@@ -42,7 +42,8 @@ class Rig {
     berth_ = std::make_unique<api::Service>(
         api::Service::Parts{*node.puller, *reclaimer_, *mounts, *s.content, *s.layers, *s.catalog, *s.leases, s.root}, std::move(other),
         time::SystemClock());
-    service = std::make_unique<Service>(Service::Parts{*node.puller, *reclaimer_, *s.content, *s.catalog}, std::move(options), time::SystemClock());
+    service = std::make_unique<Service>(Service::Parts{*node.puller, *reclaimer_, *s.content, *s.catalog}, std::move(options),
+                                        time::SystemClock());
     listen.socket = socket();
     listen.more = {&service->images(), &service->runtime()};
     listen.health.push_back("runtime.v1.ImageService");
