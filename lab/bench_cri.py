@@ -16,6 +16,7 @@ import subprocess
 import tempfile
 import time
 
+import baseline
 import daemon
 import images
 import registry
@@ -102,7 +103,10 @@ def main():
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("-n", type=int, default=300, help="calls in a round")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--no-priority", action="store_true", help="see lab/baseline.py")
     args = parser.parse_args()
+    if not args.no_priority:
+        baseline.take_priority()
     facts, results = {}, {}
     with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR", "/var/tmp")) as folder:
         folder = pathlib.Path(folder)
