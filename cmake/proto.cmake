@@ -5,6 +5,7 @@ execute_process(COMMAND ${PKG_CONFIG_EXECUTABLE} --libs-only-l grpc++ protobuf
                 OUTPUT_VARIABLE grpc_flags OUTPUT_STRIP_TRAILING_WHITESPACE COMMAND_ERROR_IS_FATAL ANY)
 string(REGEX REPLACE "-l" "" grpc_flags "${grpc_flags}")
 separate_arguments(grpc_flags)
+list(PREPEND grpc_flags grpc++_reflection)
 list(REMOVE_DUPLICATES grpc_flags)
 # gRPC and what only gRPC brings (60 shared objects of Abseil) from their archives: a program that ends after 5 ms would
 # spend 7 more on relocating them. What distributions patch in a hurry (OpenSSL, zlib, the C library) stays shared. Under
@@ -32,7 +33,7 @@ find_program(BERTH_GRPC_PLUGIN grpc_cpp_plugin REQUIRED)
 set(gen ${CMAKE_BINARY_DIR}/gen)
 file(MAKE_DIRECTORY ${gen})
 set(sources)
-foreach(name berth/v1/berth berth/v1/explain berth/v1/node)
+foreach(name berth/v1/berth berth/v1/explain berth/v1/node runtime/v1/api)
   add_custom_command(
     OUTPUT ${gen}/${name}.pb.cc ${gen}/${name}.pb.h ${gen}/${name}.grpc.pb.cc ${gen}/${name}.grpc.pb.h
     COMMAND ${BERTH_PROTOC} -I ${CMAKE_SOURCE_DIR}/proto --cpp_out=${gen} --grpc_out=${gen}

@@ -20,12 +20,15 @@ def main():
     sys.path.insert(0, str(ROOT / "lab"))
     import baseline
     import bench_berth
+    import bench_cri
     baseline.SYSTEMS += bench_berth.SYSTEMS
     out = ROOT / "bench/results.json"
     out.parent.mkdir(exist_ok=True)
+    cri = json.loads(out.read_text()).get("cri") if out.exists() else None  # measured on its own
     sys.argv = ["baseline.py", "--json", str(out), *args]
     baseline.main()
-    kept = json.loads(out.read_text())
+    kept = json.loads(out.read_text()) | ({"cri": cri} if cri else {})
+    out.write_text(json.dumps(kept, indent=1) + "\n")
     facts, results = kept["machine"], kept["runs"]
     lines = ["# Pulls measured side by side", "",
              f"Made by `./dev bench {' '.join(args)}`".rstrip() + f" on {facts['time']}: {facts['cpu']}, {facts['cores']} cores, kernel {facts['kernel']}, "
@@ -36,6 +39,7 @@ def main():
     lines += ["## Memory", "", "Largest PSS of one more pull each, unpacking in berth's own folder. A daemon holds its code's pages, too.", "",
               "| | daemon MiB | with its workers MiB | to stay under MiB |", "|---|---|---|---|"]
     lines += [f"| {what} | {own:.0f} | {every:.0f} | {limit} |" for what, own, every, limit in bench_berth.memory(list(results))] + [""]
+    lines += bench_cri.section(cri) if cri else []
     (ROOT / "bench/RESULTS.md").write_text("\n".join(lines))
     print(f"written: {ROOT / 'bench/RESULTS.md'}")
 

@@ -3,8 +3,12 @@
 // We accept, gRPC serves: so the peer is known before a byte of his is read. Only processes of root (or of our own user)
 // are served, whatever the file's mode says; the socket is made 0600 (umask during bind) and never open to anybody else.
 // A socket handed over by the service manager (LISTEN_FDS) is used as it is.
-// Limits (reliability-security 5.12): 16 MiB a message, not compressed; 16 KiB of metadata; 256 streams a connection; ten
-// seconds for a connection to speak HTTP/2; pings at most every ten seconds.
+// Limits (reliability-security 5.12, 3.g): 16 MiB a message, not compressed; 16 KiB of metadata; 256 streams a connection; ten
+// seconds for a connection to speak HTTP/2; pings at most every ten seconds. A caller that takes no byte for 30 seconds while
+// a call of his runs is cut off. 64 connections for each process, 1024 for all: who gets in is root, so it is the process, not
+// the user, that tells one caller from another.
+// Beside the services: grpc.health.v1.Health ("" and every name in `health`; not serving as soon as Stop begins) and the
+// server reflection of gRPC, by which tools like grpcurl find out what there is.
 #pragma once
 
 #include <cstddef>
@@ -25,7 +29,11 @@ struct ServerOptions {
   std::size_t message_bytes = 16u << 20;
   std::size_t metadata_bytes = 16u << 10;
   std::size_t streams = 256;  // of one connection
+  std::size_t connections = 1024, connections_per_process = 64;
+  time::Duration handshake = std::chrono::seconds(10);  // from connecting to the first settings of HTTP/2
+  time::Duration unread = std::chrono::seconds(30);     // then a caller that takes nothing is cut off
   std::vector<grpc::Service*> more = {};  // served beside it; they outlive the server
+  std::vector<std::string> health = {"berth.v1.Berth"};  // names of services for the health service
 };
 
 class Server {

@@ -67,7 +67,7 @@ void Call::Done() {
 
 grpc::Status Call::StatusOf(const Result<>& result) {
   if (result) return grpc::Status::OK;
-  return ToStatus(context_, result.error().cancelled() && owner_.draining() ? Stopping() : result.error());
+  return owner_.options_.to_status(context_, result.error().cancelled() && owner_.draining() ? Stopping() : result.error());
 }
 
 // --- Streams

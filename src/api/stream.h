@@ -1,6 +1,7 @@
-// api/stream.h: calls that answer with a stream of events, each with a thread of its own.
+// api/stream.h: calls that answer with a stream of events, or that wait long for their one answer, each with a thread of its own.
 //
 //   return streams.Start<PullEvent>(call, [=](Stream<PullEvent>& stream) -> Result<> { … stream.Send(event) … });
+//   return streams.StartOne(call, [=](Call& waiting) -> Result<> { … answer->set_… });
 //
 // The body may block; its Result becomes the call's status. gRPC's reactions only set flags and wake the body: when the
 // caller goes away or cancels, the body's Context is stopped within a millisecond. Send() waits until gRPC has taken the
@@ -32,6 +33,7 @@ struct StreamOptions {
   time::Duration interval = std::chrono::milliseconds(100);
   time::Duration write_timeout = std::chrono::seconds(30);
   std::function<void()> on_idle;  // the last one has ended
+  std::function<grpc::Status(grpc::CallbackServerContext&, const Error&)> to_status = ToStatus;
 };
 
 class Streams;
@@ -89,6 +91,17 @@ class Stream final : public grpc::ServerWriteReactor<Event>, public Call {
   Event event_;
 };
 
+// No events, one answer: gRPC sends it when the body has returned.
+class Waiting final : public grpc::ServerUnaryReactor, public Call {
+ public:
+  using Call::Call;
+
+ private:
+  void Finish(const Result<>& result) override { grpc::ServerUnaryReactor::Finish(StatusOf(result)); }
+  void OnCancel() override { stop_.request_stop(); }
+  void OnDone() override { Done(); }
+};
+
 // Safe for concurrent use. The destructor drains and waits until gRPC has let go of every call: the server must be shut
 // down, or shutting down, by then.
 class Streams {
@@ -101,6 +114,11 @@ class Streams {
     auto stream = std::make_shared<Stream<Event>>(*this, *context, clock_);
     Begin(stream, [body = std::move(body), raw = stream.get()] { return body(*raw); });
     return stream.get();
+  }
+  grpc::ServerUnaryReactor* StartOne(grpc::CallbackServerContext* context, std::function<Result<>(Call&)> body) {
+    auto call = std::make_shared<Waiting>(*this, *context, clock_);
+    Begin(call, [body = std::move(body), raw = call.get()] { return body(*raw); });
+    return call.get();
   }
   void Drain();
   bool draining() const;

@@ -198,12 +198,14 @@ Result<std::vector<PullIntent>> Catalog::OpenPulls() {
 
 Result<> Catalog::AddBlob(const BlobRecord& blob) {
   std::lock_guard lock(writer_mutex_);
+  const Change change{version_};
   return writer_->Run("INSERT INTO blobs VALUES(?, ?, ?, ?) ON CONFLICT DO UPDATE SET bytes = excluded.bytes", blob.digest.ToString(),
                       blob.bytes, static_cast<int>(blob.kind), Nanos(clock_.WallNow()));
 }
 
 Result<> Catalog::AddLayer(const LayerRecord& layer) {
   std::lock_guard lock(writer_mutex_);
+  const Change change{version_};
   return writer_->Run(
       "INSERT INTO layers VALUES(?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
       " diff_id = excluded.diff_id, compressed = excluded.compressed, uncompressed = excluded.uncompressed,"
@@ -214,6 +216,7 @@ Result<> Catalog::AddLayer(const LayerRecord& layer) {
 
 Result<> Catalog::PublishImage(const Publication& p) {
   std::lock_guard lock(writer_mutex_);
+  const Change change{version_};
   ASSIGN_OR_RETURN(auto tx, writer_->Begin());
   const std::int64_t now = Nanos(clock_.WallNow());
   for (const auto& document : p.documents)
@@ -392,6 +395,8 @@ Result<Usage> Catalog::Measure() {
                        " (SELECT COUNT(DISTINCT manifest) FROM image_layers r WHERE r.blob = layers.blob) > 1"));
   RETURN_IF_ERROR(read(usage.compressed_bytes, "SELECT COALESCE(SUM(bytes), 0) FROM blobs WHERE kind = 1"));
   RETURN_IF_ERROR(read(usage.document_bytes, "SELECT COALESCE(SUM(bytes), 0) FROM blobs WHERE kind = 0"));
+  RETURN_IF_ERROR(read(usage.entries, "SELECT COALESCE(SUM(entries), 0) FROM layers"));
+  RETURN_IF_ERROR(read(usage.blobs, "SELECT COUNT(*) FROM blobs"));
   RETURN_IF_ERROR(read(usage.unreferenced_bytes, Sql({"SELECT COALESCE(SUM(stored), 0) FROM layers WHERE ", kLayerIsFree})));
   return usage;
 }
@@ -410,6 +415,7 @@ Result<> Catalog::DropOrphanImages() {
 
 Result<bool> Catalog::RemoveName(std::string_view name) {
   std::lock_guard lock(writer_mutex_);
+  const Change change{version_};
   ASSIGN_OR_RETURN(auto tx, writer_->Begin());
   std::string target;
   RETURN_IF_ERROR(writer_->Query("SELECT target FROM names WHERE name = ?", [&](const Row& r) -> Result<> { target = r.Text(0); return {}; }, name));
@@ -425,6 +431,7 @@ Result<bool> Catalog::RemoveName(std::string_view name) {
 
 Result<bool> Catalog::RemoveImage(const Digest& manifest) {
   std::lock_guard lock(writer_mutex_);
+  const Change change{version_};
   ASSIGN_OR_RETURN(auto tx, writer_->Begin());
   const std::string text = manifest.ToString();
   bool there = false, mounted = false;
@@ -456,6 +463,7 @@ Result<Unreferenced> Catalog::FindUnreferenced(time::WallTime before) {
 
 Result<Unreferenced> Catalog::Forget(const Unreferenced& objects) {
   std::lock_guard lock(writer_mutex_);
+  const Change change{version_};
   ASSIGN_OR_RETURN(auto tx, writer_->Begin());
   Unreferenced gone;
   for (const auto& layer : objects.layers) {
@@ -472,6 +480,7 @@ Result<Unreferenced> Catalog::Forget(const Unreferenced& objects) {
 
 Result<> Catalog::ForgetDamaged(const Digest& object) {
   std::lock_guard lock(writer_mutex_);
+  const Change change{version_};
   ASSIGN_OR_RETURN(auto tx, writer_->Begin());
   const std::string text = object.ToString();
   RETURN_IF_ERROR(writer_->Run("DELETE FROM mounts WHERE manifest IN (SELECT manifest FROM image_layers WHERE blob = ?1)", text));
@@ -486,6 +495,7 @@ Result<> Catalog::ForgetDamaged(const Digest& object) {
 
 Result<> Catalog::ForgetBlob(const Digest& blob) {
   std::lock_guard lock(writer_mutex_);
+  const Change change{version_};
   return writer_->Run("DELETE FROM blobs WHERE digest = ? AND kind = 1", blob.ToString());
 }
 

@@ -15,6 +15,7 @@
 // Safe for concurrent use: one connection writes, one reads (never blocked by a commit).
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -121,6 +122,8 @@ struct Usage {
   std::uint64_t compressed_bytes = 0;  // kept compressed blobs
   std::uint64_t document_bytes = 0;
   std::uint64_t unreferenced_bytes = 0;  // layers that no image has (yet)
+  std::uint64_t entries = 0;             // of all layers: files, where layers are trees
+  std::uint64_t blobs = 0;               // documents and kept compressed blobs
 };
 
 class Catalog {
@@ -138,6 +141,9 @@ class Catalog {
   Result<> PublishImage(const Publication& publication);
 
   // --- questions
+  // Another number after every change of images, names, layers or blobs. Who keeps an answer takes the number before he
+  // asks: as long as it is still that, the answer is true, also for what this process has just been told is done.
+  std::uint64_t version() const { return version_.load(); }
   Result<std::optional<NameRecord>> FindName(std::string_view name);
   Result<std::vector<NameRecord>> ListNames();
   Result<std::optional<ImageRecord>> FindImage(const Digest& manifest);
@@ -185,9 +191,15 @@ class Catalog {
   Catalog(std::unique_ptr<db::Database> writer, std::unique_ptr<db::Database> reader, const time::Clock& clock, std::size_t journal_limit);
   Result<> Append(std::string_view kind, std::string_view image, std::string_view record);
   Result<> DropOrphanImages();
+  // Declared after the lock and before the transaction: the number changes after the commit, before anybody is told.
+  struct Change {
+    std::atomic<std::uint64_t>& version;
+    ~Change() { ++version; }
+  };
 
   const time::Clock& clock_;
   const std::size_t journal_limit_;
+  std::atomic<std::uint64_t> version_{1};
   std::mutex writer_mutex_, reader_mutex_;
   std::unique_ptr<db::Database> writer_;  // guarded by writer_mutex_
   std::unique_ptr<db::Database> reader_;  // guarded by reader_mutex_

@@ -177,6 +177,35 @@ TEST_F(CatalogTest, UsageCountsSharedLayersOnce) {
   EXPECT_EQ(usage.document_bytes, 30u);
 }
 
+TEST_F(CatalogTest, EveryChangeOfWhatThereIsHasAnotherVersion) {
+  std::uint64_t seen = catalog_->version();
+  const auto changed = [&] {
+    const std::uint64_t now = catalog_->version();
+    return std::exchange(seen, now) != now;
+  };
+  EXPECT_FALSE(changed());
+  Publish("a:1", "one", {"base"});
+  EXPECT_TRUE(changed());
+  Publish("a:2", "two", {"base", "own"});
+  EXPECT_TRUE(changed());
+  ASSERT_TRUE(catalog_->AddBlob({Of("blob"), 1, BlobKind::kLayer}));
+  EXPECT_TRUE(changed());
+  ASSERT_TRUE(catalog_->ForgetBlob(Of("blob")));
+  EXPECT_TRUE(changed());
+  ASSERT_TRUE(*catalog_->RemoveName("a:1"));
+  EXPECT_TRUE(changed());
+  ASSERT_TRUE(*catalog_->RemoveImage(Of("two")));
+  EXPECT_TRUE(changed());
+  ASSERT_TRUE(catalog_->Forget(*catalog_->FindUnreferenced(kForever)));
+  EXPECT_TRUE(changed());
+  ASSERT_TRUE(catalog_->ForgetDamaged(Of("base")));
+  EXPECT_TRUE(changed());
+  const auto pull = *catalog_->BeginPull("a:1");
+  ASSERT_TRUE(catalog_->EndPull(pull, ""));
+  (void)catalog_->ListImages();
+  EXPECT_FALSE(changed()) << "questions and the journal change nothing that is kept";
+}
+
 TEST_F(CatalogTest, TheJournalKeepsTheNewest) {
   for (int i = 0; i < 8; ++i) {
     const auto pull = *catalog_->BeginPull("n" + std::to_string(i));

@@ -186,6 +186,7 @@ const std::vector<Setting>& Settings() {
       Text("node.shim", "berth-shim; empty: beside berthd", AT(node.shim)),
       Text("node.logs", "folder of container logs; empty: logs/ in the store", AT(node.logs)),
       Switch("node.alwaysPullImages", "admission sets every pull policy to Always", AT(node.always_pull_images)),
+      List("cri.runtimeHandlers", "runtime handlers that CRI requests may name, beside the default one", AT(runtime_handlers)),
       Size("pull.parallel", "pulls at work at once; more wait in order", AT(pull.pulls)),
       Size("pull.layers", "layers streamed and unpacked at once, all pulls together", AT(pull.layers)),
       Choice("pull.keepBlobs", "compressed layers after unpacking: a cache for export and repair", AT(pull.keep_blobs),

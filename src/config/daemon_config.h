@@ -62,6 +62,7 @@ struct DaemonConfig {
   std::uint64_t journal = 10'000;                       // entries
 
   NodeSettings node;
+  std::vector<std::string> runtime_handlers;            // that CRI requests may name
 
   std::map<std::string, std::string> origins;  // key -> "file:line" or "--set"; keys at their default are not in it
 };

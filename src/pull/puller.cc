@@ -400,7 +400,7 @@ class Puller::Flight {
     }
     RETURN_IF_ERROR(ctx_.Check());
     result_.total_seconds = Seconds(ctx_.clock().SteadyNow() - started_);
-    publication.journal = record_->ToJson(request_.policy, result_, nullptr);
+    publication.journal = record_->ToJson(request_.policy, request_.asker, result_, nullptr);
     RETURN_IF_ERROR(stores_.catalog.PublishImage(publication));
     // One transaction makes both durable.
     BERTH_FAULT_IN(ctx_, kImageRecorded);
@@ -418,7 +418,8 @@ class Puller::Flight {
 
   Error Failed(Error error) {
     if (intent_) {
-      const auto ended = stores_.catalog.EndPull(*intent_, error.cancelled() ? "" : record_->ToJson(request_.policy, result_, &error));
+      const auto ended = stores_.catalog.EndPull(
+          *intent_, error.cancelled() ? "" : record_->ToJson(request_.policy, request_.asker, result_, &error));
       if (!ended) log::Warning("the end of a pull could not be recorded", {{"image", result_.name}, {"error", ended.error()}});
     }
     if (!error.cancelled()) log::Warning("image not pulled", {{"image", result_.name}, {"error", error}});

@@ -33,6 +33,7 @@
 #include "layer/store.h"
 #include "oci/oci.h"
 #include "pull/progress.h"
+#include "pull/record.h"
 #include "reference/reference.h"
 #include "registry/client.h"
 #include "result/result.h"
@@ -56,6 +57,7 @@ struct Request {
   std::vector<oci::Platform> platforms;  // empty: the host's
   bool all_platforms = false;            // every image of the index
   std::vector<credentials::Credential> credentials;  // tried in order; empty: anonymous
+  Asker asker;                           // for the journal; of several who share a pull, the first
 };
 
 struct Pulled {

@@ -18,10 +18,21 @@ void Record::Add(const registry::Attempt& attempt) {
   last_.push_back(attempt);
 }
 
-std::string Record::ToJson(Policy policy, const Pulled& pulled, const Error* error) const {
+std::string Record::ToJson(Policy policy, const Asker& asker, const Pulled& pulled, const Error* error) const {
   json::Writer w;
   w.BeginObject();
   w.Key("policy").String(Name(policy));
+  if (!asker.client.empty()) {
+    w.Key("for").BeginObject();
+    w.Key("client").String(asker.client);
+    if (!asker.pod.empty()) w.Key("namespace").String(asker.pod_namespace).Key("pod").String(asker.pod).Key("uid").String(asker.pod_uid);
+    if (!asker.annotations.empty()) {
+      w.Key("annotations").BeginObject();
+      for (const auto& [key, value] : asker.annotations) w.Key(key).String(value);
+      w.EndObject();
+    }
+    w.EndObject();
+  }
   w.Key("digest").String(error == nullptr ? pulled.target.ToString() : "");
   w.Key("host").String(pulled.host);
   w.Key("credential").String(pulled.credential);

@@ -4,6 +4,7 @@
 // that fails for hours leaves a bounded record. JSON without secrets, queries or remote text. Safe for concurrent use.
 #pragma once
 
+#include <map>
 #include <mutex>
 #include <string>
 #include <vector>
@@ -16,11 +17,18 @@ namespace berth::pull {
 enum class Policy : std::uint8_t;
 struct Pulled;
 
+// Who asked for a pull, as far as he said; whoever fills it in keeps it short. Data for people, trusted by nobody.
+struct Asker {
+  std::string client;  // "CRI"; "": nothing is told
+  std::string pod_namespace, pod, pod_uid;
+  std::map<std::string, std::string> annotations;
+};
+
 class Record {
  public:
   void Add(const registry::Attempt& attempt);
   // `error`: why it failed; nullptr: it did not.
-  std::string ToJson(Policy policy, const Pulled& pulled, const Error* error) const;
+  std::string ToJson(Policy policy, const Asker& asker, const Pulled& pulled, const Error* error) const;
 
  private:
   static constexpr std::size_t kFirst = 150, kLast = 50;

@@ -16,6 +16,7 @@
 #include "apps/berthd/probe.h"
 #include "apps/berthd/process.h"
 #include "config/daemon_config.h"
+#include "cri/service.h"
 #include "credentials/node_config.h"
 #include "host/fault.h"
 #include "host/lock.h"
@@ -132,17 +133,24 @@ Result<int> Serve(config::DaemonConfig config, const LoadSettings& load) {
   // The face.
   api::ServiceOptions options{.root = config.root, .form = machine.form, .host = config.pull.host, .probes = Describe(machine, root),
                               .limits = config::ListLimits(config)};
-  options.node_credentials = [&](const task::Context&, const reference::Reference& name) -> Result<std::vector<credentials::Credential>> {
+  const api::NodeCredentials node_credentials = [&](const task::Context&, const reference::Reference& name) {
     return node_config.Get()->Find(name.Repository());
   };
+  options.node_credentials = node_credentials;
   if (node != nullptr)
     for (auto& probe : node->probes()) options.probes.push_back(std::move(probe));
   options.streams = {.limit = config.streams, .on_idle = [] { ::malloc_trim(0); }};
   api::Service service({puller, reclaimer, mounts, *content, *layers, *catalog, leases, root}, std::move(options), clock);
   RETURN_IF_ERROR(service.Recover());
+  cri::Service cri({puller, reclaimer, *content, *catalog},
+                   {.root = config.root, .form = machine.form, .host = config.pull.host, .handlers = config.runtime_handlers,
+                    .node_credentials = node_credentials, .message_bytes = config.message_bytes,
+                    .streams = {.limit = config.streams, .on_idle = [] { ::malloc_trim(0); }}}, clock);
+  RETURN_IF_ERROR(cri.Warm());
   api::ServerOptions listen{.socket = config.socket, .inherited = std::move(inherited), .message_bytes = config.message_bytes,
                             .metadata_bytes = config.metadata_bytes, .streams = config.streams};
-  listen.more.push_back(&explain.service().grpc());
+  for (grpc::Service* more : {&explain.service().grpc(), &cri.images(), &cri.runtime()}) listen.more.push_back(more);
+  listen.health.push_back("runtime.v1.ImageService");
   if (node != nullptr) listen.more.push_back(&node->service().grpc());
   ASSIGN_OR_RETURN(auto server, api::Server::Start(service, std::move(listen)));
 
@@ -165,7 +173,7 @@ Result<int> Serve(config::DaemonConfig config, const LoadSettings& load) {
     if (signal == SIGHUP) {
       Reload(load, current, node_config, node.get());
     } else if (signal == SIGUSR1) {
-      log::Info("state", {{"running_pulls", puller.running()}, {"waiting_pulls", puller.waiting()}, {"streams", service.streams()},
+      log::Info("state", {{"running_pulls", puller.running()}, {"waiting_pulls", puller.waiting()}, {"streams", service.streams() + cri.waiting()},
                           {"leased_objects", leases.size()}, {"pods", node == nullptr ? 0 : node->pods()}});
     } else {
       break;
@@ -175,6 +183,7 @@ Result<int> Serve(config::DaemonConfig config, const LoadSettings& load) {
   Notify("STOPPING=1");
   guard = GuardTheEnd(signals, kEnd);
   service.Drain();
+  cri.Drain();
   explain.service().Drain();
   if (node != nullptr) node->service().Drain();
   server->Stop(kGrace);
