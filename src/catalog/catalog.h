@@ -76,6 +76,14 @@ struct NameRecord {
   std::vector<Digest> images;        // manifests, best platform first
 };
 
+// What the verification of an image found (verify/verifier.h); kept as long as a name points to its target.
+struct VerdictRecord {
+  std::string subject;  // what it is a verdict on
+  Digest target;
+  std::string record;   // JSON
+  time::WallTime at{};  // read only
+};
+
 // All that a finished pull makes visible, in one transaction.
 struct Publication {
   std::string name;                          // explicit name
@@ -86,6 +94,7 @@ struct Publication {
   std::vector<ImageRecord> images;           // best platform first
   std::optional<std::int64_t> pull;          // the intent to close (BeginPull)
   std::string journal;                       // the pull's record, JSON, for explain
+  std::optional<VerdictRecord> verdict = {};
 };
 
 struct PullIntent {
@@ -137,7 +146,11 @@ class Catalog {
   Result<> AddLayer(const LayerRecord& layer);
   Result<> PublishImage(const Publication& publication);
 
+  // Replaces what was kept on that subject.
+  Result<> KeepVerdict(const VerdictRecord& verdict);
+
   // --- questions
+  Result<std::optional<VerdictRecord>> FindVerdict(std::string_view subject);
   Result<std::optional<NameRecord>> FindName(std::string_view name);
   Result<std::vector<NameRecord>> ListNames();
   Result<std::optional<ImageRecord>> FindImage(const Digest& manifest);
@@ -185,6 +198,8 @@ class Catalog {
   Catalog(std::unique_ptr<db::Database> writer, std::unique_ptr<db::Database> reader, const time::Clock& clock, std::size_t journal_limit);
   Result<> Append(std::string_view kind, std::string_view image, std::string_view record);
   Result<> DropOrphanImages();
+  Result<> WriteVerdict(const VerdictRecord& verdict);
+  Result<> DropOrphanVerdicts();
 
   const time::Clock& clock_;
   const std::size_t journal_limit_;

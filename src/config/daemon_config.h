@@ -19,6 +19,7 @@
 #include "registry/client.h"
 #include "result/result.h"
 #include "time/clock.h"
+#include "verify/rules.h"
 
 namespace berth::config {
 
@@ -62,6 +63,7 @@ struct DaemonConfig {
   std::uint64_t journal = 10'000;                       // entries
 
   NodeSettings node;
+  verify::Rules verification;                           // docs/verification.md; a section of its own, not in the table
 
   std::map<std::string, std::string> origins;  // key -> "file:line" or "--set"; keys at their default are not in it
 };
