@@ -720,7 +720,7 @@ TEST(Render, TimesAreRfc3339) {
 }
 
 TEST(Status, EveryReasonHasItsCodeAndIsOneCutLine) {
-  for (int r = 0; r <= static_cast<int>(Reason::kInternal); ++r) {
+  for (int r = 0; r <= static_cast<int>(Reason::kSignature); ++r) {
     grpc::CallbackServerContext context;
     const Error error = Error(static_cast<Reason>(r), "first\nsecond " + std::string(3000, 'x')).Next("do\nthis");
     const auto status = ToStatus(context, error);

@@ -10,6 +10,7 @@
 #include "api/render.h"
 #include "berth/v1/berth.grpc.pb.h"
 #include "host/fault.h"
+#include "json/tree.h"
 #include "log/log.h"
 
 namespace berth::api {
@@ -37,6 +38,15 @@ Result<pull::Request> Translate(const v1::PullRequest& request) {
   translated.all_platforms = request.all_platforms();
   if (translated.all_platforms && !translated.platforms.empty()) return Usage("all platforms, or some of them, not both");
   return translated;
+}
+
+// The verdict that is kept with an image is younger than its pull when the rules have changed since.
+std::string WithVerdict(const std::string& record, const std::string& verdict) {
+  const auto pull = json::Document::Parse(record, Reason::kCorrupt), kept = json::Document::Parse(verdict, Reason::kCorrupt);
+  if (!pull || !kept || !pull->root().IsObject()) return record;
+  json::Tree all(pull->root());
+  all["verification"] = json::Tree(kept->root());
+  return all.Dump();
 }
 
 Result<layer::Depth> DepthOf(const std::string& text) {
@@ -241,7 +251,9 @@ class Service::Impl final : public v1::Berth::CallbackService {
       answer->set_target_media_type(name->media_type);
       ASSIGN_OR_RETURN(*answer->mutable_target_json(), parts_.content.ReadDocument(name->target, kDocumentBytes));
       ASSIGN_OR_RETURN(const auto last, parts_.catalog.LastOf(name->name));
-      if (last && last->kind != "removed") answer->set_last_pull_json(last->record);
+      ASSIGN_OR_RETURN(const std::string verdict, parts_.puller.gate().Record(*name));
+      const bool told = last && last->kind != "removed";
+      if (told || !verdict.empty()) answer->set_last_pull_json(WithVerdict(told ? last->record : "{}", verdict));
       return {};
     });
   }
@@ -277,6 +289,12 @@ class Service::Impl final : public v1::Berth::CallbackService {
     return Do(call, [this, message, answer](const task::Context& ctx) -> Result<> {
       ASSIGN_OR_RETURN(const auto match, FindImages(parts_.catalog, message->image()));
       ASSIGN_OR_RETURN(const auto image, Choose(match, message->platform(), options_.host));
+      if (match.name) {
+        ASSIGN_OR_RETURN(const auto name, reference::Reference::Parse(match.name->name));
+        RETURN_IF_ERROR(parts_.puller.gate().CheckPresent(name, match.name->target));
+      } else {
+        RETURN_IF_ERROR(parts_.puller.gate().CheckPresent(image));
+      }
       ASSIGN_OR_RETURN(const std::string target, mounts_.Mount(ctx, image, message->target(),
                                                                message->writable() ? rootfs::Writable::kYes : rootfs::Writable::kNo));
       return Describe(target, image, answer);

@@ -7,7 +7,7 @@
 namespace berth::catalog {
 namespace {
 
-constexpr std::array<std::string_view, 1> kMigrations{R"sql(
+constexpr std::array<std::string_view, 2> kMigrations{R"sql(
 CREATE TABLE layers(
   blob TEXT PRIMARY KEY, diff_id TEXT NOT NULL, compressed INTEGER NOT NULL, uncompressed INTEGER NOT NULL,
   stored INTEGER NOT NULL, entries INTEGER NOT NULL, added INTEGER NOT NULL) STRICT, WITHOUT ROWID;
@@ -38,6 +38,8 @@ CREATE TABLE mounts(target TEXT PRIMARY KEY, manifest TEXT NOT NULL REFERENCES i
 CREATE INDEX mounts_by_manifest ON mounts(manifest);
 CREATE TABLE journal(id INTEGER PRIMARY KEY, at INTEGER NOT NULL, kind TEXT NOT NULL, image TEXT NOT NULL, record TEXT NOT NULL) STRICT;
 CREATE INDEX journal_by_image ON journal(image, id);
+)sql", R"sql(
+CREATE TABLE verdicts(subject TEXT PRIMARY KEY, target TEXT NOT NULL, record TEXT NOT NULL, at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 )sql"};
 
 using db::Row;
@@ -255,9 +257,36 @@ Result<> Catalog::PublishImage(const Publication& p) {
   };
   RETURN_IF_ERROR(write_name(p.name, false));
   if (p.implied_name && *p.implied_name != p.name) RETURN_IF_ERROR(write_name(*p.implied_name, true));
+  if (p.verdict) RETURN_IF_ERROR(WriteVerdict(*p.verdict));
+  RETURN_IF_ERROR(DropOrphanVerdicts());
   if (p.pull) RETURN_IF_ERROR(writer_->Run("DELETE FROM pulls WHERE id = ?", *p.pull));
   if (!p.journal.empty()) RETURN_IF_ERROR(Append("pulled", p.name, p.journal));
   return tx.Commit();
+}
+
+// --- verdicts
+
+Result<> Catalog::WriteVerdict(const VerdictRecord& verdict) {
+  return writer_->Run("INSERT OR REPLACE INTO verdicts VALUES(?, ?, ?, ?)", verdict.subject, verdict.target.ToString(), verdict.record,
+                      Nanos(clock_.WallNow()));
+}
+
+Result<> Catalog::DropOrphanVerdicts() { return writer_->Run("DELETE FROM verdicts WHERE target NOT IN (SELECT target FROM names)"); }
+
+Result<> Catalog::KeepVerdict(const VerdictRecord& verdict) {
+  std::lock_guard lock(writer_mutex_);
+  return WriteVerdict(verdict);
+}
+
+Result<std::optional<VerdictRecord>> Catalog::FindVerdict(std::string_view subject) {
+  std::lock_guard lock(reader_mutex_);
+  std::optional<VerdictRecord> found;
+  RETURN_IF_ERROR(reader_->Query("SELECT subject, target, record, at FROM verdicts WHERE subject = ?", [&](const Row& row) -> Result<> {
+    found = VerdictRecord{.subject = std::string(row.Text(0)), .record = std::string(row.Text(2)), .at = Wall(row.Int(3))};
+    ASSIGN_OR_RETURN(found->target, DigestAt(row, 1));
+    return {};
+  }, subject));
+  return found;
 }
 
 // --- questions
@@ -410,6 +439,7 @@ Result<> Catalog::DropOrphanImages() {
   RETURN_IF_ERROR(writer_->Query(Sql({"SELECT 1 FROM images", kOrphan, " AND manifest IN (SELECT manifest FROM mounts)"}),
                                  [&](const Row&) -> Result<> { mounted = true; return {}; }));
   if (mounted) return Mounted("the image");
+  RETURN_IF_ERROR(DropOrphanVerdicts());
   return writer_->Run(Sql({"DELETE FROM images", kOrphan}));
 }
 
@@ -441,6 +471,7 @@ Result<bool> Catalog::RemoveImage(const Digest& manifest) {
   if (mounted) return Mounted("the image");
   RETURN_IF_ERROR(writer_->Run("DELETE FROM images WHERE manifest = ?", text));
   RETURN_IF_ERROR(writer_->Run("DELETE FROM names WHERE NOT EXISTS(SELECT 1 FROM name_images n WHERE n.name = names.name)"));
+  RETURN_IF_ERROR(DropOrphanVerdicts());
   RETURN_IF_ERROR(Append("removed", text, "{}"));
   RETURN_IF_ERROR(tx.Commit());
   return true;

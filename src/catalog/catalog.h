@@ -77,6 +77,14 @@ struct NameRecord {
   std::vector<Digest> images;        // manifests, best platform first
 };
 
+// What the verification of an image found (verify/verifier.h); kept as long as a name points to its target.
+struct VerdictRecord {
+  std::string subject;  // what it is a verdict on
+  Digest target;
+  std::string record;   // JSON
+  time::WallTime at{};  // read only
+};
+
 // All that a finished pull makes visible, in one transaction.
 struct Publication {
   std::string name;                          // explicit name
@@ -87,6 +95,7 @@ struct Publication {
   std::vector<ImageRecord> images;           // best platform first
   std::optional<std::int64_t> pull;          // the intent to close (BeginPull)
   std::string journal;                       // the pull's record, JSON, for explain
+  std::optional<VerdictRecord> verdict = {};
 };
 
 struct PullIntent {
@@ -140,10 +149,14 @@ class Catalog {
   Result<> AddLayer(const LayerRecord& layer);
   Result<> PublishImage(const Publication& publication);
 
+  // Replaces what was kept on that subject.
+  Result<> KeepVerdict(const VerdictRecord& verdict);
+
   // --- questions
   // Another number after every change of images, names, layers or blobs. Who keeps an answer takes the number before he
   // asks: as long as it is still that, the answer is true, also for what this process has just been told is done.
   std::uint64_t version() const { return version_.load(); }
+  Result<std::optional<VerdictRecord>> FindVerdict(std::string_view subject);
   Result<std::optional<NameRecord>> FindName(std::string_view name);
   Result<std::vector<NameRecord>> ListNames();
   Result<std::optional<ImageRecord>> FindImage(const Digest& manifest);
@@ -196,6 +209,8 @@ class Catalog {
     std::atomic<std::uint64_t>& version;
     ~Change() { ++version; }
   };
+  Result<> WriteVerdict(const VerdictRecord& verdict);
+  Result<> DropOrphanVerdicts();
 
   const time::Clock& clock_;
   const std::size_t journal_limit_;

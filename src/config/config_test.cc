@@ -136,6 +136,22 @@ TEST(Config, WhatIsPrintedReadsBack) {
   EXPECT_EQ(again->registry.hosts.roots, config->registry.hosts.roots);
 }
 
+TEST(Config, TheRulesForImagesAreASectionOfTheirOwn) {
+  EXPECT_FALSE(Parse("")->verification.enabled());
+  EXPECT_THAT(PrintConfig(*Parse("")), HasSubstr("# verification off"));
+  const auto config = Parse("verification:\n  default: Warn\n  rules: [{match: [a.example], action: Deny}]\n");
+  ASSERT_TRUE(config) << config.error().Text();
+  EXPECT_EQ(config->verification.rules().size(), 1u);
+  const auto again = ParseConfig(PrintConfig(*config), "again", {});
+  ASSERT_TRUE(again) << again.error().Text();
+  EXPECT_EQ(again->verification.text(), config->verification.text());
+  const auto bad = Parse("verification: {rules: [{match: [busybox], action: Deny}]}\n");
+  ASSERT_FALSE(bad);
+  EXPECT_EQ(bad.error().reason(), Reason::kConfig);
+  EXPECT_THAT(bad.error().Text(), HasSubstr("never matches"));
+  EXPECT_FALSE(Parse("", {"verification.default=Allow"})) << "not from the command line";
+}
+
 TEST(Config, LimitsAreListed) {
   const auto limits = ListLimits(*ParseConfig("", "", {}));
   EXPECT_THAT(limits, testing::Contains("limits.layers=500"));

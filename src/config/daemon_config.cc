@@ -299,8 +299,9 @@ std::string Joined(const Setting& setting, const Values& values) {
 Result<DaemonConfig> ParseConfig(std::string_view text, std::string_view name, const std::vector<std::string>& overrides) {
   DaemonConfig config;
   config.node_config = {"/var/lib/kubelet", "/root/.docker"};
-  ASSIGN_OR_RETURN(const auto entries, ReadYaml(text, name));
-  for (const auto& entry : entries)
+  ASSIGN_OR_RETURN(auto entries, ReadYaml(text, name));
+  config.verification = std::move(entries.verification);
+  for (const auto& entry : entries.plain)
     RETURN_IF_ERROR(Apply(config, entry.key, entry.values, entry.list, std::string(name) + ":" + std::to_string(entry.line)));
   for (const auto& text_override : overrides) {
     const auto equals = text_override.find('=');
@@ -340,6 +341,7 @@ std::string PrintConfig(const DaemonConfig& config) {
     const auto origin = config.origins.find(std::string(setting.key));
     out += "  # " + (origin == config.origins.end() ? "default" : origin->second) + "\n";
   }
+  out += config.verification.enabled() ? "verification: " + config.verification.text() + "\n" : "# verification " + config.verification.Summary() + "\n";
   return out;
 }
 
@@ -358,6 +360,7 @@ std::string ConfigReference() {
       "| key | default | meaning |\n| --- | --- | --- |\n";
   for (const auto& setting : Settings())
     out += "| `" + std::string(setting.key) + "` | `" + Joined(setting, setting.get(defaults)) + "` | " + std::string(setting.doc) + " |\n";
+  out += "\n`verification:` is a section of its own: [verification.md](verification.md).\n";
   return out;
 }
 

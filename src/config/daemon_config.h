@@ -19,6 +19,7 @@
 #include "registry/client.h"
 #include "result/result.h"
 #include "time/clock.h"
+#include "verify/rules.h"
 
 namespace berth::config {
 
@@ -63,6 +64,7 @@ struct DaemonConfig {
 
   NodeSettings node;
   std::vector<std::string> runtime_handlers;            // that CRI requests may name
+  verify::Rules verification;                           // docs/verification.md; a section of its own, not in the table
 
   std::map<std::string, std::string> origins;  // key -> "file:line" or "--set"; keys at their default are not in it
 };

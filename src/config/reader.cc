@@ -4,12 +4,14 @@
 #include <optional>
 #include <utility>
 
+#include "host/dir.h"
 #include "log/log.h"
 #include "yaml/document.h"
 
 namespace berth::config {
 namespace {
 
+constexpr std::size_t kKeyFileBytes = 64u << 10;
 constexpr yaml::Limits kLimits{.bytes = 1u << 20, .depth = 16, .values = 100'000, .documents = 16};
 
 Error At(const yaml::Document& document, std::string_view path, const std::string& what) {
@@ -26,6 +28,7 @@ std::optional<std::string> Plain(const json::Value& value) {
 Result<> Flatten(const yaml::Document& document, const json::Value& map, const std::string& prefix, std::vector<Entry>& out) {
   for (const auto& [name, value] : map.Members()) {
     const std::string key = prefix + std::string(name);
+    if (key == "verification") continue;
     if (value.IsObject()) {
       RETURN_IF_ERROR(Flatten(document, value, key + ".", out));
       continue;
@@ -47,7 +50,7 @@ std::string Member(const json::Value& map, std::string_view name) {
   return value ? Plain(*value).value_or("") : "";
 }
 
-Result<> ReadDocument(const yaml::Document& document, std::string_view name, std::vector<Entry>& out) {
+Result<> ReadDocument(const yaml::Document& document, std::string_view name, Entries& out) {
   const json::Value root = document.root();
   if (!root.IsObject()) return At(document, "", "a document must be a map of settings");
   const std::string kind = Member(root, "kind"), version = Member(root, "apiVersion");
@@ -59,20 +62,26 @@ Result<> ReadDocument(const yaml::Document& document, std::string_view name, std
     return At(document, "kind", "kind is " + Quoted(kind) + ", wanted is ImageDaemonConfiguration (apiVersion: berth.dev/v1alpha1)");
   if (version != "berth.dev/v1alpha1")
     return At(document, "apiVersion", "apiVersion is " + Quoted(version) + ", wanted is berth.dev/v1alpha1");
-  return Flatten(document, root, "", out);
+  if (const auto section = root.Find("verification")) {
+    if (out.verification.enabled()) return At(document, section->path(), "verification is there twice");
+    const auto read = [](const std::string& path) { return host::ReadSmallFile(path, kKeyFileBytes); };
+    ASSIGN_OR_RETURN(out.verification, verify::Rules::Parse(document, *section, read));
+  }
+  return Flatten(document, root, "", out.plain);
 }
 
 }  // namespace
 
-Result<std::vector<Entry>> ReadYaml(std::string_view text, std::string_view name) {
-  std::vector<Entry> entries;
+Result<Entries> ReadYaml(std::string_view text, std::string_view name) {
+  Entries out;
+  std::vector<Entry>& entries = out.plain;
   Result<std::vector<yaml::Document>> documents = yaml::Parse(text, name, Reason::kConfig, kLimits);
   // Its size or depth is one more mistake in a configuration.
   if (!documents) return Error(Reason::kConfig, documents.error().Text());
-  for (const yaml::Document& document : *documents) RETURN_IF_ERROR(ReadDocument(document, name, entries));
+  for (const yaml::Document& document : *documents) RETURN_IF_ERROR(ReadDocument(document, name, out));
   std::erase_if(entries, [](const Entry& e) { return e.key == "kind" || e.key == "apiVersion"; });
   std::stable_sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) { return a.line < b.line; });
-  return entries;
+  return out;
 }
 
 }  // namespace berth::config

@@ -1,4 +1,4 @@
-// config/reader.h: a YAML file as flat, dotted keys with their places. Private to config/.
+// config/reader.h: a YAML file as flat, dotted keys with their places, and its rules for images. Private to config/.
 #pragma once
 
 #include <string>
@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "result/result.h"
+#include "verify/rules.h"
 
 namespace berth::config {
 
@@ -16,7 +17,12 @@ struct Entry {
   int line = 0;                     // 1-based
 };
 
-// Entries of the ImageDaemonConfiguration document, in the order of the file. kConfig "name:line: …". At most 1 MiB, 16 levels.
-Result<std::vector<Entry>> ReadYaml(std::string_view text, std::string_view name);
+struct Entries {
+  std::vector<Entry> plain;          // in the order of the file, without those of `verification`
+  verify::Rules verification;        // off when there is no such section
+};
+
+// Of the ImageDaemonConfiguration document. kConfig "name:line: …". At most 1 MiB, 16 levels. Key files that the rules name are read.
+Result<Entries> ReadYaml(std::string_view text, std::string_view name);
 
 }  // namespace berth::config

@@ -5,8 +5,13 @@
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 #include <openssl/pem.h>
+#include <openssl/rsa.h>
+#include <openssl/x509.h>
 
 #include <memory>
+
+#include "bytes/encoding.h"
+#include "digest/digest.h"
 
 namespace berth::digest {
 
@@ -48,6 +53,84 @@ Result<std::string> SignRsaSha256(std::string_view pem, bytes::View data) {
     return refuse("cannot sign");
   out.resize(length);
   return out;
+}
+
+namespace {
+
+constexpr std::size_t kPublicPemBytes = 16u << 10;
+constexpr std::string_view kWhite = " \t\r\n", kBegin = "-----BEGIN PUBLIC KEY-----", kEnd = "-----END PUBLIC KEY-----";
+
+Error Unfit(std::string_view why) {
+  ERR_clear_error();
+  return Error(Reason::kConfig, "the public key " + std::string(why));
+}
+
+Result<std::string> AlgorithmOf(EVP_PKEY* key) {
+  switch (EVP_PKEY_get_base_id(key)) {
+    case EVP_PKEY_ED25519: return std::string("Ed25519");
+    case EVP_PKEY_RSA: {
+      const int bits = EVP_PKEY_get_bits(key);
+      if (bits < 2048 || bits > 8192) return Unfit("is an RSA key of " + std::to_string(bits) + " bits; wanted are 2,048 to 8,192");
+      return "RSA " + std::to_string(bits);
+    }
+    case EVP_PKEY_EC: {
+      std::array<char, 64> name{};
+      if (EVP_PKEY_get_group_name(key, name.data(), name.size(), nullptr) != 1) return Unfit("is on a curve without a name");
+      const std::string_view curve(name.data());
+      if (curve == "prime256v1") return std::string("ECDSA P-256");
+      if (curve == "secp384r1") return std::string("ECDSA P-384");
+      return Unfit("is on another curve than P-256 and P-384");
+    }
+    default: return Unfit("is neither ECDSA, Ed25519 nor RSA");
+  }
+}
+
+bool Check(EVP_PKEY* key, const EVP_MD* hash, bool pss, bytes::View message, bytes::View signature) {
+  const std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context(EVP_MD_CTX_new(), &EVP_MD_CTX_free);
+  BERTH_CHECK(context != nullptr);
+  EVP_PKEY_CTX* parameters = nullptr;
+  bool good = EVP_DigestVerifyInit(context.get(), &parameters, hash, nullptr, key) == 1;
+  if (good && pss)
+    good = EVP_PKEY_CTX_set_rsa_padding(parameters, RSA_PKCS1_PSS_PADDING) == 1 &&
+           EVP_PKEY_CTX_set_rsa_pss_saltlen(parameters, RSA_PSS_SALTLEN_AUTO) == 1;
+  good = good && EVP_DigestVerify(context.get(), reinterpret_cast<const unsigned char*>(signature.data()), signature.size(),
+                                  reinterpret_cast<const unsigned char*>(message.data()), message.size()) == 1;
+  ERR_clear_error();
+  return good;
+}
+
+}  // namespace
+
+Result<PublicKey> PublicKey::Parse(std::string_view pem) {
+  if (pem.size() > kPublicPemBytes) return Unfit("is larger than 16 KiB");
+  if (pem.find("PRIVATE KEY-----") != pem.npos) return Unfit("is a private key: only its public half belongs here");
+  if (pem.find("-----BEGIN CERTIFICATE-----") != pem.npos) return Unfit("is a certificate: take the key out of it (openssl x509 -pubkey -noout)");
+  const std::size_t first = pem.find_first_not_of(kWhite), last = pem.find_last_not_of(kWhite);
+  const std::string_view block = first == pem.npos ? "" : pem.substr(first, last - first + 1);
+  if (!block.starts_with(kBegin) || !block.ends_with(kEnd) || block.find(kEnd) != block.size() - kEnd.size())
+    return Unfit("is not one PUBLIC KEY block in PEM form");
+  const std::unique_ptr<BIO, decltype(&BIO_free)> bio(BIO_new_mem_buf(block.data(), static_cast<int>(block.size())), &BIO_free);
+  BERTH_CHECK(bio != nullptr);
+  std::shared_ptr<EVP_PKEY> key(PEM_read_bio_PUBKEY(bio.get(), nullptr, nullptr, nullptr), &EVP_PKEY_free);
+  if (!key) return Unfit("cannot be read");
+  ASSIGN_OR_RETURN(std::string algorithm, AlgorithmOf(key.get()));
+  unsigned char* der = nullptr;
+  const int length = i2d_PUBKEY(key.get(), &der);
+  if (length <= 0) return Unfit("cannot be read");
+  std::string id = Digest::Of(bytes::View(reinterpret_cast<const std::byte*>(der), static_cast<std::size_t>(length))).Hex();
+  OPENSSL_free(der);
+  ERR_clear_error();
+  return PublicKey(std::move(key), std::move(algorithm), std::move(id));
+}
+
+bool PublicKey::Verifies(bytes::View message, bytes::View signature) const {
+  EVP_PKEY* key = key_.get();
+  if (signature.empty()) return false;
+  if (algorithm_ == "Ed25519") return Check(key, nullptr, false, message, signature);
+  if (algorithm_.starts_with("RSA"))
+    return Check(key, EVP_sha256(), false, message, signature) || Check(key, EVP_sha256(), true, message, signature);
+  return Check(key, EVP_sha256(), false, message, signature) ||
+         (algorithm_ == "ECDSA P-384" && Check(key, EVP_sha384(), false, message, signature));
 }
 
 }  // namespace berth::digest

@@ -6,6 +6,7 @@
 
 #include "bytes/encoding.h"
 #include "digest/testing/rsa_keys.h"
+#include "digest/testing/signer.h"
 
 namespace berth::digest {
 namespace {
@@ -66,6 +67,92 @@ INSTANTIATE_TEST_SUITE_P(
                       BadKey{"pass phrase", testing::kRsaEncrypted, "the private key is not an unencrypted private key in PEM form"},
                       BadKey{"elliptic curve", testing::kEllipticCurve, "the private key is not an RSA key"},
                       BadKey{"short", testing::kRsaSmall, "the private key is an RSA key of less than 2,048 bits"}));
+
+using testing::Signer;
+using Kind = Signer::Kind;
+using Scheme = Signer::Scheme;
+
+struct SchemeRow { std::string name; Kind kind; Scheme scheme; std::string_view algorithm; bool good; };
+void PrintTo(const SchemeRow& r, std::ostream* out) { *out << r.name; }
+class Schemes : public ::testing::TestWithParam<SchemeRow> {};
+
+TEST_P(Schemes, AreThoseOfCosign) {
+  const Signer signer(GetParam().kind), other(GetParam().kind);
+  const auto key = PublicKey::Parse("\n" + signer.pem() + "\n");
+  ASSERT_TRUE(key) << key.error().Text();
+  EXPECT_EQ(key->algorithm(), GetParam().algorithm);
+  EXPECT_EQ(key->id().size(), 64u);
+  const std::string signature = signer.Sign("payload", GetParam().scheme);
+  const auto verifies = [&](std::string_view message, std::string_view s) {
+    return key->Verifies(bytes::AsView(message), bytes::AsView(s));
+  };
+  EXPECT_EQ(verifies("payload", signature), GetParam().good);
+  EXPECT_FALSE(verifies("payloae", signature));
+  EXPECT_FALSE(verifies("payload", signature + std::string(1, '\0')));
+  EXPECT_FALSE(verifies("payload", signature.substr(0, signature.size() - 1)));
+  EXPECT_FALSE(verifies("payload", ""));
+  EXPECT_FALSE(verifies("payload", other.Sign("payload", GetParam().scheme)));
+}
+
+INSTANTIATE_TEST_SUITE_P(Table, Schemes,
+                         ::testing::Values(SchemeRow{"P-256", Kind::kP256, Scheme::kDefault, "ECDSA P-256", true},
+                                           SchemeRow{"P-256 with SHA-384", Kind::kP256, Scheme::kSha384, "ECDSA P-256", false},
+                                           SchemeRow{"P-256 with SHA-1", Kind::kP256, Scheme::kSha1, "ECDSA P-256", false},
+                                           SchemeRow{"P-384", Kind::kP384, Scheme::kDefault, "ECDSA P-384", true},
+                                           SchemeRow{"P-384 with SHA-384", Kind::kP384, Scheme::kSha384, "ECDSA P-384", true},
+                                           SchemeRow{"Ed25519", Kind::kEd25519, Scheme::kDefault, "Ed25519", true},
+                                           SchemeRow{"RSA", Kind::kRsa2048, Scheme::kDefault, "RSA 2048", true},
+                                           SchemeRow{"RSA-PSS", Kind::kRsa2048, Scheme::kPss, "RSA 2048", true},
+                                           SchemeRow{"RSA with SHA-1", Kind::kRsa2048, Scheme::kSha1, "RSA 2048", false}),
+                         [](const auto& row) {
+                           std::string name = row.param.name;
+                           std::erase_if(name, [](char c) { return c == ' ' || c == '-'; });
+                           return name;
+                         });
+
+// ECDSA: (r, s) must be in the one DER form; the same number with a zero in front is another signature.
+TEST(PublicKeys, TakeOnlyCanonicalDer) {
+  const Signer signer;
+  const auto key = *PublicKey::Parse(signer.pem());
+  std::string signature = signer.Sign("payload");
+  ASSERT_TRUE(key.Verifies(bytes::AsView("payload"), bytes::AsView(signature)));
+  const auto length = static_cast<unsigned char>(signature[3]);
+  signature.insert(4, 1, '\0');
+  signature[3] = static_cast<char>(length + 1);
+  signature[1] = static_cast<char>(signature[1] + 1);
+  EXPECT_FALSE(key.Verifies(bytes::AsView("payload"), bytes::AsView(signature)));
+}
+
+struct UnfitRow { std::string name, pem, message; };
+void PrintTo(const UnfitRow& r, std::ostream* out) { *out << r.name; }
+class UnfitKeys : public ::testing::TestWithParam<UnfitRow> {};
+
+TEST_P(UnfitKeys, AreRefused) {
+  const auto key = PublicKey::Parse(GetParam().pem);
+  ASSERT_FALSE(key);
+  EXPECT_EQ(key.error().reason(), Reason::kConfig);
+  EXPECT_EQ(key.error().Text(), "the public key " + GetParam().message);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Table, UnfitKeys,
+    ::testing::Values(UnfitRow{"nothing", "", "is not one PUBLIC KEY block in PEM form"}, UnfitRow{"text", "hello", "is not one PUBLIC KEY block in PEM form"},
+                      UnfitRow{"two", Signer().pem() + Signer().pem(), "is not one PUBLIC KEY block in PEM form"},
+                      UnfitRow{"text before it", "key:\n" + Signer().pem(), "is not one PUBLIC KEY block in PEM form"},
+                      UnfitRow{"cut", "-----BEGIN PUBLIC KEY-----\nMFkw\n-----END PUBLIC KEY-----\n", "cannot be read"},
+                      UnfitRow{"private", Signer().private_pem(), "is a private key: only its public half belongs here"},
+                      UnfitRow{"certificate", "-----BEGIN CERTIFICATE-----\n",
+                               "is a certificate: take the key out of it (openssl x509 -pubkey -noout)"},
+                      UnfitRow{"P-521", Signer(Kind::kP521).pem(), "is on another curve than P-256 and P-384"},
+                      UnfitRow{"secp256k1", Signer(Kind::kSecp256k1).pem(), "is on another curve than P-256 and P-384"},
+                      UnfitRow{"Ed448", Signer(Kind::kEd448).pem(), "is neither ECDSA, Ed25519 nor RSA"},
+                      UnfitRow{"short RSA", Signer(Kind::kRsa1024).pem(), "is an RSA key of 1024 bits; wanted are 2,048 to 8,192"},
+                      UnfitRow{"large", std::string(20'000, ' '), "is larger than 16 KiB"}),
+    [](const auto& row) {
+      std::string name = row.param.name;
+      std::erase_if(name, [](char c) { return c == ' ' || c == '-'; });
+      return name;
+    });
 
 }  // namespace
 }  // namespace berth::digest

@@ -17,6 +17,9 @@ using F = Facts;
 // ---- what rows ask
 
 bool Failed(const F& f, Reason reason) { return f.failure && f.failure->reason() == reason; }
+bool Unverified(const F& f, verify::Cause cause) {
+  return f.verification && !f.verification->admitted() && f.verification->cause == cause;
+}
 bool FailedAny(const F& f, std::initializer_list<Reason> reasons) {
   return f.failure && std::ranges::find(reasons, f.failure->reason()) != reasons.end();
 }
@@ -148,6 +151,13 @@ struct Row {
 #define BERTH_DO(...) [](const F& f) -> Next { (void)f; return __VA_ARGS__; }
 #define BERTH_IF(...) [](const F& f) -> bool { return __VA_ARGS__; }
 
+// "sign it: cosign sign …": the part behind ": " is for a shell.
+Next Mend(const F& f) {
+  const std::string& next = f.verification->next;
+  const auto command = next.find(": cosign ");
+  return command == next.npos ? Edit(next) : Next{next.substr(0, command), next.substr(command + 2)};
+}
+
 constexpr std::array kRows{
     // the name
     Row{{"name-scheme", "E-NAME", "an image name begins with a URL scheme"},
@@ -169,9 +179,37 @@ constexpr std::array kRows{
         BERTH_SAY(Own(f)),
         BERTH_DO((Next{"correct the name: [HOST[:PORT]/]PATH[:TAG][@sha256:64 HEX DIGITS]", "berth name " + Shell(f.image)}))},
 
+    // the rules for images (docs/verification.md)
+    Row{{"denied-by-rule", "E-VERIFY", "a rule of `verification` denies the image"}, BERTH_IF(Unverified(f, verify::Cause::kDeniedByRule)), BERTH_SAY(f.verification->reason),
+        BERTH_DO(Mend(f))},
+    Row{{"no-rule", "E-VERIFY", "no rule of `verification` is for the image, and the default is Deny"}, BERTH_IF(Unverified(f, verify::Cause::kNoRule)), BERTH_SAY(f.verification->reason),
+        BERTH_DO(Mend(f))},
+    Row{{"digest-not-listed", "E-VERIFY", "a rule of `verification` lists the digests it allows, and this one is not listed"}, BERTH_IF(Unverified(f, verify::Cause::kDigestNotListed)), BERTH_SAY(f.verification->reason),
+        BERTH_DO(Mend(f))},
+    Row{{"unsigned", "E-VERIFY", "the image has no signature, and a rule wants one"}, BERTH_IF(Unverified(f, verify::Cause::kUnsigned)), BERTH_SAY(f.verification->reason),
+        BERTH_DO(Mend(f))},
+    Row{{"bad-signature", "E-VERIFY", "what is there as a signature cannot be read, or is too much"}, BERTH_IF(Unverified(f, verify::Cause::kMalformed)), BERTH_SAY(f.verification->reason),
+        BERTH_DO(Mend(f))},
+    Row{{"wrong-key", "E-VERIFY", "the image is signed, but not with a key of the rule"}, BERTH_IF(Unverified(f, verify::Cause::kWrongKey)), BERTH_SAY(f.verification->reason),
+        BERTH_DO(Mend(f))},
+    Row{{"wrong-digest", "E-VERIFY", "the signature is for another image"}, BERTH_IF(Unverified(f, verify::Cause::kWrongDigest)), BERTH_SAY(f.verification->reason),
+        BERTH_DO(Mend(f))},
+    Row{{"wrong-identity", "E-VERIFY", "the signature is for another repository or tag"}, BERTH_IF(Unverified(f, verify::Cause::kWrongIdentity)), BERTH_SAY(f.verification->reason),
+        BERTH_DO(Mend(f))},
+    Row{{"out-of-date", "E-VERIFY", "the key or the signature is too old, or not valid yet"}, BERTH_IF(Unverified(f, verify::Cause::kOutOfDate)), BERTH_SAY(f.verification->reason),
+        BERTH_DO(Mend(f))},
+    Row{{"too-few-keys", "E-VERIFY", "fewer keys have signed than the rule wants"}, BERTH_IF(Unverified(f, verify::Cause::kTooFewKeys)), BERTH_SAY(f.verification->reason),
+        BERTH_DO(Mend(f))},
+    Row{{"signature-unreachable", "E-VERIFY", "the registry cannot be asked for signatures"}, BERTH_IF(Unverified(f, verify::Cause::kUnreachable)), BERTH_SAY(f.verification->reason),
+        BERTH_DO(Mend(f))},
+    Row{{"program-refused", "E-VERIFY", "a verifier program refuses the image"}, BERTH_IF(Unverified(f, verify::Cause::kProgramRefused)), BERTH_SAY(f.verification->reason),
+        BERTH_DO(Mend(f))},
+    Row{{"program-failed", "E-VERIFY", "a verifier program crashes, hangs or is missing"}, BERTH_IF(Unverified(f, verify::Cause::kProgramFailed)), BERTH_SAY(f.verification->reason),
+        BERTH_DO(Mend(f))},
+
     // what the Pod says
     Row{{"signature-refused", "E-VERIFY", "the image's signature was not accepted"},
-        BERTH_IF(f.waiting_reason == "SignatureValidationFailed"),
+        BERTH_IF(Failed(f, Reason::kSignature) || f.waiting_reason == "SignatureValidationFailed"),
         BERTH_SAY("the signature of the image was not accepted"),
         BERTH_DO(
             Edit("sign the image with a key that the verifier of this node trusts, or name a signed digest of " + Repository(f)))},

@@ -55,6 +55,14 @@ AskHow Past(Reason reason, const std::string& message, const std::string& next =
     return b.AskLast("reg.test/team/app:v1");
   };
 }
+// A pull that verification ended. (verify/ makes each cause; here it is told.)
+AskHow Refused(verify::Cause cause) {
+  return [=](Bench& b) {
+    const verify::Verdict verdict{.cause = cause, .rule = "ours", .reason = "so it is (rule \"ours\")", .next = "use another image"};
+    b.Journal("reg.test/team/app:v1", verdict.Refusal(), {}, verdict);
+    return b.AskLast("reg.test/team/app:v1");
+  };
+}
 Do kNothing = [](Bench&) {};
 Do Corrected(const std::string& tail) {
   return [tail](Bench& b) { b.image_name = b.host + "/" + tail; };
@@ -92,6 +100,20 @@ std::vector<Failure> Table() {
       {"name-blank", "E-NAME", Named("team/app:v1 "), kImage, "no blanks", Corrected("team/app:v1")},
       {"name-upper-case", "E-NAME", Named("Team/App:v1"), kImage, "team/app:v1", Corrected("team/app:v1")},
       {"name-invalid", "E-NAME", Named("team/-app:v1"), kImage, "berth name", Corrected("team/app:v1")},
+      // the rules for images
+      {"denied-by-rule", "E-VERIFY", kNothing, Refused(verify::Cause::kDeniedByRule), "another image"},
+      {"no-rule", "E-VERIFY", kNothing, Refused(verify::Cause::kNoRule), "another image"},
+      {"digest-not-listed", "E-VERIFY", kNothing, Refused(verify::Cause::kDigestNotListed), "another image"},
+      {"unsigned", "E-VERIFY", kNothing, Refused(verify::Cause::kUnsigned), "another image"},
+      {"bad-signature", "E-VERIFY", kNothing, Refused(verify::Cause::kMalformed), "another image"},
+      {"wrong-key", "E-VERIFY", kNothing, Refused(verify::Cause::kWrongKey), "another image"},
+      {"wrong-digest", "E-VERIFY", kNothing, Refused(verify::Cause::kWrongDigest), "another image"},
+      {"wrong-identity", "E-VERIFY", kNothing, Refused(verify::Cause::kWrongIdentity), "another image"},
+      {"out-of-date", "E-VERIFY", kNothing, Refused(verify::Cause::kOutOfDate), "another image"},
+      {"too-few-keys", "E-VERIFY", kNothing, Refused(verify::Cause::kTooFewKeys), "another image"},
+      {"signature-unreachable", "E-VERIFY", kNothing, Refused(verify::Cause::kUnreachable), "another image"},
+      {"program-refused", "E-VERIFY", kNothing, Refused(verify::Cause::kProgramRefused), "another image"},
+      {"program-failed", "E-VERIFY", kNothing, Refused(verify::Cause::kProgramFailed), "another image"},
       // the Pod
       {"signature-refused", "E-VERIFY", [](Bench& b) { b.Serve(); },
        [](Bench& b) {

@@ -6,6 +6,7 @@
 
 #include "explain/journal.h"
 #include "http/retry.h"
+#include "pull/gate.h"
 
 namespace berth::explain {
 namespace {
@@ -88,7 +89,14 @@ Result<Report> Explainer::Explain(const task::Context& outer, Question question)
   ASSIGN_OR_RETURN(auto credentials, FindCredentials(ctx, question, f));
   CheckAccess(question, credentials, f);
   const bool present = f.present.state == State::kPresent;
-  f.pull_needed = f.policy.value == PullPolicy::kAlways || f.present.must_prove || (!present && f.policy.value != PullPolicy::kNever);
+  RecallVerdict(f);
+  if (f.verification && !f.verification->admitted()) {
+    f.failure = f.verification->Refusal();
+    return MakeReport(std::move(f));
+  }
+  const bool unverified = present && parts_.verifier != nullptr && parts_.verifier->enabled() && !f.verification;
+  f.pull_needed = unverified || f.policy.value == PullPolicy::kAlways || f.present.must_prove ||
+                  (!present && f.policy.value != PullPolicy::kNever);
   // The kubelet asks nobody when the look-up of credentials fails; neither do we.
   if (!f.pull_needed || f.policy.value == PullPolicy::kNever || f.credential_error) return MakeReport(std::move(f));
   RETURN_IF_ERROR(AskRegistry(ctx, std::move(credentials), f));
@@ -96,6 +104,24 @@ Result<Report> Explainer::Explain(const task::Context& outer, Question question)
     f.notes.push_back("admission digest writes " + f.reference->Familiar() + "@" + f.resolved->digest);
   RETURN_IF_ERROR(LookAtNetwork(outer, f));
   return MakeReport(std::move(f));
+}
+
+// What the rules or the record say about the name, and about what is here, without asking anybody.
+void Explainer::RecallVerdict(Facts& f) const {
+  if (parts_.verifier == nullptr || !parts_.verifier->enabled()) return;
+  auto verdict = parts_.verifier->Decide(*f.reference, nullptr);
+  if (!verdict && f.present.state == State::kPresent && parts_.catalog != nullptr)
+    if (const auto digest = digest::Digest::Parse(f.present.digest))
+      if (auto recalled = pull::Gate(parts_.verifier, *parts_.catalog).Recall(*f.reference, *digest)) verdict = *std::move(recalled);
+  f.verification = std::move(verdict);
+}
+
+Result<> Explainer::Verify(const task::Context& ctx, registry::Repository& repository, const verify::Subject& subject, Facts& f) const {
+  f.verification.reset();
+  if (parts_.verifier == nullptr || !parts_.verifier->enabled()) return {};
+  ASSIGN_OR_RETURN(f.verification, parts_.verifier->Verify(ctx, subject, repository));
+  if (f.verification->admitted()) return {};
+  return f.verification->Refusal();
 }
 
 Result<> Explainer::FindPresent(Facts& f) const {
@@ -174,6 +200,7 @@ Result<> Explainer::AskRegistry(const task::Context& ctx, std::vector<credential
     const auto ask = [&]() -> Result<> {
       ASSIGN_OR_RETURN(const auto resolved, repository->Resolve(ctx));
       f.resolved = ResolvedFacts{.digest = resolved.digest.ToString(), .media_type = resolved.media_type, .host = resolved.host};
+      RETURN_IF_ERROR(Verify(ctx, *repository, {*f.reference, resolved.digest, resolved.media_type, resolved.size}, f));
       return ChoosePlatform(ctx, *repository, resolved, f);
     };
     if (auto asked = ask(); !asked) f.failure = std::move(asked).error();

@@ -22,6 +22,7 @@
 #include "policy/records.h"
 #include "registry/client.h"
 #include "task/context.h"
+#include "verify/verifier.h"
 
 namespace berth::explain {
 
@@ -43,6 +44,7 @@ class Explainer {
     const credentials::Sources& sources;
     const http::ProxyRules* proxies;             // nullptr: none
     policy::Records* records;                    // nullptr: no verification
+    const verify::Verifier* verifier = nullptr;  // nullptr: images are not verified
   };
   Explainer(Parts parts, ExplainerOptions options) : parts_(parts), options_(std::move(options)) {}
 
@@ -53,6 +55,8 @@ class Explainer {
   Result<Report> Probe(const task::Context& ctx, const std::string& what, std::vector<credentials::Credential> given) const;
 
  private:
+  Result<> Verify(const task::Context& ctx, registry::Repository& repository, const verify::Subject& subject, Facts& facts) const;
+  void RecallVerdict(Facts& facts) const;
   Result<> FindPresent(Facts& facts) const;
   Result<std::vector<credentials::Credential>> FindCredentials(const task::Context& ctx, Question& question, Facts& facts) const;
   void CheckAccess(const Question& question, const std::vector<credentials::Credential>& credentials, Facts& facts) const;

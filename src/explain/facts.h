@@ -18,6 +18,7 @@
 #include "registry/attempt.h"
 #include "result/result.h"
 #include "time/clock.h"
+#include "verify/verifier.h"
 
 namespace berth::explain {
 
@@ -94,6 +95,7 @@ struct Facts {
   std::vector<NetworkFacts> network;
   std::vector<registry::Attempt> attempts;
   std::optional<ResolvedFacts> resolved;
+  std::optional<verify::Verdict> verification; // of what the name stands for, or stood for; nothing while it is off
   std::optional<Error> failure;                // of the question to the registry, or of the pull
 
   std::optional<policy::Backoff::State> backoff;

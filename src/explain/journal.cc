@@ -41,6 +41,8 @@ Result<Facts> FromJournal(const catalog::JournalEntry& entry) {
     f.entries.push_back({.verdict = credentials::MatchReport::Verdict::kMatched, .source = credential});
   if (const auto error = root.Find("error"); error && error->IsObject())
     f.failure = Error(ReasonOf(Text(*error, "code")).value_or(Reason::kInternal), Text(*error, "message")).Next(Text(*error, "next"));
+  if (const auto verification = root.Find("verification"); verification && verification->IsObject())
+    if (auto verdict = verify::Verdict::FromJson(verification->Dump())) f.verification = *std::move(verdict);
   if (const auto attempts = root.Find("attempts"); attempts && attempts->IsArray())
     for (std::size_t i = 0; i < attempts->size(); ++i) {
       const json::Value a = attempts->at(i);

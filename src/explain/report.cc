@@ -280,6 +280,16 @@ std::string ToText(const Report& report, time::WallTime now) {
       if (f.resolved->chosen.empty()) out += Line(std::string(kIndent) + "this node: " + f.platform);
     }
   }
+  if (f.verification && !f.verification->rule.empty()) {
+    const auto& verdict = *f.verification;
+    const std::string keys = Join(verdict.keys, ", ");
+    out += Line(std::string(kIndent) + "verification  " + std::string(Name(verdict.outcome)) + " by rule " + verdict.rule +
+                (keys.empty() ? "" : ", signed with " + keys) + (verdict.reason.empty() ? "" : ": " + verdict.reason));
+    for (const auto& s : verdict.signatures)
+      out += Line(std::string(kIndent) + s.where + "  " +
+                  (s.cause == verify::Cause::kNone ? "good, " + s.key
+                                                   : std::string(verify::Name(s.cause)) + "  " + s.detail));
+  }
   if (f.backoff) {
     const auto& b = *f.backoff;
     out += Step(8, "retry",
@@ -393,6 +403,7 @@ std::string ToJson(const Report& report) {
   OptionalTime(w, "pulled", f.present.pulled);
   w.Key("size").Uint(f.present.size).Key("must_prove").Bool(f.present.must_prove).Key("access").String(f.present.access).EndObject();
   w.Key("pull_needed").Bool(f.pull_needed);
+  w.Key("verification").Raw(f.verification ? f.verification->ToJson() : "null");
   w.Key("credentials").BeginArray();
   for (const auto& e : f.entries) {
     const Outcome outcome = e.verdict == Kind::kMatched ? OutcomeOf(f, e) : Outcome{};

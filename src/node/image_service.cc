@@ -35,7 +35,8 @@ std::string CriText(const Error& error, const std::string& image) {
   const std::string text = error.Text();
   std::string out(error.info().code);
   if (text.find(image) == text.npos) out += " " + image + ":";
-  out = (Unreachable(error.reason()) ? "RegistryUnavailable: " : "") + out + " " + text;
+  const char* word = Unreachable(error.reason()) ? "RegistryUnavailable: " : error.reason() == Reason::kSignature ? "SignatureValidationFailed: " : "";
+  out = word + out + " " + text;
   if (out.size() <= kTextBytes) return out;
   std::size_t end = kTextBytes - 3;
   while (end > 0 && (static_cast<unsigned char>(out[end]) & 0xc0) == 0x80) --end;
@@ -60,14 +61,30 @@ Result<catalog::ImageRecord> ImageService::Find(const std::string& image_ref) co
   return *image;
 }
 
+// By id there is no name to verify: any of its own will do.
+Result<> ImageService::Admit(std::vector<catalog::ImageRecord>& images) const {
+  Result<> last;
+  std::erase_if(images, [&](const catalog::ImageRecord& image) {
+    last = puller_.gate().CheckPresent(image);
+    return !last;
+  });
+  return images.empty() ? last : Result<>();
+}
+
 Result<std::string> ImageService::ImageRef(const task::Context&, const std::string& image) {
   std::vector<catalog::ImageRecord> images;
   if (reference::IsImageId(image)) {
     ASSIGN_OR_RETURN(images, catalog_.FindImagesById(image.substr(image.find(':') + 1)));
+    RETURN_IF_ERROR(Admit(images));
   } else {
     ASSIGN_OR_RETURN(const auto name, reference::Reference::Parse(image));
     ASSIGN_OR_RETURN(const auto record, catalog_.FindName(name.Canonical()));
     if (!record) return std::string();
+    // As if it were not here: the pull that follows has the credentials to verify it, and tells why when it may not be used.
+    if (const auto usable = puller_.gate().CheckPresent(name, record->target); !usable) {
+      if (usable.error().reason() == Reason::kSignature) return std::string();
+      return usable.error();
+    }
     for (const auto& digest : record->images) {
       ASSIGN_OR_RETURN(auto found, catalog_.FindImage(digest));
       if (found) images.push_back(*std::move(found));

@@ -4,7 +4,8 @@
 // is the digest of that image's config ("sha256:…"), which is also what Pull() returns (CRI 1.36 wants the two equal). Names are
 // looked up by the user's spelling, normalised; an id finds the image, too.
 // Errors are one line that fits an Event: `E-AUTH-401 reg.test:5712/team/app:v1: …`, at most 900 bytes. What says that the
-// registry cannot be reached at all begins with "RegistryUnavailable: ", which gives that waiting reason.
+// registry cannot be reached at all begins with "RegistryUnavailable: ", a refusal of verification with "SignatureValidationFailed: ",
+// which gives those waiting reasons. What is here and may not be used (pull/gate.h) is as if it were not here.
 // Safe for concurrent use.
 #pragma once
 
@@ -31,6 +32,7 @@ class ImageService final : public policy::ImageService {
   Result<catalog::ImageRecord> Find(const std::string& image_ref) const;
 
  private:
+  Result<> Admit(std::vector<catalog::ImageRecord>& images) const;
   Result<bool> IsWhole(const catalog::ImageRecord& image) const;
 
   pull::Puller& puller_;

@@ -68,10 +68,17 @@ std::optional<Policy> ParsePolicy(std::string_view text) {
 
 struct Puller::State {
   State(Stores s, PullerOptions o)
-      : stores(s), options(std::move(o)), pull_slots(options.pulls), jobs({s.content, s.layers, s.catalog, s.root},
-        {.slots = options.layers, .form = options.form, .keep_blobs = options.keep_blobs, .keep_blobs_free = options.keep_blobs_free}) {}
+      : stores(s),
+        gate(s.verifier, s.catalog),
+        options(std::move(o)),
+        pull_slots(options.pulls),
+        jobs({s.content, s.layers, s.catalog, s.root}, {.slots = options.layers,
+                                                        .form = options.form,
+                                                        .keep_blobs = options.keep_blobs,
+                                                        .keep_blobs_free = options.keep_blobs_free}) {}
 
   Stores stores;
+  const Gate gate;
   PullerOptions options;
   task::Limiter pull_slots;
   std::mutex progress_mutex;
@@ -106,6 +113,9 @@ class Puller::Flight {
  private:
   Result<> Pull() {
     BERTH_FAULT_IN(ctx_, kPullAccepted);
+    if (state_.gate.on()) {
+      if (auto refusal = state_.gate.Refusal(request_.reference)) return Refuse(*std::move(refusal));
+    }
     ASSIGN_OR_RETURN(const auto local, stores_.catalog.FindName(result_.name));
     ASSIGN_OR_RETURN(const bool present, local ? IsWhole(*local) : Result<bool>(false));
     if (request_.policy == Policy::kNever) {
@@ -115,9 +125,7 @@ class Puller::Flight {
     }
     if (present && request_.policy == Policy::kIfNotPresent) return Present(*local);
 
-    progress_->SetPhase(Phase::kResolving);
-    repository_ = stores_.registry.Open(request_.reference, std::move(request_.credentials),
-                                        [record = record_](const registry::Attempt& attempt) { record->Add(attempt); });
+    Open();
     if (present) {
       // Always, and something is here: one HEAD says whether the name still means the same.
       ASSIGN_OR_RETURN(const auto resolved, repository_->Resolve(ctx_));
@@ -157,7 +165,48 @@ class Puller::Flight {
     return true;
   }
 
+  void Open() {
+    if (repository_) return;
+    progress_->SetPhase(Phase::kResolving);
+    repository_ = stores_.registry.Open(request_.reference, std::move(request_.credentials),
+                                        [record = record_](const registry::Attempt& attempt) { record->Add(attempt); });
+  }
+
+  // --- verification
+
+  // The digest that the name was resolved to may come here, or may stay. Nothing else of it was asked for so far.
+  Result<> Admit(const verify::Subject& subject, bool present) {
+    if (!state_.gate.on()) return {};
+    ASSIGN_OR_RETURN(auto known, state_.gate.Recall(subject.name, subject.digest));
+    if (!known) {
+      Open();
+      ASSIGN_OR_RETURN(auto verdict, state_.gate.Ask(ctx_, subject, *repository_));
+      if (!verdict.admitted()) return Refuse(std::move(verdict));
+      if (present) RETURN_IF_ERROR(state_.gate.Keep(subject, verdict));
+      known = std::move(verdict);
+    }
+    if (!known->admitted()) return Refuse(*std::move(known));
+    if (!present) verdict_ = state_.gate.RecordOf(subject, *known);
+    result_.verdict = std::move(known);
+    return {};
+  }
+
+  // On record, so that it can be explained.
+  Result<> Refuse(verify::Verdict verdict) {
+    if (!intent_) {
+      ASSIGN_OR_RETURN(intent_, stores_.catalog.BeginPull(result_.name));
+    }
+    Error error = verdict.Refusal();
+    result_.verdict = std::move(verdict);
+    return error;
+  }
+
   Result<> Present(const catalog::NameRecord& local) {
+    if (state_.gate.on()) {
+      const auto document = stores_.content.ReadDocument(local.target, state_.options.limits.document_bytes);
+      RETURN_IF_ERROR(Admit({.name = request_.reference, .digest = local.target, .media_type = local.media_type,
+                             .size = document ? document->size() : 0}, true));
+    }
     result_.was_present = true;
     result_.target = local.target;
     progress_->Resolved(local.target.ToString(), Platforms(), result_.credential, result_.host);
@@ -186,6 +235,11 @@ class Puller::Flight {
     BERTH_FAULT_IN(ctx_, kManifestReceived);
     result_.target = fetched.digest;
     NoteOrigin(fetched.host);
+    RETURN_IF_ERROR(Admit({.name = request_.reference,
+                           .digest = fetched.digest,
+                           .media_type = fetched.media_type,
+                           .size = fetched.bytes.size()},
+                          false));
     ASSIGN_OR_RETURN(auto document, oci::ParseManifestOrIndex(fetched.bytes, fetched.media_type, state_.options.limits));
     Keep(fetched.digest, fetched.bytes);
     if (auto* manifest = std::get_if<oci::Manifest>(&document)) {
@@ -400,6 +454,7 @@ class Puller::Flight {
     }
     RETURN_IF_ERROR(ctx_.Check());
     result_.total_seconds = Seconds(ctx_.clock().SteadyNow() - started_);
+    publication.verdict = verdict_;
     publication.journal = record_->ToJson(request_.policy, request_.asker, result_, nullptr);
     RETURN_IF_ERROR(stores_.catalog.PublishImage(publication));
     // One transaction makes both durable.
@@ -436,6 +491,7 @@ class Puller::Flight {
   time::SteadyTime started_;
   Pulled result_;
   std::optional<std::int64_t> intent_;
+  std::optional<catalog::VerdictRecord> verdict_;  // to be kept with the image
   std::string media_type_;
   std::set<Digest> visited_;
   std::vector<std::pair<Digest, std::string>> documents_;  // all that the image needs, once each
@@ -468,6 +524,7 @@ Puller::Pull Puller::Start(const task::Context& ctx, Request request) {
   return pull;
 }
 
+const Gate& Puller::gate() const { return state_->gate; }
 std::size_t Puller::running() const { return state_->pull_slots.in_use(); }
 std::size_t Puller::waiting() const { return state_->pull_slots.waiting(); }
 

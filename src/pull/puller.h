@@ -5,7 +5,7 @@
 //   Result<Pulled> done = pull.Wait(ctx);               // pull.progress() tells how far it is
 //
 // The life of a pull (ARCHITECTURE.md tells it with reasons):
-//   policy → intent on record → resolve → documents → platform → plan → layers, each streamed once from the socket to
+//   policy → intent on record → resolve → verification (pull/gate.h) → documents → platform → plan → layers, each streamed once from the socket to
 //   its EROFS image while both digests are computed → fit to the image → publish in one transaction.
 //
 // Same work once: pulls of the same name, platforms, policy and credentials share one flight; layers and configs are
@@ -14,7 +14,7 @@
 // partial and the next pull resumes it, also after a crash.
 // Visible is only what is verified and durable: an image appears when its files are synced and its row is committed.
 //
-// Errors: those of registry, layer, content and catalog, with the layer's place as context; kNever and kNoMatch from here.
+// Errors: those of registry, layer, content and catalog, with the layer's place as context; kNever, kNoMatch and kSignature from here.
 // Safe for concurrent use. The destructor stops all pulls and waits for them.
 #pragma once
 
@@ -32,6 +32,7 @@
 #include "credentials/credential.h"
 #include "layer/store.h"
 #include "oci/oci.h"
+#include "pull/gate.h"
 #include "pull/progress.h"
 #include "pull/record.h"
 #include "reference/reference.h"
@@ -40,6 +41,7 @@
 #include "task/context.h"
 #include "task/limiter.h"
 #include "task/single_flight.h"
+#include "verify/verifier.h"
 
 namespace berth::pull {
 
@@ -68,6 +70,7 @@ struct Pulled {
   std::uint64_t fetched_bytes = 0, reused_bytes = 0, resumed_bytes = 0;  // of layers, compressed
   std::string credential, host;           // that worked; who answered
   double resolve_seconds = 0, total_seconds = 0;
+  std::optional<verify::Verdict> verdict; // of this pull, while images are verified
 };
 
 struct PullerOptions {
@@ -91,6 +94,7 @@ class Puller {
     catalog::Catalog& catalog;
     catalog::Leases& leases;
     const host::Dir& root;                // of the store: free space is measured here
+    const verify::Verifier* verifier = nullptr;  // nullptr: images are not verified
   };
   Puller(Stores stores, PullerOptions options);
   ~Puller();
@@ -108,6 +112,7 @@ class Puller {
     std::shared_ptr<Progress> progress_;
   };
   Pull Start(const task::Context& ctx, Request request);
+  const Gate& gate() const;               // for whoever uses what is here without pulling it
   std::size_t running() const;            // pulls at work
   std::size_t waiting() const;            // for a slot
 

@@ -50,6 +50,7 @@ std::string Record::ToJson(Policy policy, const Asker& asker, const Pulled& pull
     w.Key("next").String(error->next_step());
     w.EndObject();
   }
+  if (pulled.verdict) w.Key("verification").Raw(pulled.verdict->ToJson());
   w.Key("attempts").BeginArray();
   std::lock_guard lock(mutex_);
   const auto write = [&](const registry::Attempt& a) {

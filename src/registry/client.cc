@@ -98,6 +98,22 @@ class RepositoryImpl final : public Repository {
     return std::unique_ptr<BlobStream>(std::move(blob));
   }
 
+  Result<std::vector<oci::Descriptor>> Referrers(const task::Context& ctx, const digest::Digest& subject) override {
+    const std::string what = "referrers of " + subject.ToString();
+    auto listed = Walk<std::vector<oci::Descriptor>>(ctx, Need::kPull, subject, what,
+                                                     [&](Host& host) { return ReferrersAt(ctx, host, subject, what); });
+    if (listed || !HasNoReferrersApi(listed.error())) return listed;
+    const std::string tag = std::string(digest::Name(subject.algorithm())) + "-" + subject.Hex().substr(0, 64);
+    auto fetched = FetchManifest(ctx, tag, oci::kOciIndex);
+    if (!fetched) {
+      if (IsAbsent(fetched.error().reason())) return std::vector<oci::Descriptor>();
+      return std::move(fetched).error();
+    }
+    auto index = oci::Index::Parse(fetched->bytes, fetched->media_type, {.document_bytes = session_->engine.options.document_bytes});
+    if (!index) return std::move(index).error().Context("tag " + tag);
+    return index->manifests();
+  }
+
   void ReportMismatch(const digest::Digest& digest, const std::string& host) override {
     std::set<std::string> liars = session_->TakeContributors(digest);
     {
@@ -130,12 +146,56 @@ class RepositoryImpl final : public Repository {
     }
   }
 
+  static bool IsAbsent(Reason reason) {
+    return reason == Reason::kNotFound || reason == Reason::kRepositoryNotFound || reason == Reason::kBlobNotFound;
+  }
+  // Registries before OCI 1.1 answer 404, some 400, 405 or 501.
+  static bool HasNoReferrersApi(const Error& error) {
+    return IsAbsent(error.reason()) || error.reason() == Reason::kUnexpectedStatus ||
+           (error.reason() == Reason::kServerError && !error.transient());
+  }
+
+  Tried<std::vector<oci::Descriptor>> ReferrersAt(const task::Context& ctx, Host& host, const digest::Digest& subject,
+                                                  const std::string& what) {
+    const std::size_t limit = session_->engine.options.document_bytes;
+    Ask ask{.method = http::Method::kGet, .path = "referrers/" + subject.ToString(), .what = what, .accept = std::string(oci::kOciIndex)};
+    std::vector<oci::Descriptor> all;
+    for (int page = 0;; ++page) {
+      if (page == kReferrerPages)
+        return {Error(Reason::kLimitExceeded, host.Name() + " has more than " + std::to_string(kReferrerPages) + " pages of " + what), Record()};
+      std::string link;
+      Tried<Document> got = Get(ctx, host, ask, limit, Reason::kLimitExceeded, &link);
+      if (!got.result) return {std::move(got.result).error(), std::move(got.record)};
+      auto index = oci::Index::Parse(got.result->bytes, got.result->media_type, {.document_bytes = limit});
+      if (!index) return {std::move(index).error().Context("answer of " + host.Name()), std::move(got.record)};
+      for (const auto& entry : index->manifests()) all.push_back(entry);
+      if (link.empty()) return {std::move(all), std::move(got.record)};
+      auto next = NextPage(host, ask, link);
+      if (!next) return {std::move(next).error(), std::move(got.record)};
+      ask.query = *std::move(next);
+      got.record.Finish("next page");
+    }
+  }
+
+  // The query of a `Link: <…>; rel="next"`, which may only lead to the same list of the same host.
+  Result<std::string> NextPage(const Host& host, const Ask& ask, const std::string& link) const {
+    http::Url here = host.Base();
+    here.path += "/" + session_->reference.path() + "/" + ask.path;
+    const std::size_t open = link.find('<'), close = link.find('>');
+    const auto url = open == 0 && close != link.npos ? here.Resolve(std::string_view(link).substr(1, close - 1)) : Result<http::Url>(here);
+    if (!url || url->origin() != here.origin() || url->path != here.path || !url->query || url->query->empty() || *url->query == ask.query)
+      return Error(Reason::kProtocolError, host.Name() + " leads to another place for more of " + ask.what);
+    return *url->query;
+  }
+
   // `too_long`: the reason when the body is longer than `limit`.
-  Tried<Document> Get(const task::Context& ctx, Host& host, const Ask& ask, std::size_t limit, Reason too_long) {
+  Tried<Document> Get(const task::Context& ctx, Host& host, const Ask& ask, std::size_t limit, Reason too_long,
+                      std::string* link = nullptr) {
     auto tried = session_->Exchange(ctx, host, ask);
     if (!tried.result) return {std::move(tried.result).error(), std::move(tried.record)};
     http::Response& response = **tried.result;
     Document document{"", oci::BareMediaType(response.headers().Get("Content-Type")), host.Name()};
+    if (link != nullptr) *link = response.headers().Get("Link");
     auto body = http::ReadAll(response, limit, ask.what);
     if (!body && body.error().reason() == Reason::kLimitExceeded) {
       if (document.media_type == kHtml) return {NoRegistry(document), std::move(tried.record)};

@@ -104,6 +104,8 @@ class BlobStream : public bytes::Source {
   virtual bool restarted() const = 0;
 };
 
+inline constexpr int kReferrerPages = 10;
+
 // One pull's view of one repository. Safe for use by several threads at once.
 class Repository {
  public:
@@ -124,6 +126,11 @@ class Repository {
 
   virtual Result<std::unique_ptr<BlobStream>> OpenBlob(const task::Context& ctx, const oci::Descriptor& descriptor,
                                                        std::uint64_t offset) = 0;
+
+  // What says that it belongs to `subject`: the referrers API, page by page, or, where the registry has none, the index under the
+  // fall-back tag (OCI distribution 1.1). Claims of the registry: nothing about the entries is verified. Empty: there are none.
+  // kLimitExceeded beyond kReferrerPages, kProtocolError when a page leads to another place, kInvalidManifest for no index.
+  virtual Result<std::vector<oci::Descriptor>> Referrers(const task::Context& ctx, const digest::Digest& subject) = 0;
 
   // The bytes of `digest` that came from `host` (BlobStream::host) did not hash to it: no pull asks that host for it
   // for 10 minutes, unless there is no other; the next OpenBlob ignores its offset and starts at zero.

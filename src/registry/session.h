@@ -58,6 +58,7 @@ struct Ask {
   std::string what;    // "manifest v1"
   std::string accept;  // "" = none sent
   std::optional<std::uint64_t> from;  // Range: bytes=from-
+  std::string query = {};             // of a page, from a Link of the same host
 };
 
 class Session;

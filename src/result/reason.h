@@ -40,6 +40,8 @@ enum class Reason : std::uint8_t {
   kNoSpace, kIo, kCorrupt, kInUse,
   // us
   kSocket, kCanceled, kInternal,
+  // what the node decided, again: the order is that of the numbers
+  kSignature,
 };
 
 // One row of the table.

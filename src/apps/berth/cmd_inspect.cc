@@ -46,6 +46,23 @@ std::string Config(const std::string& text) {
   return out;
 }
 
+std::string Joined(const json::Value& root, std::string_view key) {
+  std::string out;
+  if (const auto items = root.Find(key); items && items->IsArray())
+    for (std::size_t i = 0; i < items->size(); ++i)
+      if (items->at(i).IsString()) out += (out.empty() ? "" : ", ") + std::string(*items->at(i).AsString());
+  return out;
+}
+
+std::string Verification(const json::Value& pull) {
+  const auto found = pull.Find("verification");
+  if (!found || !found->IsObject()) return "";
+  const json::Value& root = *found;
+  const std::string keys = Joined(root, "keys"), programs = Joined(root, "programs");
+  return Field("verification", Text(root, "verdict") + " by rule " + Text(root, "rule")) + Field("  keys", keys) + Field("  programs", programs) +
+         Field("  because", Text(root, "reason")) + Field("  next", Text(root, "next"));
+}
+
 std::string LastPull(const std::string& text) {
   const auto document = json::Document::Parse(text, Reason::kInternal);
   if (!document) return "";
@@ -65,7 +82,7 @@ std::string LastPull(const std::string& text) {
     out += Field("  failed", Text(*error, "code") + " " + Text(*error, "message")) + Field("  next", Text(*error, "next"));
   if (const auto attempts = root.Find("attempts"); attempts && attempts->IsArray())
     out += Field("  requests", std::to_string(attempts->size()) + " (-o json lists them)");
-  return out;
+  return Verification(root) + (root.Find("policy") ? out : "");
 }
 
 std::string Human(const v1::InspectImageResponse& answer, const Session& session) {

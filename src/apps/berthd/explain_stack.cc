@@ -43,7 +43,7 @@ struct ExplainStack::State {
         own_sources(config.profile, {.node = &parts.node_config}),
         cluster(parts.node ? std::make_unique<NodeCluster>(*parts.node) : nullptr),
         explainer({registry, parts.http, &parts.catalog, parts.node ? parts.node->sources() : own_sources, &parts.proxies,
-                   parts.node ? parts.node->records() : nullptr}, options),
+                   parts.node ? parts.node->records() : nullptr, &parts.verifier}, options),
         service(explainer, cluster.get(), {.limit = config.streams}, time::SystemClock()) {}
 
   const explain::ExplainerOptions options;

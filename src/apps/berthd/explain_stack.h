@@ -21,6 +21,7 @@ class ExplainStack {
     credentials::NodeConfig& node_config;
     NodeStack* node;                     // nullptr: this daemon runs no Pods
     std::function<double()> random;
+    const verify::Verifier& verifier;
   };
   // Everything in `parts` outlives it.
   ExplainStack(const config::DaemonConfig& config, Parts parts);

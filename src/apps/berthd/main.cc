@@ -22,6 +22,7 @@
 #include "host/lock.h"
 #include "json/document.h"
 #include "log/log.h"
+#include "verify/verifier.h"
 
 namespace berth::berthd {
 namespace {
@@ -52,8 +53,14 @@ Result<> CheckCatalogIsThere(const host::Dir& root, const layer::LayerStore& lay
       .Next("put catalog.db back, or move the store away and pull the images again");
 }
 
-// Log and credentials change at once; hosts.toml and certificates are read at every pull; the rest needs a restart.
-void Reload(const LoadSettings& load, config::DaemonConfig& current, credentials::NodeConfig& credentials, NodeStack* node) {
+void Tell(const verify::Rules& rules) {
+  log::Info("image verification", {{"rules", rules.Summary()}});
+  for (const auto& note : rules.notes()) log::Warning("image verification: a note on the rules", {{"note", note}});
+}
+
+// Log, credentials and the rules for images change at once; hosts.toml and certificates are read at every pull; the rest needs a restart.
+void Reload(const LoadSettings& load, config::DaemonConfig& current, credentials::NodeConfig& credentials, verify::RuleVerifier& verifier,
+            NodeStack* node) {
   Notify("RELOADING=1");
   credentials.Reload();
   if (node != nullptr) node->Reload();
@@ -62,6 +69,9 @@ void Reload(const LoadSettings& load, config::DaemonConfig& current, credentials
   } else {
     log::Init(fresh->log);
     current.log = fresh->log;
+    verifier.Replace(fresh->verification);
+    Tell(fresh->verification);
+    current.verification = fresh->verification;
     auto old = current;
     old.origins = fresh->origins;
     const bool same = config::PrintConfig(old) == config::PrintConfig(*fresh);
@@ -116,7 +126,9 @@ Result<int> Serve(config::DaemonConfig config, const LoadSettings& load) {
       {.config_json = config.node_config, .dockercfg = config.node_config, .profile = config.profile}, clock);
 
   // The stories.
-  pull::Puller puller({registry, *content, *layers, *catalog, leases, root}, config.pull);
+  verify::RuleVerifier verifier(config.verification, clock);
+  Tell(config.verification);
+  pull::Puller puller({registry, *content, *layers, *catalog, leases, root, &verifier}, config.pull);
 
   node::Mounts mounts(*catalog, *mounter);
   std::unique_ptr<NodeStack> node;
@@ -128,7 +140,7 @@ Result<int> Serve(config::DaemonConfig config, const LoadSettings& load) {
     ASSIGN_OR_RETURN(node, NodeStack::Start({}, config, {puller, *catalog, *content, *layers, mounts, node_config, root, bits}));
   }
 
-  ExplainStack explain(config, {http, *rules, *catalog, node_config, node.get(), random});
+  ExplainStack explain(config, {http, *rules, *catalog, node_config, node.get(), random, verifier});
 
   // The face.
   api::ServiceOptions options{.root = config.root, .form = machine.form, .host = config.pull.host, .probes = Describe(machine, root),
@@ -171,7 +183,7 @@ Result<int> Serve(config::DaemonConfig config, const LoadSettings& load) {
   for (;;) {
     const int signal = NextSignal(signals);
     if (signal == SIGHUP) {
-      Reload(load, current, node_config, node.get());
+      Reload(load, current, node_config, verifier, node.get());
     } else if (signal == SIGUSR1) {
       log::Info("state", {{"running_pulls", puller.running()}, {"waiting_pulls", puller.waiting()}, {"streams", service.streams() + cri.waiting()},
                           {"leased_objects", leases.size()}, {"pods", node == nullptr ? 0 : node->pods()}});

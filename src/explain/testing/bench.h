@@ -111,7 +111,8 @@ END
     BERTH_CHECK(done.has_value());
   }
   // As if a pull had ended like this.
-  void Journal(const std::string& image, Error error, const std::vector<registry::Attempt>& attempts = {}) {
+  void Journal(const std::string& image, Error error, const std::vector<registry::Attempt>& attempts = {},
+               std::optional<verify::Verdict> verdict = std::nullopt) {
     const std::string canonical = reference::Reference::Parse(image)->Canonical();
     pull::Record record;
     for (const auto& attempt : attempts) record.Add(attempt);
@@ -119,7 +120,8 @@ END
     BERTH_CHECK(catalog
                     ->EndPull(id, record.ToJson(pull::Policy::kIfNotPresent,
                                                 pull::Pulled{.name = canonical,
-                                                             .target = digest::Digest::Of(bytes::AsView(std::string_view("x")))},
+                                                             .target = digest::Digest::Of(bytes::AsView(std::string_view("x"))),
+                                                             .verdict = std::move(verdict)},
                                                 &error))
                     .has_value());
   }

@@ -31,7 +31,8 @@ inline credentials::Credential Login(const std::string& user, const std::string&
 
 class Node {
  public:
-  explicit Node(PullerOptions options = {}, layer::UnpackOptions unpack = {}) : stores(unpack), options_(std::move(options)) {
+  explicit Node(PullerOptions options = {}, layer::UnpackOptions unpack = {}, const verify::Verifier* verifier = nullptr)
+      : stores(unpack), options_(std::move(options)), verifier_(verifier) {
     options_.host = *oci::Platform::Parse("linux/amd64");
     Start();
   }
@@ -45,7 +46,7 @@ class Node {
     client.retry.base = client.retry.cap = std::chrono::milliseconds(1);
     client_ = std::make_unique<registry::Client>(http_, time::SystemClock(), [] { return 0.5; }, client);
     puller = std::make_unique<Puller>(
-        Puller::Stores{*client_, *stores.content, *stores.layers, *stores.catalog, *stores.leases, stores.root}, options_);
+        Puller::Stores{*client_, *stores.content, *stores.layers, *stores.catalog, *stores.leases, stores.root, verifier_}, options_);
   }
   // As after the end of the daemon: what is in memory is gone.
   void Restart() {
@@ -75,6 +76,7 @@ class Node {
 
  private:
   PullerOptions options_;
+  const verify::Verifier* verifier_;
   http::Client http_;
   std::unique_ptr<registry::Client> client_;
 };
