@@ -179,18 +179,37 @@ class Service::Impl final : public Base {
       if (entry != nullptr) *answer->mutable_image() = entry->image;
       return entry;
     };
-    if (!message->verbose())
+    if (!message->verbose() && !parts_.puller.gate().on())
       return WithView(call, [find](const View& view) -> Result<> {
         ASSIGN_OR_RETURN([[maybe_unused]] const auto* entry, find(view));
         return {};
       });
-    return Do(call, [this, find, answer](const task::Context&) -> Result<> {
+    return Do(call, [this, message, find, answer](const task::Context&) -> Result<> {
       ASSIGN_OR_RETURN(const ViewPtr view, images_.Get());
       ASSIGN_OR_RETURN(const auto* entry, find(*view));
       if (entry == nullptr) return {};
+      ASSIGN_OR_RETURN(const bool usable, MayBeUsed(message->image().image(), entry->manifests.front()));
+      if (!usable) answer->clear_image();
+      if (!usable || !message->verbose()) return {};
       ASSIGN_OR_RETURN((*answer->mutable_info())["info"], Info(entry->manifests.front()));
       return {};
     });
+  }
+
+  // What verification refuses is as if it were not here: the kubelet's pull then learns why (node/image_service.h).
+  Result<bool> MayBeUsed(const std::string& text, const digest::Digest& manifest) {
+    const pull::Gate& gate = parts_.puller.gate();
+    const auto verdict = [&]() -> Result<> {
+      if (const auto name = reference::Reference::Parse(text); name && !reference::IsImageId(text)) {
+        ASSIGN_OR_RETURN(const auto record, parts_.catalog.FindName(name->Canonical()));
+        if (record) return gate.CheckPresent(*name, record->target);
+      }
+      ASSIGN_OR_RETURN(const auto image, parts_.catalog.FindImage(manifest));
+      return image ? gate.CheckPresent(*image) : Result<>();
+    }();
+    if (verdict) return true;
+    if (verdict.error().reason() == Reason::kSignature) return false;
+    return verdict.error();
   }
 
   Result<std::string> Info(const digest::Digest& manifest) {

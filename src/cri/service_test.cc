@@ -13,6 +13,8 @@
 #include "cri/testing/rig.h"
 #include "host/probe.h"
 #include "json/document.h"
+#include "verify/verifier.h"
+#include "yaml/document.h"
 
 namespace berth::cri {
 namespace {
@@ -396,6 +398,28 @@ TEST_P(Leave, StopsTheTransferAndKeepsWhatWasFetched) {  // 1.10 row 7, F-02, G-
   EXPECT_THAT(entry->record, Not(HasSubstr("\"bytes_resumed\":0,"))) << "the next pull goes on from there";
 }
 INSTANTIATE_TEST_SUITE_P(Ways, Leave, ::testing::Values(Leaving::kCancel, Leaving::kDeadline, Leaving::kDisconnect));
+
+// What is here and may not be used is as if it were not: the kubelet pulls, and that says why.
+TEST(CriService, ARefusedImageIsNotThereAndItsPullSaysWhy) {  // B-64, kubelet-images 4.5
+  verify::RuleVerifier verifier({}, time::SystemClock());
+  Rig rig({}, {}, &verifier);
+  rig.node.registry.PutImage("app", "1", {Tar("a", "x")});
+  ASSERT_TRUE(rig.Pull("app:1").ok());
+  const auto id = rig.Image(rig.node.Name("app:1"))->id();
+  const auto documents = yaml::Parse("verification:\n  rules: [{name: none, match: ['*'], action: Deny}]\n", "test", Reason::kConfig);
+  ASSERT_TRUE(documents);
+  auto rules = verify::Rules::Parse((*documents)[0], *(*documents)[0].root().Find("verification"),
+                                    [](const std::string&) -> Result<std::string> { return std::string(); });
+  ASSERT_TRUE(rules) << rules.error().Text();
+  verifier.Replace(*std::move(rules));
+  EXPECT_FALSE(rig.Image(rig.node.Name("app:1")));
+  EXPECT_FALSE(rig.Image(id));
+  const auto refused = rig.Pull("app:1");
+  EXPECT_EQ(refused.error_code(), grpc::StatusCode::UNKNOWN);
+  EXPECT_THAT(refused.error_message(), StartsWith("SignatureValidationFailed"));
+  verifier.Replace({});
+  EXPECT_TRUE(rig.Image(id));
+}
 
 TEST(CriService, OneWhoLeavesFailsNobodyElse) {  // 1.10 row 8
   Rig rig;

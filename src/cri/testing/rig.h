@@ -27,7 +27,10 @@ namespace v1 = ::runtime::v1;
 
 class Rig {
  public:
-  explicit Rig(ServiceOptions options = {}, api::ServerOptions listen = {}) { Start(std::move(options), std::move(listen)); }
+  explicit Rig(ServiceOptions options = {}, api::ServerOptions listen = {}, const verify::Verifier* verifier = nullptr)
+      : node({}, {}, verifier) {
+    Start(std::move(options), std::move(listen));
+  }
   ~Rig() { Stop(); }
 
   void Start(ServiceOptions options = {}, api::ServerOptions listen = {}) {
