@@ -460,6 +460,7 @@ TEST_F(Loop, SomethingNewToRemoveEndsTheBackOff) {
   images_.disk_reacts = true;
   Rounds(5);  // the next would be skipped
   used_ = {};
+  clock_.Advance(seconds(1));
   Rounds(1);
   EXPECT_THAT(Left(), IsEmpty());
   EXPECT_EQ(images_.available, 300u);

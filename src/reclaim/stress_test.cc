@@ -128,6 +128,7 @@ TEST_P(Stress, NothingNeededGoesAndNothingElseStays) {
     threads.emplace_back([&] {
       std::mt19937_64 random(static_cast<std::uint64_t>(GetParam()) * 100 + 50);
       while (left > 0) {
+        stores_.clock.Advance(std::chrono::seconds(1));
         switch (random() % 6) {
           case 0: (void)reclaimer_.RemoveName({}, plans_[random() % kRemovable].name); break;
           case 1: EXPECT_TRUE(reclaimer_.Sweep({}, time::Duration::zero())); break;
@@ -144,6 +145,7 @@ TEST_P(Stress, NothingNeededGoesAndNothingElseStays) {
     });
   }
   EXPECT_EQ(stores_.leases->size(), 0u);
+  stores_.clock.Advance(std::chrono::seconds(1));
   ASSERT_TRUE(gc_.Collect({}, {.unused = true}).verdict);
   EXPECT_EQ(stores_.catalog->ListImages()->size(), 1u) << "the pinned one";
   ASSERT_TRUE(*stores_.catalog->RemovePin(pinned.config()));

@@ -121,11 +121,11 @@ class Grammar {
                   [this](Session& s) { return Collect(s, collect_); });
     sub->add_flag("--dry-run", collect_.dry_run, "say what would go, in which order, and what stays and why");
     sub->add_option("--why", collect_.why, "whether this image would go, and why (a dry run)")->type_name("IMAGE");
-    CLI::Option* target = sub->add_option("--target", collect_.target, "free until so much of the disk is used, instead of by the thresholds");
+    CLI::Option* target = sub->add_option("--target", collect_.target, "free until no more of the disk is used");
     target->type_name("PERCENT")->check([](const std::string& text) {
       const auto digits = text.substr(0, text.find('%'));
       const bool good = !digits.empty() && digits.size() <= 3 && digits.find_first_not_of("0123456789") == digits.npos &&
-                        (digits.size() == text.size() || text.size() == digits.size() + 1) && std::stoi(digits) >= 1 && std::stoi(digits) <= 100;
+                        text.size() <= digits.size() + 1 && std::stoi(digits) >= 1 && std::stoi(digits) <= 100;
       return good ? std::string() : "1% to 100% is wanted";
     });
     sub->add_flag("--unused", collect_.unused, "all unused images, whatever the disk says");
