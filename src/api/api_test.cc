@@ -747,7 +747,7 @@ TEST_F(ApiTest, AnInheritedSocketIsUsedAsItIs) {
   ASSERT_EQ(::listen(listening.get(), 8), 0);
   service_ = std::make_unique<Service>(
       Service::Parts{*node_.puller, *reclaimer_, *mounts_, *node_.stores.content, *node_.stores.layers, *node_.stores.catalog,
-                     *node_.stores.leases, node_.stores.root}, ServiceOptions{}, time::SystemClock());
+                     *node_.stores.leases, node_.stores.root, *gc_}, ServiceOptions{}, time::SystemClock());
   ServerOptions options;
   options.inherited = std::move(listening);
   server_ = *Server::Start(*service_, std::move(options));
