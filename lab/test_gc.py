@@ -119,6 +119,7 @@ class OnASmallDisk(unittest.TestCase):
         try:
             pods.until("web", "Running")
             self.pull("app1")
+            self.gc("--dry-run")  # sees it: its age counts from here
             done, report = self.gc("--unused")
             self.assertEqual(done.returncode, 0, done.stderr)
             self.assertEqual(self.names(), {"v1", "volume", "app0"})
