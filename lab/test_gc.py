@@ -124,7 +124,7 @@ class OnASmallDisk(unittest.TestCase):
             self.assertEqual(done.returncode, 0, done.stderr)
             self.assertEqual(self.names(), {"v1", "volume", "app0"})
             why = {image["names"][0].rsplit(":", 1)[1]: image["why"] for image in report["images"]}
-            self.assertRegex(why["v1"], "^in use by (pod default/web|the mount at .*/rootfs\\"$)")
+            self.assertRegex(why["v1"], "^in use by (pod default/web$|the mount at .*/rootfs)")
             self.assertEqual((why["app0"], why["app1"]), ("in use by pod default/waits", "unused"))
             # I-04: all in use and the disk full: an event, nothing removed, pulls fail.
             free = self.gc("--dry-run")[1]["disk_available"]
