@@ -2,6 +2,7 @@
 """lab/crash.py: what is left after kill -9 and after the power goes (reliability-security 4.1 P1 to P3, P5, 4.5, 4.6).
 
     crash.py sweep  [--points NAME,...]    kill -9 at every named fault point, first and second hit, each of six images
+    crash.py gc                            kill -9 at every point of removal and garbage collection, while unused images are collected
     crash.py random [-n 500] [--seed S]    kill -9 at random moments of four concurrent pulls, a removal in between
     crash.py power  [-n 50] [--seed S]     the file system is shut down without a flush at a random moment
     crash.py control [-n 10]               the same with every sync call a lie: the harness must find damage
@@ -181,6 +182,51 @@ def sweep(bench, folder, chosen):
     print(f"sweep: {cycles} cycles, {len(reached)} points reached, 0 bad" + (f"; never reached: {', '.join(unreached)}" if unreached else ""))
     if unreached:
         raise Bad("a fault point of the table is never reached: the sweep would rot")
+
+
+def collections_cut(bench, folder):
+    """Collects all unused images and leftovers, with a kill at the first, second and fourth hit of each point on the way."""
+    names = json.loads(subprocess.run([daemon.binary("berthd", True), "--print-fault-points"], capture_output=True, text=True, check=True).stdout)
+    chosen, reached, cycles = [n for n in names if n.startswith(("gc.", "remove."))], set(), 0
+    store = pathlib.Path(folder) / "gc"
+    kubelet = pathlib.Path(folder) / "kubelet.yaml"
+    kubelet.write_text(json.dumps({"apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration", "imageMinimumGCAge": "1ms"}))
+    for point in chosen:
+        for skip in (0, 1, 3):
+            berthd = daemon.Berthd(store, faults=True, settings=settings(bench) | {"node.kubeletConfig": str(kubelet)})
+            with contextlib.ExitStack() as stack:
+                stack.callback(shutil.rmtree, store, True)
+                stack.callback(berthd.stop)
+                berthd.start()
+                for name in bench.names:
+                    berthd.berth("pull", "-q", bench.image(name), check=True)
+                kept = bench.names[0]
+                berthd.berth("pin", bench.image(kept), check=True)
+                berthd.stop()
+                # The round at the start of the daemon may be the one that dies.
+                if berthd.start(env={"BERTH_FAULTS": f"{point}=kill@{skip}"}):
+                    berthd.berth("gc", "--unused")
+                    if berthd.process.poll() is None:
+                        berthd.berth("reclaim", "--age", "0s")
+                if berthd.process.poll() is None:
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        berthd.process.wait(0.2)
+                if berthd.process.poll() is None:
+                    berthd.kill()
+                else:
+                    reached.add(point)
+                berthd.start()
+                bench.check(berthd, [kept])
+                berthd.berth("gc", "--unused", check=True)
+                if {bench.name_of(name) for image in berthd.json("images")["images"] for name in image["names"]} - {None} != {kept}:
+                    raise Bad(f"{point}@{skip}: the next collection does not go on")
+                bench.check(berthd, [kept], pull=[bench.names[1]])
+                berthd.berth("unpin", bench.image(kept), check=True)
+                bench.empty(berthd)
+                cycles += 1
+    if unreached := set(chosen) - reached:
+        raise Bad(f"never reached: {', '.join(sorted(unreached))}")
+    print(f"gc: {cycles} cycles, {len(reached)} points reached, 0 bad")
 
 
 def pull_all(berthd, bench, names):
@@ -406,14 +452,15 @@ def pod_kills(folder, count, seed):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="+", choices=["sweep", "random", "power", "control", "errors", "pods"])
+    parser.add_argument("what", nargs="+", choices=["sweep", "gc", "random", "power", "control", "errors", "pods"])
     parser.add_argument("-n", type=int)
     parser.add_argument("--seed", type=int, default=int(time.time()) % 100000)
     parser.add_argument("--points", type=lambda s: s.split(","), default=[])
     parser.add_argument("--every", type=int, default=7)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="berth-crash-", ignore_cleanup_errors=True) as folder, Bench(folder) as bench:
-        work = {"sweep": lambda: sweep(bench, folder, args.points), "random": lambda: random_kills(bench, folder, args.n or 500, args.seed),
+        work = {"sweep": lambda: sweep(bench, folder, args.points), "gc": lambda: collections_cut(bench, folder),
+                "random": lambda: random_kills(bench, folder, args.n or 500, args.seed),
                 "power": lambda: power_cuts(bench, folder, args.n or 50, args.seed), "control": lambda: control(bench, folder, args.n or 10),
                 "errors": lambda: errors(bench, folder, args.every), "pods": lambda: pod_kills(folder, args.n or 20, args.seed)}
         for name in args.what:

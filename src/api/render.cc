@@ -3,6 +3,8 @@
 #include <ctime>
 #include <set>
 
+#include "api/status.h"
+
 namespace berth::api {
 
 std::string Rfc3339(time::WallTime time) {
@@ -39,6 +41,12 @@ void Render(const catalog::ImageRecord& image, std::uint64_t unique, v1::Image* 
   out->set_unpacked_size(image.unpacked_bytes);
   out->set_unique_size(unique);
   out->set_pulled_at(Rfc3339(image.pulled));
+  if (image.pin) {
+    out->mutable_pin()->set_owner(image.pin->owner);
+    out->mutable_pin()->set_reason(image.pin->reason);
+    out->mutable_pin()->set_since(Rfc3339(image.pin->since));
+  }
+  if (image.last_used != time::WallTime()) out->set_last_used_at(Rfc3339(image.last_used));
   for (const auto& name : image.names) out->add_names(name);
   for (const auto& layer : image.layers) {
     auto* to = out->add_layers();
@@ -75,6 +83,29 @@ void Render(const pull::Pulled& pulled, v1::Pulled* out) {
   out->set_host(pulled.host);
   out->set_resolve_seconds(pulled.resolve_seconds);
   out->set_total_seconds(pulled.total_seconds);
+}
+
+void Render(const reclaim::GcReport& report, v1::CollectImagesResponse* out) {
+  out->set_disk_total(report.capacity);
+  out->set_disk_available(report.available);
+  out->set_used_percent(static_cast<std::int32_t>(report.used_percent));
+  out->set_high_percent(static_cast<std::int32_t>(report.high_percent));
+  out->set_low_percent(static_cast<std::int32_t>(report.low_percent));
+  out->set_wanted_bytes(report.wanted);
+  out->set_freed_bytes(report.freed + report.freed_by_age);
+  out->set_unneeded_bytes(report.unneeded_freed);
+  out->set_grown_bytes(report.grown);
+  for (const auto& row : report.rows) {
+    auto* to = out->add_images();
+    to->set_id(row.id);
+    for (const auto& name : row.names) to->add_names(name);
+    if (row.last_used) to->set_last_used_at(Rfc3339(*row.last_used));
+    to->set_frees(row.frees);
+    using Action = reclaim::GcRow::Action;
+    to->set_action(row.action == Action::kRemove ? "remove" : row.action == Action::kKeep ? "keep" : "failed");
+    to->set_why(row.why);
+  }
+  if (!report.verdict) Fill(report.verdict.error(), out->mutable_failure());
 }
 
 void Render(const fsck::Finding& finding, v1::Finding* out) {

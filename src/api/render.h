@@ -8,6 +8,7 @@
 #include "catalog/catalog.h"
 #include "fsck/checker.h"
 #include "pull/puller.h"
+#include "reclaim/image_gc.h"
 #include "time/clock.h"
 
 namespace berth::api {
@@ -30,5 +31,6 @@ void Render(const catalog::ImageRecord& image, std::uint64_t unique, v1::Image* 
 void Render(const pull::Snapshot& snapshot, v1::PullEvent* out);
 void Render(const pull::Pulled& pulled, v1::Pulled* out);
 void Render(const fsck::Finding& finding, v1::Finding* out);
+void Render(const reclaim::GcReport& report, v1::CollectImagesResponse* out);
 
 }  // namespace berth::api

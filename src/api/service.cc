@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <functional>
+#include <set>
 
 #include "api/credentials.h"
 #include "api/images.h"
@@ -12,10 +14,12 @@
 #include "host/fault.h"
 #include "json/tree.h"
 #include "log/log.h"
+#include "reclaim/stored_images.h"
 
 namespace berth::api {
 namespace {
 
+constexpr std::size_t kPinText = 256;
 constexpr std::size_t kDocumentBytes = 64u << 20;  // far above any limit under which one was stored
 
 Error Usage(std::string text) { return Error(Reason::kUsage, std::move(text)); }
@@ -261,13 +265,14 @@ class Service::Impl final : public v1::Berth::CallbackService {
   grpc::ServerUnaryReactor* RemoveImage(Context* call, const v1::RemoveImageRequest* message, v1::RemoveImageResponse* answer) override {
     return Do(call, [this, message, answer](const task::Context& ctx) -> Result<> {
       ASSIGN_OR_RETURN(const auto match, FindImages(parts_.catalog, message->image()));
+      const catalog::Removal how{.pinned = message->force()};
       const auto note = [&](const reclaim::Removed& removed) {
         for (const auto& name : removed.names) answer->add_names(name);
         for (const auto& manifest : removed.manifests) answer->add_manifests(manifest.ToString());
         answer->set_freed_bytes(answer->freed_bytes() + removed.freed.bytes);
       };
       if (match.name && !message->all_names()) {
-        ASSIGN_OR_RETURN(const auto removed, parts_.reclaimer.RemoveName(ctx, match.name->name));
+        ASSIGN_OR_RETURN(const auto removed, parts_.reclaimer.RemoveName(ctx, match.name->name, how));
         note(removed);
         return {};
       }
@@ -278,7 +283,7 @@ class Service::Impl final : public v1::Berth::CallbackService {
               .Next("remove it by name, or with all its names");
       }
       for (const auto& image : match.images) {
-        ASSIGN_OR_RETURN(const auto removed, parts_.reclaimer.RemoveImage(ctx, image.manifest));
+        ASSIGN_OR_RETURN(const auto removed, parts_.reclaimer.RemoveImage(ctx, image.manifest, how));
         note(removed);
       }
       return {};
@@ -328,24 +333,90 @@ class Service::Impl final : public v1::Berth::CallbackService {
   }
 
   grpc::ServerUnaryReactor* DiskUsage(Context* call, const v1::DiskUsageRequest*, v1::DiskUsageResponse* answer) override {
-    return Do(call, [this, answer](const task::Context&) -> Result<> {
+    return Do(call, [this, answer](const task::Context& ctx) -> Result<> {
       ASSIGN_OR_RETURN(const auto usage, parts_.catalog.Measure());
-      ASSIGN_OR_RETURN(const auto partials, parts_.content.Partials());
+      ASSIGN_OR_RETURN(const auto taken,
+                       reclaim::MeasureStore(ctx, parts_.root, {parts_.content, parts_.layers, parts_.catalog, parts_.leases}));
       ASSIGN_OR_RETURN(const auto space, parts_.root.FreeSpace());
       answer->set_images(usage.images);
       answer->set_names(usage.names);
       answer->set_layers(usage.layers);
-      answer->set_layer_bytes(usage.layer_bytes);
+      answer->set_layer_bytes(taken.layers);
       answer->set_shared_bytes(usage.shared_bytes);
-      answer->set_compressed_bytes(usage.compressed_bytes);
-      answer->set_document_bytes(usage.document_bytes);
-      std::uint64_t partial = 0;
-      for (const auto& item : partials) partial += item.bytes;
-      answer->set_partial_bytes(partial);
+      answer->set_compressed_bytes(taken.compressed);
+      answer->set_document_bytes(taken.documents);
+      answer->set_partial_bytes(taken.partials);
+      answer->set_pod_bytes(taken.pods);
+      answer->set_log_bytes(taken.logs);
+      answer->set_database_bytes(taken.databases);
+      answer->set_other_bytes(taken.other);
+      answer->set_store_bytes(taken.total);
       answer->set_unreferenced_bytes(usage.unreferenced_bytes);
       answer->set_disk_total(space.total_bytes);
       answer->set_disk_available(space.available_bytes);
       answer->set_path(options_.root);
+      return {};
+    });
+  }
+
+  grpc::ServerUnaryReactor* CollectImages(Context* call, const v1::CollectImagesRequest* message,
+                                          v1::CollectImagesResponse* answer) override {
+    return Do(call, [this, message, answer](const task::Context& ctx) -> Result<> {
+      reclaim::GcRequest request{.dry_run = message->dry_run() || !message->why().empty(), .unused = message->unused()};
+      if (message->target_percent() != 0) request.target = message->target_percent();
+      if (request.target && (*request.target < 1 || *request.target > 100)) return Usage("a target is 1 to 100 percent");
+      if (request.target && request.unused) return Usage("all unused images, or as many as the target needs, not both");
+      std::set<std::string> wanted;
+      if (!message->why().empty()) {
+        ASSIGN_OR_RETURN(const auto match, FindImages(parts_.catalog, message->why()));
+        for (const auto& image : match.images) wanted.insert(image.config.ToString());
+      }
+      auto report = parts_.gc.Collect(ctx, request);
+      if (!report.verdict && report.verdict.error().cancelled()) return report.verdict;
+      if (!wanted.empty()) std::erase_if(report.rows, [&](const auto& row) { return !wanted.contains(row.id); });
+      Render(report, answer);
+      return {};
+    });
+  }
+
+  // The images that a person means, each id once.
+  Result<> EachId(const std::string& text, v1::PinImageResponse* answer, const std::function<Result<>(const digest::Digest&)>& work) {
+    ASSIGN_OR_RETURN(const auto match, FindImages(parts_.catalog, text));
+    std::set<std::string> ids;
+    for (const auto& image : match.images) {
+      if (!ids.insert(image.config.ToString()).second) continue;
+      RETURN_IF_ERROR(work(image.config));
+      answer->add_ids(image.config.ToString());
+      for (const auto& name : image.names) answer->add_names(name);
+    }
+    return {};
+  }
+
+  grpc::ServerUnaryReactor* PinImage(Context* call, const v1::PinImageRequest* message, v1::PinImageResponse* answer) override {
+    return Do(call, [this, message, answer](const task::Context&) -> Result<> {
+      if (message->owner().size() > kPinText || message->reason().size() > kPinText)
+        return Usage("owner and reason of a pin are at most " + std::to_string(kPinText) + " bytes long");
+      const catalog::Pin pin{message->owner(), message->reason(), clock_.WallNow()};
+      return EachId(message->image(), answer, [&](const digest::Digest& id) { return parts_.catalog.SetPin(id, pin); });
+    });
+  }
+
+  grpc::ServerUnaryReactor* UnpinImage(Context* call, const v1::UnpinImageRequest* message, v1::PinImageResponse* answer) override {
+    return Do(call, [this, message, answer](const task::Context&) -> Result<> {
+      bool any = false;
+      const auto lift = [&](const digest::Digest& id) -> Result<> {
+        ASSIGN_OR_RETURN(const bool lifted, parts_.catalog.RemovePin(id));
+        any = any || lifted;
+        return {};
+      };
+      // A pin may be there without its image.
+      if (const auto id = digest::Digest::Parse(message->image())) RETURN_IF_ERROR(lift(*id));
+      if (any) {
+        answer->add_ids(message->image());
+        return {};
+      }
+      RETURN_IF_ERROR(EachId(message->image(), answer, lift));
+      if (!any) return Error(Reason::kNotFound, "the image is not pinned").Next("berth images -o wide shows pins");
       return {};
     });
   }

@@ -24,6 +24,7 @@
 #include "node/mounts.h"
 #include "oci/oci.h"
 #include "pull/puller.h"
+#include "reclaim/image_gc.h"
 #include "reclaim/reclaimer.h"
 #include "reference/reference.h"
 
@@ -63,6 +64,7 @@ class Service {
     catalog::Catalog& catalog;
     catalog::Leases& leases;
     const host::Dir& root;
+    reclaim::ImageGc& gc;
   };
   Service(Parts parts, ServiceOptions options, const time::Clock& clock);
   ~Service();

@@ -1,7 +1,5 @@
 #include "api/status.h"
 
-#include "berth/v1/berth.pb.h"
-
 namespace berth::api {
 namespace {
 
@@ -18,13 +16,17 @@ std::string Cut(std::string text) {
 
 }  // namespace
 
+void Fill(const Error& error, v1::Failure* out) {
+  out->set_code(std::string(error.info().code));
+  out->set_message(Cut(error.Text()));
+  out->set_next_step(Cut(error.next_step()));
+  out->set_exit_status(error.info().exit_status);
+}
+
 grpc::Status ToStatus(grpc::CallbackServerContext& call, const Error& error) {
   const result::ReasonInfo& info = error.info();
   v1::Failure failure;
-  failure.set_code(std::string(info.code));
-  failure.set_message(Cut(error.Text()));
-  failure.set_next_step(Cut(error.next_step()));
-  failure.set_exit_status(info.exit_status);
+  Fill(error, &failure);
   call.AddTrailingMetadata(kFailureTrailer, failure.SerializeAsString());
   return grpc::Status(static_cast<grpc::StatusCode>(info.grpc), Cut(std::string(info.code) + " " + error.Text()));
 }

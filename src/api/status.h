@@ -8,12 +8,14 @@
 #include <grpcpp/server_context.h>
 #include <grpcpp/support/status.h>
 
+#include "berth/v1/berth.pb.h"
 #include "result/result.h"
 
 namespace berth::api {
 
 inline constexpr const char* kFailureTrailer = "berth-failure-bin";
 
+void Fill(const Error& error, v1::Failure* out);
 // Adds the trailer; call it once, before the call is finished.
 grpc::Status ToStatus(grpc::CallbackServerContext& call, const Error& error);
 

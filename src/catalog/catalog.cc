@@ -38,8 +38,13 @@ CREATE TABLE mounts(target TEXT PRIMARY KEY, manifest TEXT NOT NULL REFERENCES i
 CREATE INDEX mounts_by_manifest ON mounts(manifest);
 CREATE TABLE journal(id INTEGER PRIMARY KEY, at INTEGER NOT NULL, kind TEXT NOT NULL, image TEXT NOT NULL, record TEXT NOT NULL) STRICT;
 CREATE INDEX journal_by_image ON journal(image, id);
-)sql", R"sql(
+)sql",
+                                                     R"sql(
 CREATE TABLE verdicts(subject TEXT PRIMARY KEY, target TEXT NOT NULL, record TEXT NOT NULL, at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+)sql",
+                                                     R"sql(
+CREATE TABLE pins(config TEXT PRIMARY KEY, owner TEXT NOT NULL, reason TEXT NOT NULL, since INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE image_use(config TEXT PRIMARY KEY, last_used INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 )sql"};
 
 using db::Row;
@@ -56,8 +61,9 @@ Result<Digest> DigestAt(const Row& row, int column) {
 
 constexpr std::string_view kImageColumns =
     "SELECT i.manifest, i.config, i.platform, i.size, i.pulled,"
-    " (SELECT COALESCE(SUM(stored), 0) FROM layers WHERE blob IN (SELECT blob FROM image_layers WHERE manifest = i.manifest))"
-    " FROM images i ";
+    " (SELECT COALESCE(SUM(stored), 0) FROM layers WHERE blob IN (SELECT blob FROM image_layers WHERE manifest = i.manifest)),"
+    " p.owner, p.reason, p.since, u.last_used"
+    " FROM images i LEFT JOIN pins p ON p.config = i.config LEFT JOIN image_use u ON u.config = i.config ";
 
 Result<ImageRecord> ImageAt(const Row& row) {
   ImageRecord image;
@@ -67,6 +73,8 @@ Result<ImageRecord> ImageAt(const Row& row) {
   image.size = static_cast<std::uint64_t>(row.Int(3));
   image.pulled = Wall(row.Int(4));
   image.unpacked_bytes = static_cast<std::uint64_t>(row.Int(5));
+  if (!row.IsNull(8)) image.pin = Pin{std::string(row.Text(6)), std::string(row.Text(7)), Wall(row.Int(8))};
+  if (!row.IsNull(9)) image.last_used = Wall(row.Int(9));
   return image;
 }
 
@@ -152,8 +160,11 @@ Result<std::int64_t> Number(db::Database& db, std::string_view sql) {
   return number;
 }
 
-Error Mounted(std::string_view what) {
-  return Error(Reason::kInUse, std::string(what) + " is mounted").Next("run: berth unmount PATH (berth mount lists them)");
+Error Mounted() { return Error(Reason::kInUse, "the image is mounted").Next("run: berth unmount PATH (berth mount lists them)"); }
+Error Pinned(const Pin& pin) {
+  return Error(Reason::kInUse, "the image is pinned" + (pin.owner.empty() ? "" : " by " + Quoted(pin.owner)) +
+                                   (pin.reason.empty() ? "" : ": " + Quoted(pin.reason)))
+      .Next("run: berth unpin IMAGE, or remove it with --force");
 }
 
 }  // namespace
@@ -432,18 +443,38 @@ Result<Usage> Catalog::Measure() {
 
 // --- removal
 
-// An image goes when its last name goes. A mounted one stops the whole removal (the transaction is rolled back).
-Result<> Catalog::DropOrphanImages() {
-  constexpr std::string_view kOrphan = " WHERE NOT EXISTS(SELECT 1 FROM name_images n WHERE n.manifest = images.manifest)";
+// What must not go stops the whole removal (the transaction is rolled back). `which`: a condition on images, with ?1.
+Result<> Catalog::Refuse(std::string_view which, std::string_view manifest, const Removal& how) {
   bool mounted = false;
-  RETURN_IF_ERROR(writer_->Query(Sql({"SELECT 1 FROM images", kOrphan, " AND manifest IN (SELECT manifest FROM mounts)"}),
-                                 [&](const Row&) -> Result<> { mounted = true; return {}; }));
-  if (mounted) return Mounted("the image");
-  RETURN_IF_ERROR(DropOrphanVerdicts());
-  return writer_->Run(Sql({"DELETE FROM images", kOrphan}));
+  std::optional<Pin> pin;
+  RETURN_IF_ERROR(writer_->Query(Sql({"SELECT EXISTS(SELECT 1 FROM mounts m WHERE m.manifest = images.manifest), p.owner, p.reason, p.since"
+                                      " FROM images LEFT JOIN pins p USING(config) WHERE ", which}),
+                                 [&](const Row& row) -> Result<> {
+                                   mounted = mounted || row.Int(0) != 0;
+                                   if (!row.IsNull(3)) pin = Pin{std::string(row.Text(1)), std::string(row.Text(2)), Wall(row.Int(3))};
+                                   return {};
+                                 }, manifest));
+  if (mounted) return Mounted();
+  if (pin && !how.pinned) return Pinned(*pin);
+  if (!pin) return {};
+  return writer_->Run(Sql({"DELETE FROM pins WHERE config IN (SELECT config FROM images WHERE ", which, ")"}), manifest);
 }
 
-Result<bool> Catalog::RemoveName(std::string_view name) {
+// An image goes when its last name goes.
+Result<> Catalog::DropOrphanImages(const Removal& how) {
+  constexpr std::string_view kOrphan = "?1 = '' AND NOT EXISTS(SELECT 1 FROM name_images n WHERE n.manifest = images.manifest)";
+  RETURN_IF_ERROR(Refuse(kOrphan, "", how));
+  RETURN_IF_ERROR(writer_->Run(Sql({"DELETE FROM images WHERE ", kOrphan}), ""));
+  return DropLoose();
+}
+
+// What belonged to images and names that are gone.
+Result<> Catalog::DropLoose() {
+  RETURN_IF_ERROR(DropOrphanVerdicts());
+  return writer_->Run("DELETE FROM image_use WHERE NOT EXISTS(SELECT 1 FROM images i WHERE i.config = image_use.config)");
+}
+
+Result<bool> Catalog::RemoveName(std::string_view name, const Removal& how) {
   std::lock_guard lock(writer_mutex_);
   const Change change{version_};
   ASSIGN_OR_RETURN(auto tx, writer_->Begin());
@@ -453,26 +484,30 @@ Result<bool> Catalog::RemoveName(std::string_view name) {
   RETURN_IF_ERROR(writer_->Run("DELETE FROM names WHERE name = ?", name));
   RETURN_IF_ERROR(writer_->Run(
       "DELETE FROM names WHERE target = ?1 AND implied = 1 AND NOT EXISTS(SELECT 1 FROM names WHERE target = ?1 AND implied = 0)", target));
-  RETURN_IF_ERROR(DropOrphanImages());
-  RETURN_IF_ERROR(Append("removed", name, "{}"));
+  RETURN_IF_ERROR(DropOrphanImages(how));
+  RETURN_IF_ERROR(Append("removed", name, how.record));
   RETURN_IF_ERROR(tx.Commit());
   return true;
 }
 
-Result<bool> Catalog::RemoveImage(const Digest& manifest) {
+Result<bool> Catalog::RemoveImage(const Digest& manifest, const Removal& how) {
   std::lock_guard lock(writer_mutex_);
   const Change change{version_};
   ASSIGN_OR_RETURN(auto tx, writer_->Begin());
   const std::string text = manifest.ToString();
-  bool there = false, mounted = false;
-  RETURN_IF_ERROR(writer_->Query("SELECT EXISTS(SELECT 1 FROM mounts m WHERE m.manifest = images.manifest) FROM images WHERE manifest = ?",
-                                 [&](const Row& row) -> Result<> { there = true; mounted = row.Int(0) != 0; return {}; }, text));
+  bool there = false;
+  RETURN_IF_ERROR(writer_->Query("SELECT 1 FROM images WHERE manifest = ?", [&](const Row&) -> Result<> { there = true; return {}; }, text));
   if (!there) return false;
-  if (mounted) return Mounted("the image");
+  RETURN_IF_ERROR(Refuse("manifest = ?1", text, how));
   RETURN_IF_ERROR(writer_->Run("DELETE FROM images WHERE manifest = ?", text));
-  RETURN_IF_ERROR(writer_->Run("DELETE FROM names WHERE NOT EXISTS(SELECT 1 FROM name_images n WHERE n.name = names.name)"));
-  RETURN_IF_ERROR(DropOrphanVerdicts());
-  RETURN_IF_ERROR(Append("removed", text, "{}"));
+  constexpr std::string_view kEmpty = " FROM names WHERE NOT EXISTS(SELECT 1 FROM name_images n WHERE n.name = names.name)";
+  std::vector<std::string> names;
+  RETURN_IF_ERROR(writer_->Query(Sql({"SELECT name", kEmpty, " AND implied = 0"}),
+                                 [&](const Row& row) -> Result<> { names.emplace_back(row.Text(0)); return {}; }));
+  RETURN_IF_ERROR(writer_->Run(Sql({"DELETE", kEmpty})));
+  RETURN_IF_ERROR(DropLoose());
+  for (const auto& name : names) RETURN_IF_ERROR(Append("removed", name, how.record));
+  RETURN_IF_ERROR(Append("removed", text, how.record));
   RETURN_IF_ERROR(tx.Commit());
   return true;
 }
@@ -538,6 +573,33 @@ Result<std::vector<std::string>> Catalog::NamesThatNeed(const Digest& object) {
       " WHERE l.blob = ?1 ORDER BY name",
       [&](const Row& row) -> Result<> { names.emplace_back(row.Text(0)); return {}; }, object.ToString()));
   return names;
+}
+
+// --- pins and use
+
+Result<> Catalog::SetPin(const Digest& config, const Pin& pin) {
+  std::lock_guard lock(writer_mutex_);
+  const Change change{version_};
+  return writer_->Run("INSERT INTO pins VALUES(?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+                      " owner = excluded.owner, reason = excluded.reason, since = excluded.since",
+                      config.ToString(), pin.owner, pin.reason, Nanos(pin.since));
+}
+
+Result<bool> Catalog::RemovePin(const Digest& config) {
+  std::lock_guard lock(writer_mutex_);
+  const Change change{version_};
+  RETURN_IF_ERROR(writer_->Run("DELETE FROM pins WHERE config = ?", config.ToString()));
+  return writer_->changes() > 0;
+}
+
+Result<> Catalog::MarkUsed(const std::vector<Digest>& configs, time::WallTime at) {
+  if (configs.empty()) return {};
+  std::lock_guard lock(writer_mutex_);
+  ASSIGN_OR_RETURN(auto tx, writer_->Begin());
+  for (const auto& config : configs)
+    RETURN_IF_ERROR(writer_->Run("INSERT INTO image_use SELECT ?1, ?2 WHERE EXISTS(SELECT 1 FROM images WHERE config = ?1)"
+                                 " ON CONFLICT DO UPDATE SET last_used = MAX(last_used, excluded.last_used)", config.ToString(), Nanos(at)));
+  return tx.Commit();
 }
 
 // --- mounts

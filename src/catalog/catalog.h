@@ -10,8 +10,10 @@
 //   name       "docker.io/library/busybox:1" (explicit), or "repo@sha256:…" that came along with a tag (implied)
 //   document   a manifest, index or config, kept in blobs/ as long as a name or an image needs it
 //   variant    the suffix of a layer's chain-specific metadata (layer/store.h), "" for almost every layer
+//   pin        keeps an image (by its id, so all its manifests) from removal until it is lifted or the removal is forced; it
+//              outlives damage: the image that is pulled again is pinned
 //
-// Errors: those of db/ (kNoSpace, kCorrupt, kIo), kInUse for images that are mounted. Commits are durable.
+// Errors: those of db/ (kNoSpace, kCorrupt, kIo), kInUse for images that are mounted or pinned. Commits are durable.
 // Safe for concurrent use: one connection writes, one reads (never blocked by a commit).
 #pragma once
 
@@ -57,6 +59,12 @@ struct ImageLayer {
   friend bool operator==(const ImageLayer&, const ImageLayer&) = default;
 };
 
+// Who keeps an image, and why. Texts are a person's: Quoted() in messages.
+struct Pin {
+  std::string owner, reason;  // either may be ""
+  time::WallTime since{};
+};
+
 struct ImageRecord {
   Digest manifest;
   Digest config;
@@ -66,6 +74,8 @@ struct ImageRecord {
   time::WallTime pulled{};
   std::vector<ImageLayer> layers;  // bottom first
   std::vector<std::string> names;  // read only; explicit ones first
+  std::optional<Pin> pin;          // read only
+  time::WallTime last_used{};      // read only; of its id, as garbage collection saw it; the epoch: never
 };
 
 struct NameRecord {
@@ -135,6 +145,12 @@ struct Usage {
   std::uint64_t blobs = 0;               // documents and kept compressed blobs
 };
 
+// `pinned`: also what is pinned; its pin goes with the image. `record`: why, for the journal (JSON).
+struct Removal {
+  bool pinned = false;
+  std::string_view record = "{}";
+};
+
 class Catalog {
  public:
   // `folder` holds catalog.db. `journal_limit`: entries kept.
@@ -171,10 +187,10 @@ class Catalog {
 
   // --- removal: rows first; the caller deletes the files of what becomes unreferenced
   // Takes a name away; the implied names of its target go with the last explicit one, and then the images no name has.
-  // kInUse when that would remove a mounted image. False: there is no such name.
-  Result<bool> RemoveName(std::string_view name);
-  // Takes an image and every name that has no other image. kInUse when mounted.
-  Result<bool> RemoveImage(const Digest& manifest);
+  // kInUse when that would remove an image that is mounted or pinned. False: there is no such name.
+  Result<bool> RemoveName(std::string_view name, const Removal& how = {});
+  // Takes an image and every name that has no other image. kInUse when mounted or pinned.
+  Result<bool> RemoveImage(const Digest& manifest, const Removal& how = {});
   // Objects no image or name needs and that were added before `before` (a crash or a failed pull left them), or in what
   // is the future by now (the clock was set back).
   Result<Unreferenced> FindUnreferenced(time::WallTime before);
@@ -187,6 +203,12 @@ class Catalog {
   Result<> ForgetBlob(const Digest& blob);
   // Names of the images that need a layer or document.
   Result<std::vector<std::string>> NamesThatNeed(const Digest& object);
+
+  // --- pins and use, by image id. The image need not be here.
+  Result<> SetPin(const Digest& config, const Pin& pin);  // replaces an earlier one
+  Result<bool> RemovePin(const Digest& config);
+  // Of images that are here; a later time stays.
+  Result<> MarkUsed(const std::vector<Digest>& configs, time::WallTime at);
 
   // --- mounts
   Result<> AddMount(const MountRecord& mount);
@@ -203,7 +225,7 @@ class Catalog {
  private:
   Catalog(std::unique_ptr<db::Database> writer, std::unique_ptr<db::Database> reader, const time::Clock& clock, std::size_t journal_limit);
   Result<> Append(std::string_view kind, std::string_view image, std::string_view record);
-  Result<> DropOrphanImages();
+  Result<> DropOrphanImages(const Removal& how);
   // Declared after the lock and before the transaction: the number changes after the commit, before anybody is told.
   struct Change {
     std::atomic<std::uint64_t>& version;
@@ -211,6 +233,8 @@ class Catalog {
   };
   Result<> WriteVerdict(const VerdictRecord& verdict);
   Result<> DropOrphanVerdicts();
+  Result<> Refuse(std::string_view which, std::string_view manifest, const Removal& how);
+  Result<> DropLoose();
 
   const time::Clock& clock_;
   const std::size_t journal_limit_;

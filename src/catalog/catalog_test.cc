@@ -143,6 +143,78 @@ TEST_F(CatalogTest, AMountedImageStays) {
   EXPECT_THAT(Names(), IsEmpty());
 }
 
+TEST_F(CatalogTest, APinnedImageStaysUntilItsPinIsLiftedOrItsRemovalForced) {
+  Publish("a:1", "one", {"base"});
+  Publish("a:2", "one", {"base"});
+  Publish("b:1", "two", {"base"});
+  ASSERT_TRUE(catalog_->SetPin(Of("one config"), {"alice", "no registry on site", clock_.WallNow()}));
+  Reopen();
+  const auto image = *catalog_->FindImage(Of("one"));
+  ASSERT_TRUE(image->pin);
+  EXPECT_EQ(image->pin->owner + "|" + image->pin->reason, "alice|no registry on site");
+  EXPECT_EQ(image->pin->since, clock_.WallNow());
+  EXPECT_FALSE((*catalog_->FindImage(Of("two")))->pin);
+  EXPECT_TRUE(*catalog_->RemoveName("a:1")) << "another name keeps the image";
+  const auto refused = catalog_->RemoveName("a:2");
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().reason(), Reason::kInUse);
+  EXPECT_THAT(refused.error().Text(), testing::AllOf(testing::HasSubstr("alice"), testing::HasSubstr("no registry on site")));
+  EXPECT_EQ(catalog_->RemoveImage(Of("one")).error().reason(), Reason::kInUse);
+  EXPECT_THAT(Names(), testing::Contains("a:2"));
+  EXPECT_TRUE(*catalog_->RemovePin(Of("one config")));
+  EXPECT_FALSE(*catalog_->RemovePin(Of("one config")));
+  EXPECT_TRUE(*catalog_->RemoveName("a:2"));
+
+  ASSERT_TRUE(catalog_->SetPin(Of("two config"), {}));
+  ASSERT_TRUE(catalog_->AddMount({"/mnt/x", Of("two"), false}));
+  EXPECT_FALSE(catalog_->RemoveImage(Of("two"), {.pinned = true})) << "force takes no mount away";
+  ASSERT_TRUE(*catalog_->RemoveMount("/mnt/x"));
+  EXPECT_TRUE(*catalog_->RemoveName("b:1", {.pinned = true, .record = "{\"by\":\"test\"}"}));
+  EXPECT_EQ((*catalog_->LastOf("b:1"))->record, "{\"by\":\"test\"}");
+  Publish("b:1", "two", {"base"});
+  EXPECT_FALSE((*catalog_->FindImage(Of("two")))->pin) << "the pin went with the image";
+}
+
+TEST_F(CatalogTest, APinOutlivesDamage) {
+  Publish("a:1", "one", {"base"});
+  ASSERT_TRUE(catalog_->SetPin(Of("one config"), {"", "r", {}}));
+  ASSERT_TRUE(catalog_->ForgetDamaged(Of("base")));
+  EXPECT_FALSE(*catalog_->FindImage(Of("one")));
+  Publish("a:1", "one", {"base"});
+  EXPECT_TRUE((*catalog_->FindImage(Of("one")))->pin);
+}
+
+TEST_F(CatalogTest, UseIsRememberedAsLongAsTheImage) {
+  Publish("a:1", "one", {"base"});
+  EXPECT_EQ((*catalog_->FindImage(Of("one")))->last_used, time::WallTime());
+  const auto now = clock_.WallNow();
+  ASSERT_TRUE(catalog_->MarkUsed({Of("one config"), Of("nobody's")}, now));
+  ASSERT_TRUE(catalog_->MarkUsed({Of("one config")}, now - std::chrono::hours(1)));
+  EXPECT_EQ((*catalog_->ListImages())[0].last_used, now) << "the later one stays";
+  ASSERT_TRUE(*catalog_->RemoveImage(Of("one")));
+  EXPECT_EQ((*catalog_->LastOf("a:1"))->kind, "removed") << "explain finds it by name";
+  Publish("a:1", "one", {"base"});
+  EXPECT_EQ((*catalog_->ListImages())[0].last_used, time::WallTime());
+}
+
+// A store of before pins and use were kept.
+TEST_F(CatalogTest, AnOlderCatalogIsBroughtUpToDate) {
+  Publish("a:1", "one", {"base"});
+  catalog_.reset();
+  {
+    constexpr std::string_view none[] = {"", ""};  // as many as there are: nothing runs
+    auto old = *db::Database::Open(folder_ + "/catalog.db", none);
+    ASSERT_TRUE(old->Run("DROP TABLE pins"));
+    ASSERT_TRUE(old->Run("DROP TABLE image_use"));
+    ASSERT_TRUE(old->Run("PRAGMA user_version = 1"));
+  }
+  Reopen();
+  EXPECT_TRUE(*catalog_->FindName("a:1"));
+  ASSERT_TRUE(catalog_->SetPin(Of("one config"), {"bob", "", {}}));
+  ASSERT_TRUE(catalog_->MarkUsed({Of("one config")}, clock_.WallNow()));
+  EXPECT_EQ((*catalog_->FindImage(Of("one")))->pin->owner, "bob");
+}
+
 TEST_F(CatalogTest, DamageMakesTheImageAbsentNotHalfThere) {
   Publish("a:1", "one", {"base", "top"});
   Publish("b:1", "two", {"top"});

@@ -64,6 +64,11 @@ Leases::Claim Leases::ClaimFree(const std::vector<digest::Digest>& objects) {
   return Claim(this, std::move(mine));
 }
 
+bool Leases::claimed(const digest::Digest& object) const {
+  std::lock_guard lock(mutex_);
+  return claimed_.contains(object);
+}
+
 bool Leases::leased(const digest::Digest& object) const {
   std::lock_guard lock(mutex_);
   return leased_.contains(object);

@@ -59,6 +59,7 @@ class Leases {
   // Those of `objects` that nobody leases and nobody claimed yet.
   Claim ClaimFree(const std::vector<digest::Digest>& objects);
   bool leased(const digest::Digest& object) const;
+  bool claimed(const digest::Digest& object) const;  // on its way out: as good as gone for whoever looks now
   std::size_t size() const;  // objects leased now
 
  private:

@@ -30,6 +30,8 @@ TEST(Leases, TwoRemovalsNeverShareAnObject) {
   Leases leases;
   const auto first = leases.ClaimFree({kA});
   EXPECT_THAT(leases.ClaimFree({kA}).objects(), IsEmpty());
+  EXPECT_TRUE(leases.claimed(kA));
+  EXPECT_FALSE(leases.claimed(kB));
 }
 
 TEST(Leases, APullWaitsForTheRemovalToEnd) {

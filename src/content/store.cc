@@ -88,6 +88,13 @@ Result<std::optional<std::uint64_t>> Store::Size(const Digest& digest) const {
   return std::optional(info->size);
 }
 
+Result<std::optional<std::uint64_t>> Store::DiskBytes(const Digest& digest) const {
+  const auto info = blobs_.Stat(BlobName(digest));
+  if (!info && info.error().reason() == Reason::kNotFound) return std::optional<std::uint64_t>();
+  if (!info) return info.error();
+  return std::optional(info->allocated);
+}
+
 Result<> Store::Verify(const Digest& digest) const {
   ASSIGN_OR_RETURN(const host::Fd file, Open(digest));
   digest::Hasher hasher(digest.algorithm());
@@ -111,7 +118,7 @@ Result<std::vector<Store::Item>> Store::List() const {
     for (const auto& name : names) {
       auto digest = Digest::Parse(std::string(digest::Name(algorithm)) + ":" + name);
       const auto info = folder.Stat(name);
-      if (digest && info) items.push_back({*std::move(digest), info->size, info->mtime_seconds});
+      if (digest && info) items.push_back({*std::move(digest), info->size, info->mtime_seconds, info->allocated});
     }
   }
   return items;
@@ -142,7 +149,7 @@ Result<std::vector<Store::Item>> Store::Partials() const {
     auto digest = Digest::Parse(name.replace(dash, 1, ":"));
     if (!digest) continue;
     const auto info = ingest_.Stat(PartialName(*digest));
-    if (info) items.push_back({*std::move(digest), info->size, info->mtime_seconds});
+    if (info) items.push_back({*std::move(digest), info->size, info->mtime_seconds, info->allocated});
   }
   return items;
 }

@@ -64,6 +64,7 @@ class Store {
     digest::Digest digest;
     std::uint64_t bytes = 0;
     std::int64_t mtime_seconds = 0;
+    std::uint64_t disk_bytes = 0;
   };
 
   // Makes blobs/ and ingest/ below `root`.
@@ -76,6 +77,7 @@ class Store {
   // For reading; contents unverified.
   Result<host::Fd> Open(const digest::Digest& digest) const;
   Result<std::optional<std::uint64_t>> Size(const digest::Digest& digest) const;
+  Result<std::optional<std::uint64_t>> DiskBytes(const digest::Digest& digest) const;  // what it takes
   // Hashes the whole file: kNotFound, kDigestMismatch.
   Result<> Verify(const digest::Digest& digest) const;
   Result<bool> Remove(const digest::Digest& digest);

@@ -11,13 +11,6 @@ namespace {
 
 constexpr std::size_t kConfigBytes = 64u << 20;  // far above any limit under which one was stored
 
-// The catalog has the mark as soon as images can be pinned.
-template <class Record>
-bool Pinned(const Record& record) {
-  if constexpr (requires { record.pin.has_value(); }) return record.pin.has_value();
-  return false;
-}
-
 }  // namespace
 
 // --- View
@@ -139,7 +132,7 @@ Result<std::shared_ptr<const View>> Images::Build(const View* before) const {
     }
     entry.manifests.insert(meant ? entry.manifests.begin() : entry.manifests.end(), record.manifest);
     entry.image.set_size(std::max(entry.image.size(), record.size));
-    if (Pinned(record)) entry.image.set_pinned(true);
+    if (record.pin) entry.image.set_pinned(true);
     view->manifests_.emplace(record.manifest.ToString(), place->second);
   }
 

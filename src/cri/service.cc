@@ -23,13 +23,6 @@ Error About(Error error, const reference::Reference& image) {
   return std::move(error).Context(image.spelling());
 }
 
-// Also a pinned one: a pin is advice to collectors, and this is somebody's word (runtime-registry 1.3). As soon as there are pins.
-template <class Reclaimer>
-Result<reclaim::Removed> Remove(Reclaimer& reclaimer, const task::Context& ctx, const digest::Digest& manifest) {
-  if constexpr (requires { reclaimer.RemoveImage(ctx, manifest, {}); }) return reclaimer.RemoveImage(ctx, manifest, {.pinned = true});
-  else return reclaimer.RemoveImage(ctx, manifest);
-}
-
 template <class Message>
 Result<Message> Read(const grpc::ByteBuffer& wire) {
   Message message;
@@ -237,7 +230,8 @@ class Service::Impl final : public Base {
       ASSIGN_OR_RETURN(const auto* entry, view->Find(message->image().image(), kDigitsToRemove));
       if (entry == nullptr) return {};
       for (const auto& manifest : entry->manifests) {
-        const auto removed = Remove(parts_.reclaimer, ctx, manifest);
+        // Also a pinned one: a pin is advice to collectors, and this is somebody's word (runtime-registry 1.3).
+        const auto removed = parts_.reclaimer.RemoveImage(ctx, manifest, {.pinned = true});
         if (!removed && removed.error().reason() != Reason::kNotFound) return removed.error();  // somebody else was faster
       }
       return {};

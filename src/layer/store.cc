@@ -12,6 +12,7 @@
 
 #include "codec/crc32c.h"
 #include "erofs/reader.h"
+#include "host/disk_usage.h"
 #include "host/fault.h"
 #include "host/fd.h"
 #include "host/machine.h"
@@ -289,6 +290,24 @@ Result<std::vector<LayerInfo>> LayerStore::List(std::vector<std::string>* damage
     if (const auto info = layers_.Stat(MetaName(variant.blob, variant.variant))) owner->disk_bytes += info->allocated;
   }
   return all;
+}
+
+Result<std::map<Digest, std::uint64_t>> LayerStore::DiskBytes(const std::set<Digest>* only) const {
+  std::map<Digest, std::uint64_t> taken;
+  ASSIGN_OR_RETURN(const std::vector<std::string> names, layers_.List());
+  for (const std::string& name : names) {
+    const auto file = ParseName(name);
+    if (!file || (only != nullptr && !only->contains(file->blob))) continue;
+    std::uint64_t& bytes = taken[file->blob];
+    if (file->kind == kTree) {
+      ASSIGN_OR_RETURN(const host::Dir tree, layers_.OpenDir(name));
+      ASSIGN_OR_RETURN(const std::uint64_t taken_by_tree, host::DiskUsage({}, tree));
+      bytes += taken_by_tree;
+    } else if (const auto info = layers_.Stat(name)) {
+      bytes += info->allocated;
+    }
+  }
+  return taken;
 }
 
 Result<bool> LayerStore::Remove(const task::Context& ctx, const Digest& blob) const {

@@ -13,8 +13,10 @@
 // Errors as in host/fd.h and of the worker. Threads: all calls may be concurrent; a Staging belongs to one thread.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -70,6 +72,8 @@ class LayerStore {
   Result<std::optional<LayerInfo>> Find(const digest::Digest& blob) const;
   // Every layer whose descriptor can be read; `damaged`, if given, gets the names of .meta files that cannot.
   Result<std::vector<LayerInfo>> List(std::vector<std::string>* damaged = nullptr) const;
+  // What each layer's files take, variants and all; of `only` these when given. In tree form every file is looked at.
+  Result<std::map<digest::Digest, std::uint64_t>> DiskBytes(const std::set<digest::Digest>* only = nullptr) const;
   // The layer and all its variants; false when there was none. The .meta goes first.
   Result<bool> Remove(const task::Context& ctx, const digest::Digest& blob) const;
   Result<bool> RemoveVariant(const digest::Digest& blob, std::string_view variant) const;

@@ -27,6 +27,14 @@ void Recorder::Emit(const policy::ObjectRef& object, const policy::Event& event)
     log::Warning("an event could not be written", {{"pod", object.space + "/" + object.name}, {"reason", event.reason}, {"error", written.error()}});
 }
 
+// As the kubelet: the node's name is its UID.
+void Recorder::TellNode(const policy::Event& event) {
+  const objects::Happening out{.about = {.kind = "Node", .name = host_, .uid = host_}, .type = event.warning ? "Warning" : "Normal",
+                               .reason = event.reason, .message = Cut(event.message), .host = host_};
+  if (const auto written = write_(out); !written)
+    log::Warning("an event could not be written", {{"node", host_}, {"reason", event.reason}, {"error", written.error()}});
+}
+
 void Recorder::Tell(const kube::ObjectMeta& pod, const policy::Event& event) { Emit(RefTo(pod), event); }
 
 void Recorder::Tell(const kube::ObjectMeta& pod, std::string_view field_path, const policy::Event& event) {

@@ -23,6 +23,7 @@ class Recorder final : public policy::EventSink {
   Recorder(Write write, std::string host) : write_(std::move(write)), host_(std::move(host)) {}
 
   void Emit(const policy::ObjectRef& object, const policy::Event& event) override;
+  void TellNode(const policy::Event& event);                                                                // about the node itself
   void Tell(const kube::ObjectMeta& pod, const policy::Event& event);                                       // about the Pod
   void Tell(const kube::ObjectMeta& pod, std::string_view field_path, const policy::Event& event);          // about a container
 

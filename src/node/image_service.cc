@@ -44,6 +44,7 @@ std::string CriText(const Error& error, const std::string& image) {
 }
 
 Result<bool> ImageService::IsWhole(const catalog::ImageRecord& image) const {
+  if (leases_.claimed(image.manifest)) return false;
   for (const auto& layer : image.layers) {
     const auto files = layers_.Find(layer.blob);
     if (!files && files.error().reason() != Reason::kCorrupt) return files.error();

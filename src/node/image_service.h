@@ -2,7 +2,8 @@
 //
 // An image is present when its name is in the catalog with an image for this machine's platform whose layers are all there; its id
 // is the digest of that image's config ("sha256:…"), which is also what Pull() returns (CRI 1.36 wants the two equal). Names are
-// looked up by the user's spelling, normalised; an id finds the image, too.
+// looked up by the user's spelling, normalised; an id finds the image, too. One that garbage collection is removing is absent: who
+// counts as its user first (Node::ImagesInUse) and then looks has it, or pulls it again.
 // Errors are one line that fits an Event: `E-AUTH-401 reg.test:5712/team/app:v1: …`, at most 900 bytes. What says that the
 // registry cannot be reached at all begins with "RegistryUnavailable: ", a refusal of verification with "SignatureValidationFailed: ",
 // which gives those waiting reasons. What is here and may not be used (pull/gate.h) is as if it were not here.
@@ -12,6 +13,7 @@
 #include <string>
 
 #include "catalog/catalog.h"
+#include "catalog/leases.h"
 #include "layer/store.h"
 #include "oci/oci.h"
 #include "policy/image_manager.h"
@@ -21,8 +23,9 @@ namespace berth::node {
 
 class ImageService final : public policy::ImageService {
  public:
-  ImageService(pull::Puller& puller, catalog::Catalog& catalog, const layer::LayerStore& layers, oci::Platform host)
-      : puller_(puller), catalog_(catalog), layers_(layers), host_(std::move(host)) {}
+  ImageService(pull::Puller& puller, catalog::Catalog& catalog, const catalog::Leases& leases, const layer::LayerStore& layers,
+               oci::Platform host)
+      : puller_(puller), catalog_(catalog), leases_(leases), layers_(layers), host_(std::move(host)) {}
 
   Result<std::string> ImageRef(const task::Context& ctx, const std::string& image) override;
   Result<std::string> Pull(const task::Context& ctx, const std::string& image, const credentials::Credential* credential) override;
@@ -37,6 +40,7 @@ class ImageService final : public policy::ImageService {
 
   pull::Puller& puller_;
   catalog::Catalog& catalog_;
+  const catalog::Leases& leases_;
   const layer::LayerStore& layers_;
   const oci::Platform host_;
 };

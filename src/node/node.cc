@@ -266,4 +266,24 @@ std::shared_ptr<PodWorker> Node::FindPod(const std::string& ns, const std::strin
   return workers_.Find(mirror == (*object)->metadata.annotations.end() ? (*object)->metadata.uid : mirror->second);
 }
 
+Result<std::map<std::string, std::string>> Node::ImagesInUse(const task::Context& ctx) const {
+  std::map<std::string, std::string> in_use;
+  for (const auto& worker : workers_.List()) {
+    const auto pod = worker->pod();
+    if (Finished(pod->status)) continue;
+    std::vector<std::string> names;
+    for (const auto* list : {&pod->spec.init_containers, &pod->spec.containers, &pod->spec.ephemeral_containers})
+      for (const auto& container : *list) names.push_back(container.image);
+    for (const auto& volume : pod->spec.volumes)
+      if (volume.kind == kube::Volume::Kind::kImage) names.push_back(volume.reference);
+    for (const auto& name : names) {
+      const auto spelled = reference::Reference::Parse(name);
+      if (!spelled) continue;  // InvalidImageName never runs
+      ASSIGN_OR_RETURN(const std::string ref, parts_.images.ImageRef(ctx, spelled->CriSpelling()));
+      if (!ref.empty()) in_use.emplace(ref, "pod " + pod->metadata.ns + "/" + pod->metadata.name);
+    }
+  }
+  return in_use;
+}
+
 }  // namespace berth::node

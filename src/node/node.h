@@ -61,6 +61,12 @@ class Node final : private StatusSink {
   std::shared_ptr<PodWorker> FindPod(const std::string& ns, const std::string& name) const;
   const NodeOptions& options() const { return options_; }
 
+  // Images, by id, that Pods of this node have or are about to have: those their containers and image volumes name, from the moment
+  // that a Pod is known until it has ended; and by which Pod. What containers run from is known to node::Mounts.
+  Result<std::map<std::string, std::string>> ImagesInUse(const task::Context& ctx) const;
+  // An Event about the node itself.
+  void Tell(const policy::Event& event) { recorder_.TellNode(event); }
+
  private:
   Node(NodeOptions options, Parts parts);
   Result<> Begin(const task::Context& ctx);

@@ -152,7 +152,7 @@ class Puller::Flight {
         return is && matcher.Rank(*is).has_value();
       };
       const auto image = std::ranges::find_if(images, fits);
-      if (image == images.end()) return false;
+      if (image == images.end() || stores_.leases.claimed(image->manifest)) return false;
       for (const auto& layer : image->layers) {
         // Damage is absence: the pull then makes it whole (E-11).
         const auto files = stores_.layers.Find(layer.blob);

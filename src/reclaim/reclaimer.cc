@@ -17,10 +17,10 @@ constexpr auto kAnyAge = time::WallTime::max();
 
 }  // namespace
 
-Result<Removed> Reclaimer::RemoveName(const task::Context& ctx, std::string_view name) {
+Result<Removed> Reclaimer::RemoveName(const task::Context& ctx, std::string_view name, const catalog::Removal& how) {
   ASSIGN_OR_RETURN(const auto before, stores_.catalog.FindName(name));
   ASSIGN_OR_RETURN(const auto layers, before ? LayersOf(before->images) : Result<std::set<Digest>>(std::set<Digest>()));
-  ASSIGN_OR_RETURN(const bool removed, before ? stores_.catalog.RemoveName(name) : Result<bool>(false));
+  ASSIGN_OR_RETURN(const bool removed, before ? stores_.catalog.RemoveName(name, how) : Result<bool>(false));
   if (!removed) return Error(Reason::kNotFound, "there is no image called " + Quoted(name)).Next("berth images lists the names");
   BERTH_FAULT_IN(ctx, kRemoveNameDeleted);
   Removed result{.names = {std::string(name)}, .manifests = {}, .freed = {}};
@@ -32,19 +32,77 @@ Result<Removed> Reclaimer::RemoveName(const task::Context& ctx, std::string_view
   return result;
 }
 
-Result<Removed> Reclaimer::RemoveImage(const task::Context& ctx, const Digest& manifest) {
+Result<Removed> Reclaimer::RemoveImage(const task::Context& ctx, const Digest& manifest, const catalog::Removal& how) {
   ASSIGN_OR_RETURN(const auto before, stores_.catalog.FindImage(manifest));
   ASSIGN_OR_RETURN(const auto layers, LayersOf({manifest}));
-  ASSIGN_OR_RETURN(const bool removed, before ? stores_.catalog.RemoveImage(manifest) : Result<bool>(false));
+  ASSIGN_OR_RETURN(const bool removed, before ? stores_.catalog.RemoveImage(manifest, how) : Result<bool>(false));
   if (!removed) return Error(Reason::kNotFound, "there is no image " + manifest.ToString()).Next("berth images lists the ids");
+  return Finish(ctx, *before, layers);
+}
+
+Result<std::optional<Removed>> Reclaimer::RemoveUnused(const task::Context& ctx, const Digest& manifest,
+                                                       const std::function<Result<bool>()>& unused, const catalog::Removal& how) {
+  auto claim = stores_.leases.ClaimFree({manifest});
+  if (claim.objects().empty()) return std::optional<Removed>();
+  ASSIGN_OR_RETURN(const auto before, stores_.catalog.FindImage(manifest));
+  ASSIGN_OR_RETURN(const auto layers, LayersOf({manifest}));
+  ASSIGN_OR_RETURN(const bool go, before ? unused() : Result<bool>(false));
+  if (!go) return std::optional<Removed>();
+  const auto removed = stores_.catalog.RemoveImage(manifest, how);
+  if (!removed && removed.error().reason() != Reason::kInUse) return removed.error();
+  if (!removed || !*removed) return std::optional<Removed>();
+  claim.Release();  // it is absent now, and its manifest is a document like any other
+  ASSIGN_OR_RETURN(auto finished, Finish(ctx, *before, layers));
+  return std::optional(std::move(finished));
+}
+
+// The rows are gone.
+Result<Removed> Reclaimer::Finish(const task::Context& ctx, const catalog::ImageRecord& image, const std::set<Digest>& layers) {
   BERTH_FAULT_IN(ctx, kRemoveNameDeleted);
-  Removed result{.names = {}, .manifests = {manifest}, .freed = {}};
-  for (const auto& name : before->names) {
+  Removed result{.names = {}, .manifests = {image.manifest}, .freed = {}};
+  for (const auto& name : image.names) {
     ASSIGN_OR_RETURN(const auto still, stores_.catalog.FindName(name));
     if (!still) result.names.push_back(name);
   }
   ASSIGN_OR_RETURN(result.freed, DeleteAfter(ctx, layers));
   return result;
+}
+
+Result<std::vector<content::Store::Item>> Reclaimer::CachedBlobs() {
+  ASSIGN_OR_RETURN(auto blobs, stores_.content.List());
+  ASSIGN_OR_RETURN(const auto rows, stores_.catalog.ListBlobs());
+  ASSIGN_OR_RETURN(const auto layers, stores_.catalog.ListLayers());
+  std::set<Digest> cached, unpacked;
+  for (const auto& row : rows)
+    if (row.kind == BlobKind::kLayer) cached.insert(row.digest);
+  for (const auto& layer : layers) unpacked.insert(layer.blob);
+  std::erase_if(blobs, [&](const auto& blob) {
+    return !cached.contains(blob.digest) || !unpacked.contains(blob.digest) || stores_.leases.leased(blob.digest);
+  });
+  std::ranges::stable_sort(blobs, {}, &content::Store::Item::mtime_seconds);
+  return blobs;
+}
+
+Result<Freed> Reclaimer::FreeCache(const task::Context& ctx, std::uint64_t wanted) {
+  ASSIGN_OR_RETURN(const auto blobs, CachedBlobs());
+  Freed freed;
+  for (const auto& blob : blobs) {
+    if (freed.bytes >= wanted) break;
+    RETURN_IF_ERROR(ctx.Check());
+    const auto claim = stores_.leases.ClaimFree({blob.digest});
+    if (claim.objects().empty()) continue;
+    // A row can need space that only the file can give: nobody depends on it, and whoever finds it missing fetches it again.
+    auto forgotten = stores_.catalog.ForgetBlob(blob.digest);
+    if (!forgotten && forgotten.error().reason() != Reason::kNoSpace) return forgotten.error();
+    BERTH_FAULT_IN(ctx, kRemoveMarked);
+    ASSIGN_OR_RETURN(const bool removed, stores_.content.Remove(blob.digest));
+    BERTH_FAULT_IN(ctx, kRemoveDeleted);
+    if (!forgotten) RETURN_IF_ERROR(stores_.catalog.ForgetBlob(blob.digest));
+    if (!removed) continue;
+    freed.bytes += blob.disk_bytes;
+    ++freed.objects;
+  }
+  return freed;
 }
 
 Result<std::set<Digest>> Reclaimer::LayersOf(const std::vector<Digest>& manifests) {
@@ -77,21 +135,23 @@ Result<Freed> Reclaimer::Delete(const task::Context& ctx, const catalog::Unrefer
   ASSIGN_OR_RETURN(const auto gone, stores_.catalog.Forget(mine));
   BERTH_FAULT_IN(ctx, kRemoveMarked);
   Freed freed;
+  const std::set<Digest> going(gone.layers.begin(), gone.layers.end());
+  const auto taken = stores_.layers.DiskBytes(&going);
   for (const auto& layer : gone.layers) {
-    const auto info = stores_.layers.Find(layer);
     ASSIGN_OR_RETURN(const bool removed, stores_.layers.Remove(ctx, layer));
     BERTH_FAULT_IN(ctx, kRemoveTrashed);
     if (removed) {
       ++freed.objects;
-      if (info && *info) freed.bytes += (*info)->disk_bytes;
+      if (taken && taken->contains(layer)) freed.bytes += taken->at(layer);
     }
   }
   for (const auto& blob : gone.blobs) {
+    const auto bytes = stores_.content.DiskBytes(blob.digest);
     ASSIGN_OR_RETURN(const bool removed, stores_.content.Remove(blob.digest));
     BERTH_FAULT_IN(ctx, kRemoveDeleted);
     if (removed) {
       ++freed.objects;
-      freed.bytes += blob.bytes;
+      freed.bytes += bytes && *bytes ? **bytes : 0;
     }
   }
   RETURN_IF_ERROR(stores_.layers.layers().Sync());
@@ -140,7 +200,7 @@ Result<Freed> Reclaimer::Sweep(const task::Context& ctx, const Ages& ages) {
     if (ages.partials > time::Duration::zero() && std::abs(partial.mtime_seconds - seconds(now)) < age) continue;
     ASSIGN_OR_RETURN(const bool removed, stores_.content.RemovePartial(partial.digest));
     if (!removed) continue;
-    freed.bytes += partial.bytes;
+    freed.bytes += partial.disk_bytes;
     ++freed.objects;
   }
   BERTH_FAULT_IN(ctx, kGcDone);

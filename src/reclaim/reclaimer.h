@@ -4,10 +4,12 @@
 // while the objects are claimed so that no pull can begin to rely on them (catalog/leases.h). A crash in between leaves
 // files without rows; those get rows again (Recover(); blobs also at every Sweep()), so that age removes them. Nothing that
 // an image, a name or a running pull needs is ever deleted.
-// Errors: kInUse for mounted images, those of catalog and host. Safe for concurrent use.
+// Errors: kInUse for mounted and pinned images, those of catalog and host. Safe for concurrent use.
 #pragma once
 
 #include <chrono>
+#include <functional>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -24,7 +26,7 @@
 namespace berth::reclaim {
 
 struct Freed {
-  std::uint64_t bytes = 0;
+  std::uint64_t bytes = 0;  // blocks that the files took
   std::uint64_t objects = 0;
 };
 
@@ -50,9 +52,16 @@ class Reclaimer {
   Reclaimer(Stores stores, const time::Clock& clock) : stores_(stores), clock_(clock) {}
 
   // Takes a name away and, with the last one, the image and all that only it needed. kNotFound when there is no such name.
-  Result<Removed> RemoveName(const task::Context& ctx, std::string_view name);
+  Result<Removed> RemoveName(const task::Context& ctx, std::string_view name, const catalog::Removal& how = {});
   // Takes an image with all its names.
-  Result<Removed> RemoveImage(const task::Context& ctx, const digest::Digest& manifest);
+  Result<Removed> RemoveImage(const task::Context& ctx, const digest::Digest& manifest, const catalog::Removal& how = {});
+  // The same unless it is used: a pull has leased it, it is mounted or pinned, or `unused` says no. While that is asked and until the
+  // image is gone, it counts as absent for pulls and for Pods that are about to start; nothing is removed then, and nothing returned.
+  Result<std::optional<Removed>> RemoveUnused(const task::Context& ctx, const digest::Digest& manifest,
+                                              const std::function<Result<bool>()>& unused, const catalog::Removal& how = {});
+  // Compressed blobs of unpacked layers that no pull has, oldest first; and frees them until `wanted` bytes are free.
+  Result<std::vector<content::Store::Item>> CachedBlobs();
+  Result<Freed> FreeCache(const task::Context& ctx, std::uint64_t wanted);
   // Objects that nobody needs and that are old enough, and partial downloads not touched for long enough. Those from the
   // future (the clock was set back) count as old. Zero takes everything that nobody uses.
   Result<Freed> Sweep(const task::Context& ctx, const Ages& ages);
@@ -69,6 +78,7 @@ class Reclaimer {
 
  private:
   Result<std::set<digest::Digest>> LayersOf(const std::vector<digest::Digest>& manifests);
+  Result<Removed> Finish(const task::Context& ctx, const catalog::ImageRecord& image, const std::set<digest::Digest>& layers);
   Result<Freed> DeleteAfter(const task::Context& ctx, const std::set<digest::Digest>& layers);
   Result<std::size_t> AdoptBlobs();  // gives them rows; how many
   Result<Freed> Delete(const task::Context& ctx, const catalog::Unreferenced& candidates);

@@ -82,9 +82,19 @@ class Grammar {
     Output_(sub, {"table", "json", "jsonl", "name"});
 
     sub = Command("rm", "take names from images; an image without names goes", Arguments::kImages,
-                  [this](Session& s) { return Remove(s, list_, all_names_); }, {"rmi"});
-    sub->add_option("IMAGE", list_, "names, ids or unique beginnings of ids");
-    sub->add_flag("--all-names", all_names_, "all names of the image that each names");
+                  [this](Session& s) { return Remove(s, remove_); }, {"rmi"});
+    sub->add_option("IMAGE", remove_.images, "names, ids or unique beginnings of ids");
+    sub->add_flag("--all-names", remove_.all_names, "all names of the image that each names");
+    sub->add_flag("--force", remove_.force, "also what is pinned");
+    Output_(sub, {"table", "json", "jsonl"});
+
+    sub = Command("pin", "keep images from removal and garbage collection", Arguments::kImages, [this](Session& s) { return Pin(s, pin_); });
+    sub->add_option("IMAGE", pin_.images, "names, ids or unique beginnings of ids");
+    sub->add_option("--reason", pin_.reason, "why, for those who wonder later")->type_name("TEXT");
+    Output_(sub, {"table", "json", "jsonl"});
+
+    sub = Command("unpin", "let images go again", Arguments::kImages, [this](Session& s) { return Unpin(s, pin_.images); });
+    sub->add_option("IMAGE", pin_.images, "names, ids or unique beginnings of ids");
     Output_(sub, {"table", "json", "jsonl"});
 
     sub = Command("mount", "mount an image at a directory; alone: list mounts", Arguments::kImageThenDirectory,
@@ -105,6 +115,20 @@ class Grammar {
     sub = Command("fsck", "verify the store", Arguments::kNone, [this](Session& s) { return CheckStore(s, repair_, depth_); });
     sub->add_flag("--repair", repair_, "mend what can be mended; drop what cannot");
     Words_(sub->add_option("--depth", depth_, "how closely"), {"descriptor", "metadata", "data"});
+    Output_(sub, {"table", "json", "jsonl"});
+
+    sub = Command("gc", "image garbage collection: a round now, as the node does it every 5 minutes", Arguments::kNone,
+                  [this](Session& s) { return Collect(s, collect_); });
+    sub->add_flag("--dry-run", collect_.dry_run, "say what would go, in which order, and what stays and why");
+    sub->add_option("--why", collect_.why, "whether this image would go, and why (a dry run)")->type_name("IMAGE");
+    CLI::Option* target = sub->add_option("--target", collect_.target, "free until no more of the disk is used");
+    target->type_name("PERCENT")->check([](const std::string& text) {
+      const auto digits = text.substr(0, text.find('%'));
+      const bool good = !digits.empty() && digits.size() <= 3 && digits.find_first_not_of("0123456789") == digits.npos &&
+                        text.size() <= digits.size() + 1 && std::stoi(digits) >= 1 && std::stoi(digits) <= 100;
+      return good ? std::string() : "1% to 100% is wanted";
+    });
+    sub->add_flag("--unused", collect_.unused, "all unused images, whatever the disk says");
     Output_(sub, {"table", "json", "jsonl"});
 
     sub = Command("reclaim", "free what no image needs, and partial downloads", Arguments::kNone, [this](Session& s) { return Reclaim(s, age_); });
@@ -320,7 +344,8 @@ class Grammar {
     const std::string& name = sub.get_name();
     if (name == "pull" && pull_.images.empty()) return "at least one image";
     if (name == "inspect" && inspect_.images.empty()) return "at least one image";
-    if (name == "rm" && list_.empty()) return "at least one image";
+    if (name == "rm" && remove_.images.empty()) return "at least one image";
+    if ((name == "pin" || name == "unpin") && pin_.images.empty()) return "at least one image";
     if (name == "unmount" && list_.empty()) return "at least one directory";
     if (name == "explain" && explain_.words.empty() && explain_.files.empty()) return "an image, pod/NAME or -f FILE";
     if (name == "probe" && explain_.words.empty()) return "a registry: HOST[:PORT]";
@@ -390,13 +415,16 @@ class Grammar {
   std::string output_ = "table", ignored_, image_, age_ = "0s", depth_;
   PullOptions pull_;
   InspectOptions inspect_;
+  RemoveOptions remove_;
+  PinOptions pin_;
+  CollectOptions collect_;
   MountOptions mount_;
   ExplainOptions explain_;
   ObjectOptions objects_;
   LogsOptions logs_;
   SecretOptions secret_;
   Words list_;
-  bool all_names_ = false, verbose_ = false, repair_ = false;
+  bool verbose_ = false, repair_ = false;
 };
 
 }  // namespace

@@ -28,6 +28,18 @@ std::string PulledAt(const v1::Image& image, const Session& session) {
   return then ? Ago(*then, session.world().clock.WallNow()) : image.pulled_at();
 }
 
+std::string LastUsed(const std::string& at, const Session& session) {
+  const auto then = ParseTime(at);
+  return then ? Ago(*then, session.world().clock.WallNow()) : at.empty() ? "never" : at;
+}
+
+std::string Pinned(const v1::Image& image) {
+  if (!image.has_pin()) return "";
+  const auto& pin = image.pin();
+  if (pin.owner().empty() && pin.reason().empty()) return "yes";
+  return pin.owner() + (pin.owner().empty() || pin.reason().empty() ? "" : ": ") + pin.reason();
+}
+
 }  // namespace
 
 int Images(Session& session, const std::string& filter) {
@@ -60,14 +72,15 @@ int Images(Session& session, const std::string& filter) {
       for (const auto& name : image.names()) out += Escape(name) + "\n";
   } else {
     std::vector<std::string> headers{"NAME", "IMAGE ID", "PLATFORM", "SIZE", "UNIQUE", "PULLED"};
-    if (wide) headers.insert(headers.end(), {"MANIFEST", "UNPACKED", "LAYERS"});
+    if (wide) headers.insert(headers.end(), {"MANIFEST", "UNPACKED", "LAYERS", "LAST USED", "PINNED"});
     Table table(std::move(headers));
     for (const auto& image : answer.images())
       for (const auto& name : NamesToShow(image, wide)) {
         std::vector<std::string> row{ShortName(name, whole), Digest(image.id(), whole), image.platform(), Size(image.size()),
                                      Size(image.unique_size()), PulledAt(image, session)};
         if (wide)
-          row.insert(row.end(), {Digest(image.manifest(), whole), Size(image.unpacked_size()), std::to_string(image.layers_size())});
+          row.insert(row.end(), {Digest(image.manifest(), whole), Size(image.unpacked_size()), std::to_string(image.layers_size()),
+                                 LastUsed(image.last_used_at(), session), Pinned(image)});
         table.Row(std::move(row));
       }
     out = table.Text(!globals.no_headers);
@@ -76,13 +89,14 @@ int Images(Session& session, const std::string& filter) {
   return 0;
 }
 
-int Remove(Session& session, const std::vector<std::string>& images, bool all_names) {
+int Remove(Session& session, const RemoveOptions& options) {
   std::vector<int> statuses;
-  for (const auto& image : images) {
+  for (const auto& image : options.images) {
     v1::RemoveImageRequest request;
     v1::RemoveImageResponse answer;
     request.set_image(image);
-    request.set_all_names(all_names);
+    request.set_all_names(options.all_names);
+    request.set_force(options.force);
     if (const auto failure = session.Call(&v1::Berth::Stub::RemoveImage, request, answer)) {
       statuses.push_back(session.Fail(At(image, *failure)));
       continue;
@@ -103,6 +117,49 @@ int Remove(Session& session, const std::vector<std::string>& images, bool all_na
     if (answer.freed_bytes() > 0) session.Talk("freed " + Size(answer.freed_bytes()) + "\n");
   }
   return MostActionable(statuses);
+}
+
+namespace {
+
+template <class Request>
+int EachPin(Session& session, const std::vector<std::string>& images, Request request, std::string_view done,
+            grpc::Status (v1::Berth::Stub::*method)(grpc::ClientContext*, const Request&, v1::PinImageResponse*)) {
+  std::vector<int> statuses;
+  for (const auto& image : images) {
+    request.set_image(image);
+    v1::PinImageResponse answer;
+    if (const auto failure = session.Call(method, request, answer)) {
+      statuses.push_back(session.Fail(At(image, *failure)));
+      continue;
+    }
+    if (session.json()) {
+      json::Writer w;
+      w.BeginObject();
+      WriteStrings(w, "ids", answer.ids());
+      WriteStrings(w, "names", answer.names());
+      w.EndObject();
+      session.OutJson(w.text());
+      continue;
+    }
+    std::string out;
+    for (const auto& id : answer.ids()) out += std::string(done) + " " + Digest(id, session.whole()) + "\n";
+    session.Out(out);
+  }
+  return MostActionable(statuses);
+}
+
+}  // namespace
+
+int Pin(Session& session, const PinOptions& options) {
+  v1::PinImageRequest request;
+  request.set_reason(options.reason);
+  const std::string real = session.world().Variable("SUDO_USER");  // the daemon knows us as root
+  request.set_owner(real.empty() ? session.world().Variable("USER") : real);
+  return EachPin(session, options.images, std::move(request), "pinned", &v1::Berth::Stub::PinImage);
+}
+
+int Unpin(Session& session, const std::vector<std::string>& images) {
+  return EachPin(session, images, v1::UnpinImageRequest(), "unpinned", &v1::Berth::Stub::UnpinImage);
 }
 
 }  // namespace berth::cli

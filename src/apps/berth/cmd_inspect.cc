@@ -97,6 +97,10 @@ std::string Human(const v1::InspectImageResponse& answer, const Session& session
                            Size(image.unique_size()) + " of it in no other image");
   const auto then = ParseTime(image.pulled_at());
   out += Field("pulled", image.pulled_at() + (then ? " (" + Ago(*then, session.world().clock.WallNow()) + ")" : ""));
+  if (!image.last_used_at().empty()) out += Field("last used", image.last_used_at());
+  if (image.has_pin())
+    out += Field("pinned", "since " + image.pin().since() + (image.pin().owner().empty() ? "" : " by " + image.pin().owner()) +
+                               (image.pin().reason().empty() ? "" : ": " + image.pin().reason()));
   for (int i = 0; i < image.layers_size(); ++i)
     out += Field(i == 0 ? Count(static_cast<std::uint64_t>(image.layers_size()), "layer") : "", Digest(image.layers(i).digest(), whole) +
                  "  diff " + Digest(image.layers(i).diff_id(), whole));

@@ -1,3 +1,5 @@
+#include <cstdlib>
+
 #include "apps/berth/commands.h"
 #include "apps/berth/format.h"
 #include "apps/berth/json.h"
@@ -28,7 +30,12 @@ int DiskUsage(Session& session, bool verbose) {
   table.Row({"compressed", Size(usage.compressed_bytes()), "kept downloads: a cache, freed before any image"});
   table.Row({"documents", Size(usage.document_bytes()), "manifests, indexes, configs; " + Count(usage.names(), "name")});
   table.Row({"partial", Size(usage.partial_bytes()), "downloads that the next pull resumes"});
-  table.Row({"unreferenced", Size(usage.unreferenced_bytes()), "left by crashes and failed pulls: berth reclaim"});
+  table.Row({"pods", Size(usage.pod_bytes()), "volumes and what containers wrote"});
+  table.Row({"logs", Size(usage.log_bytes()), "of containers"});
+  table.Row({"databases", Size(usage.database_bytes()), "catalog and objects"});
+  table.Row({"other", Size(usage.other_bytes()), "folders, unfinished work"});
+  table.Row({"store", Size(usage.store_bytes()), "all of these: what du -sx says"});
+  table.Row({"unreferenced", Size(usage.unreferenced_bytes()), "of the layers: left by crashes and failed pulls: berth reclaim"});
   const std::uint64_t used = usage.disk_total() - std::min(usage.disk_total(), usage.disk_available());
   table.Row({"disk", Size(usage.disk_total()),
              std::to_string(Percent(used, usage.disk_total())) + "% used, " +
@@ -112,6 +119,65 @@ int Reclaim(Session& session, const std::string& age) {
     session.Out("freed " + Size(answer.freed_bytes()) + " in " + Count(answer.objects(), "object") + "\n");
   }
   return 0;
+}
+
+namespace {
+
+void WriteCollected(json::Writer& w, const v1::CollectImagesResponse& answer, bool dry_run) {
+  w.BeginObject();
+  w.Key("dry_run").Bool(dry_run);
+  w.Key("disk_total").Uint(answer.disk_total()).Key("disk_available").Uint(answer.disk_available());
+  w.Key("used_percent").Int(answer.used_percent()).Key("high_percent").Int(answer.high_percent()).Key("low_percent").Int(answer.low_percent());
+  w.Key("wanted_bytes").Uint(answer.wanted_bytes()).Key("freed_bytes").Uint(answer.freed_bytes());
+  w.Key("unneeded_bytes").Uint(answer.unneeded_bytes()).Key("grown_bytes").Int(answer.grown_bytes());
+  w.Key("images").BeginArray();
+  for (const auto& image : answer.images()) {
+    w.BeginObject();
+    w.Key("id").String(image.id());
+    WriteStrings(w, "names", image.names());
+    w.Key("last_used_at").String(image.last_used_at()).Key("frees").Uint(image.frees());
+    w.Key("action").String(image.action()).Key("why").String(image.why());
+    w.EndObject();
+  }
+  w.EndArray().EndObject();
+}
+
+}  // namespace
+
+int Collect(Session& session, const CollectOptions& options) {
+  v1::CollectImagesRequest request;
+  v1::CollectImagesResponse answer;
+  request.set_dry_run(options.dry_run);
+  request.set_unused(options.unused);
+  request.set_why(options.why);
+  if (!options.target.empty()) request.set_target_percent(std::atoi(options.target.c_str()));
+  if (const auto failure = session.Call(&v1::Berth::Stub::CollectImages, request, answer)) return session.Fail(*failure);
+  const bool dry_run = options.dry_run || !options.why.empty();
+  if (session.json()) {
+    json::Writer w;
+    WriteCollected(w, answer, dry_run);
+    session.OutJson(w.text());
+  } else {
+    std::string out = "disk " + std::to_string(answer.used_percent()) + "% of " + Size(answer.disk_total()) + " (high " +
+                      std::to_string(answer.high_percent()) + ", low " + std::to_string(answer.low_percent()) + "): ";
+    out += (dry_run ? "would free " : "freed ") + Size(answer.freed_bytes());
+    if (answer.wanted_bytes() > 0) out += " (" + Size(answer.wanted_bytes()) + " needed to reach " + std::to_string(answer.low_percent()) + "%)";
+    out += "\n";
+    if (answer.unneeded_bytes() > 0) out += Size(answer.unneeded_bytes()) + " of it leftovers and compressed layers, before any image\n";
+    Table table({"ORDER", "IMAGE", "LAST USED", "FREES", "ACTION", "WHY"});
+    int order = 0;
+    for (const auto& image : answer.images()) {
+      const auto then = ParseTime(image.last_used_at());
+      table.Row({image.action() == "remove" ? std::to_string(++order) : "-",
+                 image.names_size() > 0 ? image.names(0) : Digest(image.id(), session.whole()),
+                 then ? Ago(*then, session.world().clock.WallNow()) : "never", Size(image.frees()), image.action(), image.why()});
+    }
+    if (answer.images_size() > 0) out += table.Text(!session.globals().no_headers);
+    session.Out(out);
+  }
+  if (!answer.has_failure()) return 0;
+  const auto& failure = answer.failure();
+  return session.Fail({failure.code(), Escape(failure.message()), Escape(failure.next_step()), failure.exit_status()});
 }
 
 }  // namespace berth::cli

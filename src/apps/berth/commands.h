@@ -33,7 +33,25 @@ struct InspectOptions {
 };
 int Inspect(Session& session, const InspectOptions& options);
 
-int Remove(Session& session, const std::vector<std::string>& images, bool all_names);
+struct RemoveOptions {
+  std::vector<std::string> images;
+  bool all_names = false, force = false;   // force: also what is pinned
+};
+int Remove(Session& session, const RemoveOptions& options);
+
+struct PinOptions {
+  std::vector<std::string> images;
+  std::string reason;
+};
+int Pin(Session& session, const PinOptions& options);
+int Unpin(Session& session, const std::vector<std::string>& images);
+
+struct CollectOptions {
+  bool dry_run = false, unused = false;
+  std::string target;   // "80%", "80"
+  std::string why;      // only this image
+};
+int Collect(Session& session, const CollectOptions& options);   // gc
 
 struct MountOptions {
   std::string image, directory, platform;

@@ -20,6 +20,13 @@ void WriteImageMembers(json::Writer& w, const berth::v1::Image& image) {
   w.Key("id").String(image.id()).Key("manifest").String(image.manifest()).Key("platform").String(image.platform());
   w.Key("size").Uint(image.size()).Key("unpacked_size").Uint(image.unpacked_size()).Key("unique_size").Uint(image.unique_size());
   w.Key("pulled_at").String(image.pulled_at());
+  w.Key("last_used_at").String(image.last_used_at());
+  w.Key("pin");
+  if (image.has_pin())
+    w.BeginObject().Key("owner").String(image.pin().owner()).Key("reason").String(image.pin().reason())
+        .Key("since").String(image.pin().since()).EndObject();
+  else
+    w.Null();
   w.Key("layers").BeginArray();
   for (const auto& layer : image.layers()) {
     w.BeginObject();
@@ -71,6 +78,8 @@ void WriteDiskUsage(json::Writer& w, const berth::v1::DiskUsageResponse& usage) 
   w.Key("layer_bytes").Uint(usage.layer_bytes()).Key("shared_bytes").Uint(usage.shared_bytes());
   w.Key("compressed_bytes").Uint(usage.compressed_bytes()).Key("document_bytes").Uint(usage.document_bytes());
   w.Key("partial_bytes").Uint(usage.partial_bytes()).Key("unreferenced_bytes").Uint(usage.unreferenced_bytes());
+  w.Key("pod_bytes").Uint(usage.pod_bytes()).Key("log_bytes").Uint(usage.log_bytes()).Key("database_bytes").Uint(usage.database_bytes());
+  w.Key("other_bytes").Uint(usage.other_bytes()).Key("store_bytes").Uint(usage.store_bytes());
   w.Key("disk_total").Uint(usage.disk_total()).Key("disk_available").Uint(usage.disk_available());
   w.EndObject();
 }

@@ -381,7 +381,7 @@ TEST_F(Service, ImagesInEveryForm) {
   EXPECT_EQ(images({"-o", "name"}), "reg.test:5712/team/app:v1\nreg.test:5712/team/app@" + kIndex + "\n");
   const std::string line = "{\"names\":[\"reg.test:5712/team/app:v1\",\"reg.test:5712/team/app@" + kIndex + "\"],\"id\":\"" + kId +
                            "\",\"manifest\":\"" + kManifest + "\",\"platform\":\"linux/amd64\",\"size\":91226112,\"unpacked_size\":209715200,"
-                           "\"unique_size\":157286400,\"pulled_at\":\"2025-12-15T00:00:00Z\",\"layers\":[{\"digest\":\"" + kLayer +
+                           "\"unique_size\":157286400,\"pulled_at\":\"2025-12-15T00:00:00Z\",\"last_used_at\":\"\",\"pin\":null,\"layers\":[{\"digest\":\"" + kLayer +
                            "\",\"diff_id\":\"" + kDiff + "\"}]}";
   EXPECT_EQ(images({"-o", "jsonl"}), line + "\n");
   EXPECT_THAT(images({"-o", "json"}), ::testing::StartsWith("{\n  \"images\": [\n    {\n      \"names\": [\n"));
@@ -540,6 +540,81 @@ TEST_F(Service, ReclaimPassesTheAge) {
   EXPECT_EQ(Run({"reclaim", "--age", "2h"}), 0);
   EXPECT_EQ(age, 7200u);
   EXPECT_EQ(world.out(), "freed 3.0 MiB in 2 objects\nfreed 3.0 MiB in 2 objects\n");
+}
+
+TEST_F(Service, PinsSayWhoAndWhy) {
+  std::vector<v1::PinImageRequest> asked;
+  daemon.pin = [&](grpc::ServerContext& context, const v1::PinImageRequest& request, v1::PinImageResponse& answer) {
+    if (request.image() == "gone") return Failed(context, "E-MANIFEST-404", "no such image here", "berth images", 3);
+    asked.push_back(request);
+    answer.add_ids(kId);
+    return grpc::Status::OK;
+  };
+  daemon.unpin = [](grpc::ServerContext&, const v1::UnpinImageRequest&, v1::PinImageResponse& answer) {
+    answer.add_ids(kId);
+    answer.add_names("reg.test/a:1");
+    return grpc::Status::OK;
+  };
+  world.variables["USER"] = "root";
+  world.variables["SUDO_USER"] = "alice";
+  EXPECT_EQ(Run({"pin", "a", "gone", "--reason", "no registry on site"}), 3);
+  ASSERT_EQ(asked.size(), 1u);
+  EXPECT_EQ(asked[0].owner() + "|" + asked[0].reason(), "alice|no registry on site");
+  EXPECT_EQ(world.out(), "pinned " + kId + "\n");
+  TestWorld second;
+  EXPECT_EQ(second.Run({"-s", daemon.socket(), "unpin", "a", "-o", "jsonl"}), 0);
+  EXPECT_EQ(second.out(), "{\"ids\":[\"" + kId + "\"],\"names\":[\"reg.test/a:1\"]}\n");
+}
+
+TEST_F(Service, CollectSaysWhatGoesWhatStaysAndWhy) {
+  v1::CollectImagesRequest asked;
+  bool fails = false;
+  daemon.collect = [&](grpc::ServerContext&, const v1::CollectImagesRequest& request, v1::CollectImagesResponse& answer) {
+    asked = request;
+    answer.set_disk_total(20ull << 30);
+    answer.set_used_percent(88);
+    answer.set_high_percent(85);
+    answer.set_low_percent(80);
+    answer.set_wanted_bytes(1700 * kMiB);
+    answer.set_freed_bytes(1800 * kMiB);
+    answer.set_unneeded_bytes(100 * kMiB);
+    auto& goes = *answer.add_images();
+    goes.set_id(kId);
+    goes.add_names("lib.example/tools/build:41");
+    goes.set_last_used_at("2025-12-15T00:00:00Z");
+    goes.set_frees(1700 * kMiB);
+    goes.set_action("remove");
+    goes.set_why("unused");
+    auto& stays = *answer.add_images();
+    stays.set_id(kManifest);
+    stays.set_action("keep");
+    stays.set_why("in use by pod shop/web");
+    if (fails) {
+      answer.mutable_failure()->set_code("E-ENOSPC");
+      answer.mutable_failure()->set_message("not enough");
+      answer.mutable_failure()->set_exit_status(9);
+    }
+    return grpc::Status::OK;
+  };
+  EXPECT_EQ(Run({"gc", "--dry-run", "--no-trunc"}), 0);
+  EXPECT_TRUE(asked.dry_run());
+  EXPECT_THAT(world.out(), HasSubstr("disk 88% of 20.0 GiB (high 85, low 80): would free 1.8 GiB (1.7 GiB needed to reach 80%)\n"
+                                     "100.0 MiB of it leftovers and compressed layers, before any image\n"));
+  EXPECT_THAT(world.out(), HasSubstr("1      lib.example/tools/build:41  "));
+  EXPECT_THAT(world.out(), HasSubstr("3 days ago  1.7 GiB  remove  unused\n"));
+  EXPECT_THAT(world.out(), HasSubstr("-      " + kManifest + "  never       0 B      keep    in use by pod shop/web\n"));
+  fails = true;
+  TestWorld real;
+  EXPECT_EQ(real.Run({"-s", daemon.socket(), "gc", "--target", "75%", "-o", "jsonl"}), 9);
+  EXPECT_EQ(asked.target_percent(), 75);
+  EXPECT_FALSE(asked.dry_run());
+  EXPECT_THAT(real.out(), AllOf(HasSubstr("\"dry_run\":false"), HasSubstr("\"wanted_bytes\":1782579200"), HasSubstr("\"why\":\"in use by pod shop/web\"")));
+  EXPECT_THAT(real.err(), HasSubstr("E-ENOSPC"));
+  TestWorld why;
+  EXPECT_EQ(why.Run({"-s", daemon.socket(), "gc", "--why", "app:1", "--unused"}), 9);
+  EXPECT_EQ(asked.why(), "app:1");
+  EXPECT_TRUE(asked.unused());
+  for (const char* bad : {"0%", "101", "x", "80%%", ""}) EXPECT_EQ(TestWorld().Run({"gc", std::string("--target=") + bad}), 2) << bad;
 }
 
 TEST_F(Service, DoctorTellsWhatVerdictsMean) {

@@ -22,6 +22,8 @@
 #include "host/lock.h"
 #include "json/document.h"
 #include "log/log.h"
+#include "reclaim/image_gc.h"
+#include "reclaim/stored_images.h"
 #include "verify/verifier.h"
 
 namespace berth::berthd {
@@ -78,6 +80,31 @@ void Reload(const LoadSettings& load, config::DaemonConfig& current, credentials
     log::Info("settings read again", {{"restart_needed", !same}});
   }
   Notify("READY=1");
+}
+
+// Images are in use when they are mounted, and when a Pod of this node names them.
+reclaim::ImageGc::Parts CollectorParts(reclaim::StoredImages& images, catalog::Catalog& catalog, const host::Dir& root, NodeStack* node,
+                                       const time::Clock& clock) {
+  reclaim::ImageGc::Parts parts{images, nullptr, [&root] { return root.FreeSpace(); }, nullptr, nullptr, clock};
+  parts.in_use = [&catalog, node](const task::Context& ctx) -> Result<reclaim::InUse> {
+    reclaim::InUse in_use;
+    if (node != nullptr) {
+      ASSIGN_OR_RETURN(in_use, node->node().ImagesInUse(ctx));
+    }
+    ASSIGN_OR_RETURN(auto mounted, reclaim::MountedImages(catalog));
+    in_use.merge(mounted);
+    return in_use;
+  };
+  parts.warn = [node](std::string_view reason, const std::string& message) {
+    log::Warning(std::string(reason), {{"message", message}});
+    if (node != nullptr) node->node().Tell({.reason = std::string(reason), .warning = true, .message = message});
+  };
+  parts.after = [node](const task::Context& ctx, const std::set<std::string>& present, time::WallTime began) -> Result<> {
+    if (node == nullptr || node->records() == nullptr) return {};
+    RETURN_IF_ERROR(node->records()->Prune(ctx, present, began));
+    return {};
+  };
+  return parts;
 }
 
 Result<int> Serve(config::DaemonConfig config, const LoadSettings& load) {
@@ -137,8 +164,16 @@ Result<int> Serve(config::DaemonConfig config, const LoadSettings& load) {
       std::lock_guard hold(generator_mutex);
       return generator();
     };
-    ASSIGN_OR_RETURN(node, NodeStack::Start({}, config, {puller, *catalog, *content, *layers, mounts, node_config, root, bits}));
+    ASSIGN_OR_RETURN(node, NodeStack::Start({}, config, {puller, *catalog, leases, *content, *layers, mounts, node_config, root, bits}));
   }
+
+  // What gives space back. Without Pods of our own somebody else decides which images are needed.
+  const reclaim::Ages ages{.unneeded = config.leftover_age, .partials = config.partial_age};
+  reclaim::StoredImages stored(reclaimer, {*content, *layers, *catalog, leases}, ages);
+  const policy::KubeletConfig kubelet = node != nullptr ? node->node().options().kubelet : policy::KubeletConfig();
+  reclaim::ImageGc gc({.high_percent = kubelet.image_gc_high_threshold_percent, .low_percent = kubelet.image_gc_low_threshold_percent,
+                       .min_age = kubelet.image_minimum_gc_age, .max_age = kubelet.image_maximum_gc_age},
+                      CollectorParts(stored, *catalog, root, node.get(), clock));
 
   ExplainStack explain(config, {http, *rules, *catalog, node_config, node.get(), random, verifier});
 
@@ -152,7 +187,7 @@ Result<int> Serve(config::DaemonConfig config, const LoadSettings& load) {
   if (node != nullptr)
     for (auto& probe : node->probes()) options.probes.push_back(std::move(probe));
   options.streams = {.limit = config.streams, .on_idle = [] { ::malloc_trim(0); }};
-  api::Service service({puller, reclaimer, mounts, *content, *layers, *catalog, leases, root}, std::move(options), clock);
+  api::Service service({puller, reclaimer, mounts, *content, *layers, *catalog, leases, root, gc}, std::move(options), clock);
   RETURN_IF_ERROR(service.Recover());
   cri::Service cri({puller, reclaimer, *content, *catalog},
                    {.root = config.root, .form = machine.form, .host = config.pull.host, .handlers = config.runtime_handlers,
@@ -170,11 +205,13 @@ Result<int> Serve(config::DaemonConfig config, const LoadSettings& load) {
   const std::jthread sweeper([&](const std::stop_token& stop) {
     const task::Context ctx(stop, clock);
     while (clock.SleepFor(stop, config.sweep_every)) {
-      const auto swept = reclaimer.Sweep(ctx, reclaim::Ages{.unneeded = config.leftover_age, .partials = config.partial_age});
+      const auto swept = reclaimer.Sweep(ctx, ages);
       if (!swept && !swept.error().cancelled()) log::Warning("leftovers could not be removed", {{"error", swept.error()}});
       ::malloc_trim(0);
     }
   });
+  std::jthread collector;
+  if (node != nullptr) collector = std::jthread([&](const std::stop_token& stop) { gc.Run(stop); });
   const std::jthread watchdog = FeedWatchdog(clock, [&] { return catalog->OpenPulls().has_value(); });
 
   log::Info("berthd is ready", {{"version", BERTH_VERSION}, {"store", config.root}, {"socket", config.socket}, {"form", layer::Name(machine.form)}});

@@ -113,6 +113,7 @@ const objects::Store& NodeStack::store() const { return *state_->store; }
 policy::ImageManager& NodeStack::images() { return state_->node->images(); }
 const credentials::Sources& NodeStack::sources() const { return *state_->sources; }
 policy::Records* NodeStack::records() { return state_->records.get(); }
+node::Node& NodeStack::node() { return *state_->node; }
 
 void NodeStack::Reload() {
   if (state_->plugins == nullptr) return;
@@ -150,7 +151,7 @@ Result<std::unique_ptr<NodeStack>> NodeStack::Start(const task::Context& ctx, co
   state->sources.emplace(config.profile, credentials::Sources::Parts{.node = &parts.node_config, .plugins = state->plugins.get(),
                                                                      .helpers = config.node.helpers ? &state->helper_options : nullptr});
   state->credentials.emplace(*state->store, *state->sources);
-  state->images.emplace(parts.puller, parts.catalog, parts.layers, config.pull.host);
+  state->images.emplace(parts.puller, parts.catalog, parts.leases, parts.layers, config.pull.host);
 
   // What runs them.
   const std::string pods = config.root + "/pods";

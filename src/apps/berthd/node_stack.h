@@ -11,6 +11,7 @@
 #include "credentials/node_config.h"
 #include "credentials/sources.h"
 #include "node/mounts.h"
+#include "node/node.h"
 
 namespace berth::berthd {
 
@@ -19,6 +20,7 @@ class NodeStack {
   struct Parts {
     pull::Puller& puller;
     catalog::Catalog& catalog;
+    const catalog::Leases& leases;
     content::Store& content;
     const layer::LayerStore& layers;
     node::Mounts& mounts;
@@ -39,6 +41,7 @@ class NodeStack {
   policy::ImageManager& images();
   const credentials::Sources& sources() const;
   policy::Records* records();               // nullptr: no verification
+  node::Node& node();
   void Reload();                            // credentials and plug-ins
 
  private:

@@ -49,6 +49,9 @@ class FakeBerthd final : public v1::Berth::Service {
   Unary<v1::ListMountsRequest, v1::ListMountsResponse> mounts;
   Unary<v1::DiskUsageRequest, v1::DiskUsageResponse> usage;
   Unary<v1::ReclaimRequest, v1::ReclaimResponse> reclaim;
+  Unary<v1::CollectImagesRequest, v1::CollectImagesResponse> collect;
+  Unary<v1::PinImageRequest, v1::PinImageResponse> pin;
+  Unary<v1::UnpinImageRequest, v1::PinImageResponse> unpin;
   Unary<v1::StatusRequest, v1::StatusResponse> status;
 
   // In a new folder under /tmp, or at `path`.
@@ -119,6 +122,15 @@ class FakeBerthd final : public v1::Berth::Service {
   }
   grpc::Status Reclaim(Context* c, const v1::ReclaimRequest* q, v1::ReclaimResponse* r) override {
     return Answer(reclaim, c, q, r);
+  }
+  grpc::Status CollectImages(Context* c, const v1::CollectImagesRequest* q, v1::CollectImagesResponse* r) override {
+    return Answer(collect, c, q, r);
+  }
+  grpc::Status PinImage(Context* c, const v1::PinImageRequest* q, v1::PinImageResponse* r) override {
+    return Answer(pin, c, q, r);
+  }
+  grpc::Status UnpinImage(Context* c, const v1::UnpinImageRequest* q, v1::PinImageResponse* r) override {
+    return Answer(unpin, c, q, r);
   }
   grpc::Status Status(Context* c, const v1::StatusRequest* q, v1::StatusResponse* r) override {
     return Answer(status, c, q, r);
