@@ -1,13 +1,16 @@
 """lab/registry.py: registries on loopback for tests and measurements.
 
 Registry: Debian's docker-registry, on a free port, its storage in a temporary folder, plain or TLS, with or without a
-password. LayoutRegistry: serves OCI layouts byte for byte, for documents that a real registry refuses to store.
+password. LayoutRegistry: serves OCI layouts byte for byte, for documents that a real registry refuses to store. Gate: several
+tenants' passwords in front of a Registry.
 
     with Registry(tls=True, users={"demo": password}) as registry:
         images.push(layout, registry.url, "shop/web", "v1", ("demo", password), registry.ca)
         registry.requests()        # Counter of (method, path, status)
 """
+import base64
 import collections
+import http.client
 import http.server
 import json
 import os
@@ -195,6 +198,110 @@ class LayoutRegistry:
         self._server = Server(("127.0.0.1", 0), Handler)
         self.host = f"127.0.0.1:{self._server.server_address[1]}"
         self.url = f"http://{self.host}"
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+class Gate:
+    """One host for several tenants, in front of a Registry without passwords. `users`: {name: [password, prefixes of repositories that
+    the user may read]}, to be changed at will; what begins with a prefix of `public` is everybody's. A wrong password is a 401, a
+    repository of somebody else's a 403. `before_blob(user, digest)` runs in the middle of a blob and may wait, or raise to cut the
+    connection. `asked` lists (user, method, path, status) in order."""
+    def __init__(self, backend, users, public=("public/",)):
+        self.backend, self.users, self.public = backend, users, tuple(public)
+        self.before_blob, self.asked, self._lock = None, [], threading.Lock()
+
+    def _verdict(self, header, path):
+        """The user ("" for nobody), and 200, 401 or 403."""
+        user, known = "", None
+        if header.startswith("Basic "):
+            user, _, password = base64.b64decode(header[6:]).decode(errors="replace").partition(":")
+            known = self.users.get(user)
+            if not known or known[0] != password:
+                return user, 401
+        if path.startswith(tuple("/v2/" + prefix for prefix in self.public)):
+            return user, 200
+        if not known:
+            return user, 401
+        return user, 200 if path == "/v2/" or path.startswith(tuple("/v2/" + prefix for prefix in known[1])) else 403
+
+    def tell(self, *what):
+        with self._lock:
+            self.asked.append(what)
+
+    def blobs(self, user=None, below=""):
+        """Digests of the blobs of repositories that begin with `below` whose bytes were sent (to `user`)."""
+        with self._lock:
+            return [path.rsplit("/", 1)[1] for who, method, path, status in self.asked
+                    if method == "GET" and "/blobs/" in path and path.startswith("/v2/" + below) and status in (200, 206) and user in (None, who)]
+
+    def __enter__(self):
+        gate = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self):
+                user, status = gate._verdict(self.headers.get("Authorization", ""), self.path)
+                if status != 200:
+                    gate.tell(user, self.command, self.path, status)
+                    code = "UNAUTHORIZED" if status == 401 else "DENIED"
+                    body = json.dumps({"errors": [{"code": code, "message": "no"}]}).encode()
+                    self.send_response(status)
+                    if status == 401:
+                        self.send_header("WWW-Authenticate", 'Basic realm="gate"')
+                    self.send_header("Content-Type", "application/json")
+                    self.send_header("Content-Length", str(len(body)))
+                    self.end_headers()
+                    self.wfile.write(body if self.command == "GET" else b"")
+                    return
+                behind = http.client.HTTPConnection("127.0.0.1", gate.backend.port, timeout=60)
+                try:
+                    wanted = {k: v for k, v in self.headers.items() if k.lower() in ("accept", "range", "if-none-match", "if-range")}
+                    behind.request(self.command, self.path, headers=wanted)
+                    answer = behind.getresponse()
+                    body = answer.read()
+                finally:
+                    behind.close()
+                gate.tell(user, self.command, self.path, answer.status)
+                self.send_response(answer.status)
+                for key in ("Content-Type", "Docker-Content-Digest", "Content-Range", "ETag", "Accept-Ranges"):
+                    if answer.getheader(key):
+                        self.send_header(key, answer.getheader(key))
+                self.send_header("Content-Length", answer.getheader("Content-Length") if self.command == "HEAD" else str(len(body)))
+                self.end_headers()
+                if self.command == "HEAD":
+                    return
+                half = len(body) // 2
+                self.wfile.write(body[:half])
+                if gate.before_blob and "/blobs/" in self.path:
+                    self.wfile.flush()
+                    try:
+                        gate.before_blob(user, self.path.rsplit("/", 1)[1])
+                    except ConnectionError:
+                        self.close_connection = True
+                        self.connection.shutdown(socket.SHUT_RDWR)
+                        return
+                self.wfile.write(body[half:])
+
+            do_HEAD = do_GET
+
+            def log_message(self, *_):
+                pass
+
+        class Server(http.server.ThreadingHTTPServer):
+            def handle_error(self, *_):
+                pass
+
+        self._server = Server(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.host = f"127.0.0.1:{self._server.server_address[1]}"
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
         self._thread.start()
         return self

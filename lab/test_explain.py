@@ -1,12 +1,15 @@
 """berth explain and its verbs end to end, with a real daemon and registry: python3 lab/test_explain.py [-v]; BERTH_BIN as for the demo."""
+import http.server
 import json
 import os
 import pathlib
 import re
 import secrets
 import shutil
+import socket
 import subprocess
 import tempfile
+import threading
 import unittest
 
 import content
@@ -30,6 +33,8 @@ class Explain(unittest.TestCase):
         cls.password = "canary" + secrets.token_hex(8)
         cls.server = cls.enterClassContext(registry.Registry(users={USER: cls.password}))
         cls.tls = cls.enterClassContext(registry.Registry(tls=True))
+        cls.open = cls.enterClassContext(registry.Registry())
+        images.push(layout, cls.open.url, "shop/web", "v1")
         images.push(layout, cls.server.url, "shop/web", "v1", auth=(USER, cls.password))
         images.push(layout, cls.tls.url, "shop/web", "v1", ca=cls.tls.ca)
         cls.image = f"{cls.server.host}/shop/web:v1"
@@ -64,7 +69,7 @@ class Explain(unittest.TestCase):
         self.assertEqual(report["waiting"]["reason"] in ("ErrImagePull", "ImagePullBackOff"), True)
         text = self.run_verb("explain", "pod/web")
         self.assertEqual(text.returncode, 4)
-        for words in ("default/web · container main", "CANNOT PULL  the Pod lists secret default/regcred, which does not exist", " 4 creds", "gone", " 8 retry", "NEXT  create it"):
+        for words in ("default/web · container main", "CANNOT PULL  the Pod lists secret default/regcred, which does not exist", " 4 creds", "gone", " 8 retry", "NEXT  create it; the Pod finds it at its next try (USER: yours there; the password is read from stdin)"):
             self.assertIn(words, text.stdout)
         self.assertLessEqual(max(len(line) for line in text.stdout.splitlines() if not line.startswith("      berth")), 140)
         # The next step as it was printed, with the user that only we know.
@@ -108,6 +113,72 @@ class Explain(unittest.TestCase):
         done = self.shell(command.replace("CA.pem", str(self.tls.ca)))
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertEqual(self.cause(f"{self.tls.host}/shop/web:v1")["verdict"]["code"], "")
+
+    def step(self, report, cause, password=None, **fill):
+        """Runs the next step of `report` as it is printed, with what only a reader knows in the place of the words in capitals."""
+        self.assertEqual(report["verdict"]["cause"], cause, report["verdict"])
+        command = report["next"]["command"].replace("USER", USER)
+        for word, value in fill.items():
+            command = command.replace(word, str(value))
+        self.assertNotRegex(command, r"\b[A-Z]{3,}\b")
+        done = self.shell(command, stdin=password or self.password)
+        self.assertEqual(done.returncode, 0, (command, done.stdout, done.stderr))
+        return done
+
+    def test_next_steps_of_images_as_printed(self):
+        private, public = f"{self.server.host}/shop/web:v1", f"{self.open.host}/shop/web:v1"
+        self.step(self.cause(public.replace("shop/web", "Shop/Web")), "name-upper-case")
+        self.step(self.cause(f"https://{public}"), "name-scheme")
+        self.step(self.cause(public, "--policy", "Never"), "policy-never")
+        self.assertEqual(self.cause(public, "--policy", "Never")["verdict"]["headline"], "PRESENT")
+        self.step(self.cause(private), "no-credential")
+        self.assertEqual(self.cause(private)["verdict"]["headline"], "PRESENT")
+        self.berthd.berth("rm", private, check=True)
+        config = self.folder / "rejected.json"
+        config.write_text(json.dumps({"auths": {self.server.host: {"username": USER, "password": "canary-old"}}}))
+        self.step(self.cause(private, "--authfile", config), "password-rejected")
+        config.write_text(json.dumps({"auths": {self.server.host: {"username": USER, "password": self.password}}}))
+        self.assertEqual(self.cause(private, "--authfile", config)["verdict"]["code"], "")
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        report = self.cause(f"127.0.0.1:{port}/shop/web:v1")
+        with http.server.ThreadingHTTPServer(("127.0.0.1", port), http.server.BaseHTTPRequestHandler) as late:  # "start the registry"
+            late.RequestHandlerClass = type("Late", (http.server.BaseHTTPRequestHandler,), {
+                "do_GET": lambda h: (h.send_response(200), h.send_header("Content-Length", "2"), h.end_headers(), h.wfile.write(b"{}")), "log_message": lambda *_: None})
+            threading.Thread(target=late.serve_forever, daemon=True).start()
+            self.step(report, "refused")
+            late.shutdown()
+
+    def test_next_steps_of_pods_as_printed(self):
+        """For each: a Pod that fails, explained, the step run, and what is explained then is fine."""
+        def secret(name, text, kind="kubernetes.io/dockerconfigjson"):
+            return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": "steps"}, "type": kind, "stringData": {".dockerconfigjson": text}}
+        good = json.dumps({"auths": {self.server.host: {"username": USER, "password": self.password}}})
+        self.pods.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "steps"}})
+        self.addCleanup(self.berthd.berth, "delete", "ns", "steps", check=True)  # its secrets have names of other tests
+        rows = [("secret-malformed", secret("bad", '{"auths":{"x":{"auth":"canary"}}}')), ("secret-type", secret("kind", good, "Opaque")), ("secret-missing", None)]
+        for cause, made in rows:
+            with self.subTest(cause):
+                name = made["metadata"]["name"] if made else "absent"
+                if made:
+                    self.pods.apply(made)
+                text = json.dumps(pod(cause, self.image, "true", namespace="steps", secrets=[name]))
+                self.step(self.cause("-f", "-", stdin=text), cause)
+                self.assertEqual(self.cause("-f", "-", stdin=text)["verdict"]["code"], "")
+        # Edits: done as they are worded.
+        self.pods.apply(secret("regcred", good))
+        for cause, before, words in (("secret-misnamed", ["regcrde"], "imagePullSecrets: [{name: regcred}]"), ("no-credential", [], "imagePullSecrets: [{name: regcred}]")):
+            with self.subTest(cause):
+                text = json.dumps(pod(cause, self.image, "true", namespace="steps", secrets=before))
+                report = self.cause("-f", "-", stdin=text)
+                self.assertEqual(report["verdict"]["cause"], cause)
+                self.assertIn(words, report["next"]["text"])
+                if report["next"]["command"]:  # it makes a secret of that name, which is here already
+                    self.berthd.berth("delete", "secret", "regcred", "-n", "steps", check=True)
+                    self.step(report, cause)
+                edited = json.dumps(pod(cause, self.image, "true", namespace="steps", secrets=["regcred"]))
+                self.assertEqual(self.cause("-f", "-", stdin=edited)["verdict"]["code"], "")
 
     def test_causes(self):
         for row in [("secret-free name", (f"{self.server.host}/shop/web:v1",), "no-credential"),

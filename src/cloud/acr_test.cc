@@ -7,6 +7,7 @@
 #include <ostream>
 
 #include "cloud/testing/fake_world.h"
+#include "bytes/base64url.h"
 #include "cloud/tokens.h"
 
 namespace berth::cloud {
@@ -54,7 +55,7 @@ class Acr : public ::testing::Test {
   std::string Refresh() {
     const auto until = world_.clock.WallNow() + std::chrono::hours(3);
     const auto exp = std::chrono::duration_cast<std::chrono::seconds>(until.time_since_epoch()).count();
-    return "e30." + ToBase64Url(bytes::AsView(R"({"exp":)" + std::to_string(exp) + "}")) + ".c2ln";
+    return "e30." + bytes::ToBase64Url(bytes::AsView(R"({"exp":)" + std::to_string(exp) + "}")) + ".c2ln";
   }
 
   Reply Cloud(const ServerRequest& r) {

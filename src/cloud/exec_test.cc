@@ -4,6 +4,7 @@
 
 #include <ostream>
 
+#include "bytes/base64url.h"
 #include "cloud/tokens.h"
 
 namespace berth::cloud {
@@ -122,9 +123,9 @@ TEST(Response, IsWhatTheKubeletDecodes) {
 // ---- tokens.h
 
 TEST(Tokens, Base64UrlHasNoPadding) {
-  EXPECT_EQ(ToBase64Url(bytes::AsView("")), "");
-  EXPECT_EQ(ToBase64Url(bytes::AsView("f")), "Zg");
-  EXPECT_EQ(ToBase64Url(bytes::AsView("\xfb\xff\xfe")), "-__-");
+  EXPECT_EQ(bytes::ToBase64Url(bytes::AsView("")), "");
+  EXPECT_EQ(bytes::ToBase64Url(bytes::AsView("f")), "Zg");
+  EXPECT_EQ(bytes::ToBase64Url(bytes::AsView("\xfb\xff\xfe")), "-__-");
 }
 
 struct Stamp { std::string text; std::optional<std::int64_t> seconds; };
@@ -158,7 +159,7 @@ TEST_P(Jwts, SayHowLongTheyLive) {
   }
 }
 
-std::string Token(std::string_view claims) { return "e30." + ToBase64Url(bytes::AsView(claims)) + ".c2ln"; }
+std::string Token(std::string_view claims) { return "e30." + bytes::ToBase64Url(bytes::AsView(claims)) + ".c2ln"; }
 
 INSTANTIATE_TEST_SUITE_P(Table, Jwts,
                          ::testing::Values(Jwt{"plain", Token(R"({"exp":1440938160})"), 1440938160}, Jwt{"fraction", Token(R"({"exp":1440938160.9})"), 1440938160},

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "bytes/base64url.h"
 #include "cloud/tokens.h"
 #include "digest/signature.h"
 #include "host/dir.h"
@@ -180,9 +181,9 @@ Result<secret::Secret> GoogleAssertion(const GoogleKey& key, std::string_view sc
   header.EndObject();
   claims.BeginObject().Key("iss").String(key.email).Key("scope").String(scope).Key("aud").String(key.token_uri.ToWire());
   claims.Key("iat").Int(issued).Key("exp").Int(issued + 3600).EndObject();
-  std::string signed_part = ToBase64Url(bytes::AsView(header.text())) + "." + ToBase64Url(bytes::AsView(claims.text()));
+  std::string signed_part = bytes::ToBase64Url(bytes::AsView(header.text())) + "." + bytes::ToBase64Url(bytes::AsView(claims.text()));
   ASSIGN_OR_RETURN(const std::string signature, digest::SignRsaSha256(key.private_key.Reveal(), bytes::AsView(signed_part)));
-  return secret::Secret(signed_part + "." + ToBase64Url(bytes::AsView(signature)));
+  return secret::Secret(signed_part + "." + bytes::ToBase64Url(bytes::AsView(signature)));
 }
 
 Result<Login> GcrLogin(const task::Context& ctx, const World& world, const ExecRequest& request, const GcrOptions& options) {

@@ -15,14 +15,6 @@ constexpr std::int64_t kLongestLife = 366LL * 24 * 3600;
 
 }  // namespace
 
-std::string ToBase64Url(bytes::View data) {
-  std::string out = bytes::ToBase64(data);
-  while (out.ends_with('=')) out.pop_back();
-  std::replace(out.begin(), out.end(), '+', '-');
-  std::replace(out.begin(), out.end(), '/', '_');
-  return out;
-}
-
 std::optional<time::WallTime> JwtExpiry(std::string_view token) {
   const auto first = token.find('.');
   const auto second = first == std::string_view::npos ? first : token.find('.', first + 1);

@@ -15,7 +15,6 @@
 
 namespace berth::cloud {
 
-std::string ToBase64Url(bytes::View data);  // RFC 4648 section 5, no padding
 
 // "exp" of a JSON web token, which is read without any check of its signature: it only says how long to keep the token.
 std::optional<time::WallTime> JwtExpiry(std::string_view token);

@@ -176,6 +176,7 @@ const std::vector<Setting>& Settings() {
       Switch("credentials.helpers", "docker credential helpers named in config.json are asked", AT(node.helpers)),
       Text("credentials.pluginConfig", "CredentialProviderConfig, a file or a folder; empty: no plug-ins", AT(node.plugin_config)),
       Text("credentials.pluginBinDir", "where those programs are", AT(node.plugin_bin_dir)),
+      Text("credentials.tokenIssuer", "iss of service account tokens for plug-ins; empty: https:// and the node's name", AT(node.token_issuer)),
       Switch("credentials.anonymousFallback", "when all credentials of a Pod were refused, try without", AT(node.anonymous_fallback)),
       Switch("node.enabled", "Pods run on this machine", AT(node.enabled)),
       Text("node.name", "of this node; empty: the host name", AT(node.name)),

@@ -37,6 +37,7 @@ struct NodeSettings {
   bool anonymous_fallback = false;         // after all credentials were refused
   bool helpers = false;                    // docker credential helpers
   std::string plugin_config, plugin_bin_dir;
+  std::string token_issuer;                // of service account tokens for plug-ins; "": https:// and the node's name
 };
 
 struct DaemonConfig {

@@ -60,6 +60,7 @@ Result<std::optional<Credential>> AskHelper(const task::Context& ctx, const Help
     return Error(Reason::kUsage, Quoted(name) + " is no name of a credential helper");
   const std::string source = "helper " + name;
   host::ProcessSpec process;
+  process.own = host::ProcessSpec::Own::kContained;
   const std::string program = std::string(kPrefix) + name;
   std::string folder;
   ASSIGN_OR_RETURN(const auto fd, OpenHelper(options, program, folder));

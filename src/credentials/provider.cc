@@ -148,6 +148,7 @@ class ProviderSet::Provider {
     };
     host::ProcessSpec process;
     process.program = options_.bin_dir + "/" + spec_.name;
+    process.own = host::ProcessSpec::Own::kContained;
     process.argv = spec_.args;
     process.argv.insert(process.argv.begin(), process.program);
     auto program = host::OpenProgram(options_.bin_dir, spec_.name, options_.trust);

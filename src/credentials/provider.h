@@ -6,7 +6,7 @@
 //
 // How one is run (reliability-security 3.d, 5.3): the file is checked and run by descriptor, no shell; environment PATH, HOME
 // and what the configuration says; request on stdin from memory; at most 1 MiB of stdout; one minute, then SIGTERM, 2 s,
-// SIGKILL to its whole process group; output that a child keeps open is waited for 500 ms. One run at a time per (plug-in,
+// SIGKILL to all that it started, which ends with it anyway (a pid namespace of its own); nothing is left. One run at a time per (plug-in,
 // image, token, annotations), however many ask; at most kAtOnce runs in all. The last 256 bytes of stderr become part of the
 // error, with everything taken out that is or looks like a secret (credentials/redact.h).
 //

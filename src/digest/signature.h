@@ -1,4 +1,5 @@
-// digest/signature.h: the two ways in which cloud protocols make us prove that we hold a key; and signatures of others, checked.
+// digest/signature.h: the ways in which protocols make us prove that we hold a key: HMAC, RS256, ES256; and signatures of others,
+// checked.
 //
 // Signing needs the key in the clear: the caller keeps it in a secret::Secret and hands a view. Nothing here keeps or prints it.
 // Pure and safe for concurrent use.
@@ -23,6 +24,17 @@ std::array<std::byte, 32> HmacSha256(bytes::View key, bytes::View data);
 // without a pass phrase, PKCS#1 or PKCS#8. kInvalidCredentials when it is no such key, not RSA, or shorter than 2,048 bits
 // (RFC 7518 forbids those).
 Result<std::string> SignRsaSha256(std::string_view pem, bytes::View data);
+
+// ECDSA on P-256 with SHA-256 ("ES256" of RFC 7518 3.4).
+// A new key: PEM, PKCS#8, without a pass phrase.
+std::string MakeEcKey();
+// The raw signature, R and S, 64 bytes. kInvalidCredentials when `pem` is no such key.
+Result<std::string> SignEcSha256(std::string_view pem, bytes::View data);
+// What others need to check it. `pem` and `der` are SubjectPublicKeyInfo; x and y are 32 bytes each.
+struct EcPublicKey {
+  std::string pem, der, x, y;
+};
+Result<EcPublicKey> PublicKeyOf(std::string_view pem);
 
 // A public key that signatures are checked with: ECDSA on P-256 or P-384, Ed25519, RSA of 2,048 to 8,192 bits. Cheap to copy.
 class PublicKey {

@@ -1,7 +1,12 @@
 #include "digest/signature.h"
 
 #include <gtest/gtest.h>
+#include <openssl/bio.h>
+#include <openssl/ecdsa.h>
+#include <openssl/evp.h>
+#include <openssl/pem.h>
 
+#include <memory>
 #include <ostream>
 
 #include "bytes/encoding.h"
@@ -153,6 +158,51 @@ INSTANTIATE_TEST_SUITE_P(
       std::erase_if(name, [](char c) { return c == ' ' || c == '-'; });
       return name;
     });
+
+
+// ES256: OpenSSL itself checks the signature, by the public half that we hand out.
+TEST(SignEc, OpensslAcceptsItByThePublicHalf) {
+  const std::string key = MakeEcKey(), data = "header.claims";
+  EXPECT_NE(key, MakeEcKey());
+  const auto half = PublicKeyOf(key);
+  ASSERT_TRUE(half) << half.error().Text();
+  EXPECT_EQ(half->x.size(), 32u);
+  EXPECT_EQ(half->y.size(), 32u);
+  EXPECT_EQ(half->der.substr(half->der.size() - 64), half->x + half->y);
+  const auto raw = SignEcSha256(key, bytes::AsView(data));
+  ASSERT_TRUE(raw) << raw.error().Text();
+  ASSERT_EQ(raw->size(), 64u);
+
+  const auto accepts = [&](const std::string& signature, const std::string& message) {
+    const std::unique_ptr<BIO, decltype(&BIO_free)> bio(BIO_new_mem_buf(half->pem.data(), static_cast<int>(half->pem.size())),
+                                                        &BIO_free);
+    const std::unique_ptr<EVP_PKEY, decltype(&EVP_PKEY_free)> pub(PEM_read_bio_PUBKEY(bio.get(), nullptr, nullptr, nullptr),
+                                                                  &EVP_PKEY_free);
+    const std::unique_ptr<ECDSA_SIG, decltype(&ECDSA_SIG_free)> parts(ECDSA_SIG_new(), &ECDSA_SIG_free);
+    const auto* at = reinterpret_cast<const unsigned char*>(signature.data());
+    ECDSA_SIG_set0(parts.get(), BN_bin2bn(at, 32, nullptr), BN_bin2bn(at + 32, 32, nullptr));
+    unsigned char* der = nullptr;
+    const int size = i2d_ECDSA_SIG(parts.get(), &der);
+    const std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context(EVP_MD_CTX_new(), &EVP_MD_CTX_free);
+    EVP_DigestVerifyInit(context.get(), nullptr, EVP_sha256(), nullptr, pub.get());
+    const bool good = EVP_DigestVerify(context.get(), der, static_cast<std::size_t>(size),
+                                       reinterpret_cast<const unsigned char*>(message.data()), message.size()) == 1;
+    OPENSSL_free(der);
+    return good;
+  };
+  EXPECT_TRUE(accepts(*raw, data));
+  EXPECT_FALSE(accepts(*raw, "header.claimz"));
+  std::string bent = *raw;
+  bent[40] ^= 1;
+  EXPECT_FALSE(accepts(bent, data));
+}
+
+TEST(SignEc, OtherKeysAreRefused) {
+  for (const std::string_view pem : {std::string_view("-----BEGIN canary"), std::string_view(testing::kRsaPkcs8)}) {
+    for (const auto& text : {SignEcSha256(pem, bytes::AsView("x")).error().Text(), PublicKeyOf(pem).error().Text()})
+      EXPECT_EQ(text, pem.size() < 20 ? "the private key is not an unencrypted private key in PEM form" : "the private key is not an EC key on P-256");
+  }
+}
 
 }  // namespace
 }  // namespace berth::digest

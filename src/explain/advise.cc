@@ -90,9 +90,19 @@ std::string User(const F& f) {
   const auto* e = Tried(f);
   return e && !e->username.empty() ? e->username : "USER";
 }
-Next CreateSecret(const F& f, std::string text, const std::string& name = "regcred") {
-  return {std::move(text), "berth secret create docker-registry " + Shell(name) + " -n " + Shell(f.ns.empty() ? "default" : f.ns) +
-                               " --docker-server=" + Shell(Registry(f)) + " --docker-username=" + Shell(User(f)) + " --docker-password-stdin"};
+// What only the reader knows is said: the user, where none is known, and the password, which no command line may have.
+std::string FillIn(const F& f) { return std::string(User(f) == "USER" ? "USER: yours there; " : "") + "the password is read from stdin"; }
+enum class Anew : bool { kNo, kYes };  // kYes: one of this name may be there
+Next CreateSecret(const F& f, const std::string& text, const std::string& name = "regcred", Anew anew = Anew::kNo) {
+  const std::string ns = " -n " + Shell(f.ns.empty() ? "default" : f.ns);
+  return {text + " (" + FillIn(f) + ")", (anew == Anew::kYes ? "berth delete secret " + Shell(name) + ns + "; " : "") +
+                                             "berth secret create docker-registry " + Shell(name) + ns + " --docker-server=" +
+                                             Shell(Registry(f)) + " --docker-username=" + Shell(User(f)) + " --docker-password-stdin"};
+}
+// For a Pod a secret that it lists; for an image that nobody in particular pulls, a pull with a login.
+Next LogIn(const F& f, const std::string& for_pod, const std::string& for_nobody) {
+  if (!f.pod.empty()) return CreateSecret(f, for_pod);
+  return {for_nobody + " (" + FillIn(f) + ")", "berth pull --creds " + Shell(User(f)) + " " + Shell(f.image)};
 }
 Next TestCredentials(const F& f, std::string text) {
   return {std::move(text), "berth creds test" + Flags(f) + " --username " + Shell(User(f)) + " --password-stdin " + Shell(f.image)};
@@ -229,7 +239,7 @@ constexpr std::array kRows{
         BERTH_IF(f.credential_error.has_value()),
         BERTH_SAY(Innermost(*f.credential_error)),
         BERTH_DO(CreateSecret(f, "make the secret anew: one that is malformed fails every pull of the Pod",
-                              SecretOf(f.credential_error->Text())))},
+                              SecretOf(f.credential_error->Text()), Anew::kYes))},
     Row{{"secret-elsewhere", "E-AUTH-401", "a Pod lists a secret that is in another namespace"},
         BERTH_IF(Refused(f) && !Matched(f) && std::ranges::any_of(f.missing, [](const auto& m) { return !m.elsewhere.empty(); })),
         BERTH_SAY("secret " + Elsewhere(f).name + " is in namespace " + Elsewhere(f).elsewhere[0] +
@@ -247,13 +257,13 @@ constexpr std::array kRows{
     Row{{"secret-missing", "E-AUTH-401", "a Pod lists a secret that does not exist"},
         BERTH_IF(Refused(f) && !Matched(f) && !f.missing.empty()),
         BERTH_SAY("the Pod lists secret " + f.missing[0].ns + "/" + f.missing[0].name + ", which does not exist"),
-        BERTH_DO(CreateSecret(f, "create it", f.missing[0].name))},
+        BERTH_DO(CreateSecret(f, "create it; the Pod finds it at its next try", f.missing[0].name))},
     Row{{"secret-type", "E-AUTH-401", "a pull secret has another type than it needs"},
         BERTH_IF(Refused(f) && Entry(f, Kind::kUnusable, "", "secret ") != nullptr && !Matched(f)),
         BERTH_SAY(Entry(f, Kind::kUnusable, "", "secret ")->source +
                   " does not count: " + Entry(f, Kind::kUnusable, "", "secret ")->reason),
         BERTH_DO(CreateSecret(f, "delete it and make it anew with the right type: the type of a secret cannot be changed",
-                              SecretName(Entry(f, Kind::kUnusable, "", "secret ")->source)))},
+                              SecretName(Entry(f, Kind::kUnusable, "", "secret ")->source), Anew::kYes))},
 
     // plug-ins, when nothing else gave a credential
     Row{{"plugin-missing", "E-AUTH-401", "a credential plug-in is not installed or not executable"},
@@ -415,7 +425,8 @@ constexpr std::array kRows{
         BERTH_IF(Failed(f, Reason::kRateLimited)),
         BERTH_SAY(Where(f) + " limits the rate of requests (429)" + (Matched(f) ? "" : "; anonymous users get the lowest limit")),
         BERTH_DO(Matched(f) ? Edit("wait" + Wait(f) + ", or set up a mirror in " + CertsDir(f) + "/hosts.toml")
-                            : CreateSecret(f, "log in: known users get more; list the secret in the Pod"))},
+                            : LogIn(f, "log in: known users get more; list the secret in the Pod: imagePullSecrets: [{name: regcred}]",
+                                    "log in: known users get more"))},
     Row{{"server-error", "E-5XX", "the registry fails"},
         BERTH_IF(Failed(f, Reason::kServerError)),
         BERTH_SAY(Own(f)),
@@ -443,7 +454,7 @@ constexpr std::array kRows{
         BERTH_SAY("the token of " + LastTried(f) + " is not accepted: such tokens live for some hours, and it is too old"),
         BERTH_DO(Tried(f)->source.starts_with("secret ")
                      ? CreateSecret(f, "put a fresh one into the secret (better: a credential plug-in, which renews it)",
-                                    SecretName(Tried(f)->source))
+                                    SecretName(Tried(f)->source), Anew::kYes)
                      : TestCredentials(f, "get a fresh one and test it before you store it"))},
     Row{{"password-rejected", "E-AUTH-401", "the registry does not accept user and password"},
         BERTH_IF(Unauthorized(f) && Matched(f)),
@@ -459,13 +470,13 @@ constexpr std::array kRows{
         BERTH_IF(f.reference&& f.reference->domain() == "docker.io" &&
                  FailedAny(f, {Reason::kUnauthorized, Reason::kDenied, Reason::kTokenError})),
         BERTH_SAY("docker.io has no public repository " + f.reference->path() + ": it does not exist, or is private"),
-        BERTH_DO(CreateSecret(f, "correct the name, or log in and list the secret in the Pod"))},
+        BERTH_DO(LogIn(f, "correct the name, or log in and list the secret in the Pod: imagePullSecrets: [{name: regcred}]",
+                       "correct the name, or log in"))},
     Row{{"no-credential", "", "the registry wants a login and nothing gives one"},
         BERTH_IF(Unauthorized(f) || Failed(f, Reason::kDenied)),
         BERTH_SAY(Where(f) + " refuses anonymous access to " + Repository(f) + ", and no credential matches"),
-        BERTH_DO(CreateSecret(f, f.pod.empty()
-                                     ? "give it a login"
-                                     : "create a pull secret and list it in the Pod: imagePullSecrets: [{name: regcred}]"))},
+        BERTH_DO(LogIn(f, "create a pull secret and list it in the Pod: imagePullSecrets: [{name: regcred}]",
+                       "pull it with a login; Pods need a secret of their own, or the node's config.json"))},
 
     // content
     Row{{"wrong-name", "E-REPO-404", "there is no such repository"},

@@ -330,7 +330,7 @@ std::vector<Failure> Table() {
        },
        kImage, "private"},
       {"no-credential", "E-AUTH-401", [](Bench& b) { b.Serve().RequireBasic("alice", "pass-canary"); }, kImage,
-       "berth secret create docker-registry", RightKey},
+       "berth pull --creds USER", RightKey},
       // content
       {"wrong-name", "E-REPO-404",
        [](Bench& b) {

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <signal.h>
+#include <sched.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -19,6 +20,11 @@
 
 #include "host/poll.h"
 
+#ifdef __SANITIZE_THREAD__
+#define BERTH_TSAN true
+#else
+#define BERTH_TSAN false
+#endif
 #ifndef P_PIDFD
 #define P_PIDFD 3
 #endif
@@ -44,8 +50,14 @@ struct Plan {
   int first_high = 3;
   int program_fd = -1;
   int report = -1;
+  int verdict = -1;                      // set: contained
   pid_t parent = 0;
 };
+
+// fork() without the C library's part in it, which our children, who make nothing but system calls, do not need.
+pid_t Clone(unsigned long flags) {
+  return static_cast<pid_t>(::syscall(SYS_clone, flags | SIGCHLD, nullptr, nullptr, nullptr, nullptr));
+}
 
 std::vector<char*> Pointers(const std::vector<std::string>& strings) {
   std::vector<char*> out;
@@ -60,11 +72,37 @@ std::vector<char*> Pointers(const std::vector<std::string>& strings) {
   ::_exit(127);
 }
 
+// Process 1 of a namespace: waits for all, tells how `program` ended, and with its end the kernel ends the others. Signals are blocked,
+// but for SIGKILL from outside.
+[[noreturn]] void Keep(pid_t program, int report, int verdict) {
+  (void)::prctl(PR_SET_NAME, "keeper");
+  (void)::close(report);
+  if (verdict > 0) (void)::syscall(SYS_close_range, 0u, static_cast<unsigned>(verdict - 1), 0u);
+  (void)::syscall(SYS_close_range, static_cast<unsigned>(verdict + 1), ~0u, 0u);
+  for (;;) {
+    siginfo_t info{};
+    if (::waitid(P_ALL, 0, &info, WEXITED) != 0) {
+      if (errno != EINTR) ::_exit(127);
+      continue;
+    }
+    if (info.si_pid != program) continue;
+    const ExitStatus status{info.si_code != CLD_EXITED, info.si_status};
+    (void)!::write(verdict, &status, sizeof status);
+    ::_exit(0);
+  }
+}
+
 // In the child of a process with threads: system calls only, no locks, no memory.
 [[noreturn]] void RunChild(const ProcessSpec& spec, Plan& plan) {
   int report = plan.report;
-  if (spec.own == ProcessSpec::Own::kSession ? ::setsid() < 0 : spec.own == ProcessSpec::Own::kGroup && ::setpgid(0, 0) != 0)
-    Fail(report, kGroup, errno);
+  const bool session = spec.own == ProcessSpec::Own::kSession || spec.own == ProcessSpec::Own::kContained;
+  if (session ? ::setsid() < 0 : spec.own == ProcessSpec::Own::kGroup && ::setpgid(0, 0) != 0) Fail(report, kGroup, errno);
+  if (plan.verdict >= 0) {
+    if (spec.die_with_thread && ::prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) ::_exit(127);
+    const pid_t program = Clone(0);
+    if (program < 0) Fail(report, kGroup, errno);
+    if (program > 0) Keep(program, report, plan.verdict);
+  }
   struct sigaction plain {};
   plain.sa_handler = SIG_DFL;
   for (int s = 1; s < NSIG; ++s) (void)::sigaction(s, &plain, nullptr);
@@ -101,7 +139,7 @@ std::vector<char*> Pointers(const std::vector<std::string>& strings) {
   }
   if (spec.no_new_privs && ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) Fail(report, kPrivileges, errno);
   // After the identity, which clears it. The parent may have gone before.
-  if (spec.die_with_thread && (::prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || ::getppid() != plan.parent)) ::_exit(127);
+  if (plan.verdict < 0 && spec.die_with_thread && (::prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || ::getppid() != plan.parent)) ::_exit(127);
   sigset_t none;
   ::sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
@@ -171,20 +209,33 @@ Result<Process> Process::Spawn(const ProcessSpec& spec) {
   for (const auto& [number, source] : plan.fds) plan.first_high = std::max(plan.first_high, number + 1);
   ASSIGN_OR_RETURN(Pipe report, MakePipe());
   plan.report = report.write.get();
+  Pipe verdict;
+  // The thread sanitizer has to know of every fork.
+  if (constexpr bool kKnowsClone = !BERTH_TSAN; kKnowsClone && spec.own == ProcessSpec::Own::kContained) {
+    ASSIGN_OR_RETURN(verdict, MakePipe());
+    plan.verdict = verdict.write.get();
+  }
 
   // No handler of ours may run in the child before it has reset them.
   sigset_t all, before;
   ::sigfillset(&all);
   ::pthread_sigmask(SIG_SETMASK, &all, &before);
-  const pid_t pid = ::fork();
+  pid_t pid = plan.verdict < 0 ? ::fork() : Clone(CLONE_NEWPID);
+  if (pid < 0 && plan.verdict >= 0 && errno == EPERM) {
+    plan.verdict = -1;
+    verdict.read.reset();
+    pid = ::fork();
+  }
   if (pid == 0) RunChild(spec, plan);
   const int saved = errno;
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
   const std::string what = "start " + Quoted(spec.program);
   if (pid < 0) return OsError(saved == EAGAIN ? ENOMEM : saved, what);
   report.write.reset();
+  verdict.write.reset();
   // The number is ours until we reap it: no race between fork and this.
-  Process process(pid, Fd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))), spec.own != ProcessSpec::Own::kNothing);
+  Process process(pid, Fd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))), spec.own != ProcessSpec::Own::kNothing,
+                  std::move(verdict.read));
   if (!process.pidfd_.valid()) return OsError(errno, what);
   Failure failure;
   ASSIGN_OR_RETURN(const std::size_t n, ReadSome(report.read.get(), std::as_writable_bytes(std::span(&failure, 1))));
@@ -194,13 +245,15 @@ Result<Process> Process::Spawn(const ProcessSpec& spec) {
 }
 
 Process::Process(Process&& o) noexcept
-    : pid_(std::exchange(o.pid_, -1)), pidfd_(std::move(o.pidfd_)), leader_(o.leader_), status_(o.status_) {}
+    : pid_(std::exchange(o.pid_, -1)), pidfd_(std::move(o.pidfd_)), verdict_(std::move(o.verdict_)), leader_(o.leader_),
+      status_(o.status_) {}
 
 Process& Process::operator=(Process&& o) noexcept {
   if (this != &o) {
     End();
     pid_ = std::exchange(o.pid_, -1);
     pidfd_ = std::move(o.pidfd_);
+    verdict_ = std::move(o.verdict_);
     leader_ = o.leader_;
     status_ = o.status_;
   }
@@ -230,6 +283,9 @@ Result<ExitStatus> Process::Reap() {
   while (r != 0 && errno == EINTR);
   if (r != 0) return OsError(errno, "wait for a process");
   status_ = ExitStatus{info.si_code != CLD_EXITED, info.si_status};
+  // Nobody is left who could write: what is there is all. Nothing is, when we have killed the one who waits.
+  ExitStatus told;
+  if (verdict_.valid() && ::read(verdict_.get(), &told, sizeof told) == static_cast<ssize_t>(sizeof told)) status_ = told;
   return *status_;
 }
 
@@ -301,7 +357,7 @@ class TailCollector {
 
 Result<Captured> RunCaptured(const task::Context& ctx, const ProcessSpec& spec, bytes::View input, const CaptureLimits& limits) {
   RETURN_IF_ERROR(ctx.Check());
-  BERTH_CHECK(spec.own == ProcessSpec::Own::kSession &&
+  BERTH_CHECK((spec.own == ProcessSpec::Own::kSession || spec.own == ProcessSpec::Own::kContained) &&
               std::none_of(spec.fds.begin(), spec.fds.end(), [](const auto& m) { return m.first <= 2; }));
   ASSIGN_OR_RETURN(const Fd in, MemFd("stdin", input));
   ASSIGN_OR_RETURN(Pipe out, MakePipe());

@@ -44,7 +44,10 @@ struct ProcessSpec {
   std::string working_directory = "/";
   bool search_path = false;
   // A session also keeps it from our terminal, and is a scheduling group of its own where the kernel groups by session.
-  enum class Own : std::uint8_t { kNothing, kGroup, kSession } own = Own::kSession;  // with a group, Kill and the destructor reach all of it
+  // kContained: a session, and a pid namespace whose process 1 is a copy of us that only waits: when the program has ended, the
+  // kernel ends whatever it started, also what left the group. Needs root; for others it is a session.
+  // But for kNothing, Kill and the destructor reach the whole group.
+  enum class Own : std::uint8_t { kNothing, kGroup, kSession, kContained } own = Own::kSession;
   bool no_new_privs = true;
   // The kernel kills the child when the *thread* that started it ends. Switch off when the Process outlives the thread.
   bool die_with_thread = true;
@@ -78,12 +81,14 @@ class Process {
   Result<> Kill(int signal, Group group = Group::kNo);
 
  private:
-  Process(pid_t pid, Fd pidfd, bool leader) : pid_(pid), pidfd_(std::move(pidfd)), leader_(leader) {}
+  Process(pid_t pid, Fd pidfd, bool leader, Fd verdict)
+      : pid_(pid), pidfd_(std::move(pidfd)), verdict_(std::move(verdict)), leader_(leader) {}
   Result<ExitStatus> Reap();
   void End();
 
   pid_t pid_ = -1;
   Fd pidfd_;
+  Fd verdict_;  // kContained: how the program ended, as the process that waits for it tells
   bool leader_ = false;
   std::optional<ExitStatus> status_;
 };
@@ -104,7 +109,7 @@ struct Captured {
 
 // Runs `spec` with `input` as its stdin (a sealed memory file: a program that never reads cannot block us) and collects
 // stdout and stderr. When `ctx` ends it: SIGTERM to the group, `grace`, SIGKILL, then kCanceled or kTimeout. An
-// unsuccessful exit is not an error. spec.fds must not map 0 to 2, and spec.own must be a session.
+// unsuccessful exit is not an error. spec.fds must not map 0 to 2, and spec.own must be a session or contained.
 Result<Captured> RunCaptured(const task::Context& ctx, const ProcessSpec& spec, bytes::View input,
                              const CaptureLimits& limits = {});
 

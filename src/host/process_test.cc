@@ -256,6 +256,59 @@ TEST(Process, ManyAtOnceLeakNothing) {
   EXPECT_EQ(::waitpid(-1, nullptr, WNOHANG), -1);
 }
 
+ProcessSpec Contained(std::string script) {
+  ProcessSpec spec = Shell(std::move(script));
+  spec.own = ProcessSpec::Own::kContained;
+  return spec;
+}
+
+TEST(Contained, EndsAsItEndsAndTalksAsItTalks) {
+  EXPECT_EQ(Out(Contained("cat; echo b"), "a\n"), "a\nb\n");
+  EXPECT_EQ(Out(Contained("exit 3")), "[exit status 3]");
+  EXPECT_EQ(Out(Contained("kill -SEGV $$")), "[killed by signal 11]");
+  EXPECT_EQ(Out(Contained("test $$ -ne 1 && ls /proc/self/fd | wc -l")), "4\n") << "0 to 2, and that of ls";
+  ProcessSpec none = Program({"/no/such/program"});
+  none.own = ProcessSpec::Own::kContained;
+  const auto spawned = Process::Spawn(none);
+  ASSERT_FALSE(spawned);
+  EXPECT_EQ(spawned.error().reason(), Reason::kNotFound);
+}
+
+#ifndef __SANITIZE_THREAD__  // which has to know of every fork
+TEST(Contained, WhatLeftTheGroupEndsWithIt) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root";
+  Pipe alive = *MakePipe(), ready = *MakePipe();
+  ProcessSpec spec = Contained("setsid sh -c 'setsid sleep 1000 & sleep 1000 & echo >&9; wait' & head -c 1 <&8 >/dev/null");
+  spec.fds = {{7, alive.write.get()}, {8, ready.read.get()}, {9, ready.write.get()}};
+  const auto captured = RunCaptured(task::Context(), spec, {});
+  ASSERT_TRUE(captured) << captured.error().Text();
+  EXPECT_TRUE(captured->status.success());
+  alive.write.reset();
+  EXPECT_EQ(Drain(alive.read.get()), "") << "all who had the pipe are gone, or this would not return";
+}
+
+TEST(Contained, TheDeadlineAsksAndThenKillsAll) {
+  for (const bool deaf : {false, true}) {
+    ManualClock clock;
+    Pipe alive = *MakePipe(), ready = *MakePipe();
+    ProcessSpec spec = Contained(std::string(deaf ? "trap '' TERM; " : "") + "setsid sleep 1000 & echo >&9; while :; do sleep 1000; done");
+    spec.fds = {{7, alive.write.get()}, {9, ready.write.get()}};
+    std::jthread hand([&] {
+      ReadByte(ready.read.get());
+      for (std::size_t i = 1; i <= (deaf ? 2u : 1u); ++i) {
+        clock.AwaitSleeps(i);
+        clock.Advance(std::chrono::seconds(i == 1 ? 60 : 2));
+      }
+    });
+    const auto captured = RunCaptured(task::Context({}, clock).WithTimeout(std::chrono::seconds(60)), spec, {});
+    ASSERT_FALSE(captured);
+    EXPECT_EQ(captured.error().reason(), Reason::kTimeout);
+    alive.write.reset();
+    EXPECT_EQ(Drain(alive.read.get()), "");
+  }
+}
+#endif
+
 TEST(RunCaptured, CollectsBothOutputs) {
   auto captured = RunCaptured(task::Context(), Shell("cat; echo oops >&2; exit 4"), AsView("hello"));
   ASSERT_TRUE(captured);

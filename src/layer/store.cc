@@ -263,6 +263,13 @@ Result<std::optional<LayerInfo>> LayerStore::Find(const Digest& blob) const {
   return info;
 }
 
+Result<bool> LayerStore::Has(const Digest& blob, std::string_view variant) const {
+  const auto found = Find(blob);
+  if (!found && found.error().reason() != Reason::kCorrupt && found.error().reason() != Reason::kUnexpectedEof) return found.error();
+  if (!found || !*found) return false;
+  return variant.empty() ? Result<bool>(true) : layers_.Exists(MetaName(blob, variant));
+}
+
 Result<std::vector<LayerInfo>> LayerStore::List(std::vector<std::string>* damaged) const {
   std::vector<LayerInfo> all;
   ASSIGN_OR_RETURN(const std::vector<std::string> names, layers_.List());

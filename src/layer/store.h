@@ -70,6 +70,8 @@ class LayerStore {
                                          digest::Algorithm diff_algorithm = digest::Algorithm::kSha256) const;
 
   Result<std::optional<LayerInfo>> Find(const digest::Digest& blob) const;
+  // Whether it can be mounted, as itself or as `variant`. Damage is absence: the pull that follows makes it whole.
+  Result<bool> Has(const digest::Digest& blob, std::string_view variant = {}) const;
   // Every layer whose descriptor can be read; `damaged`, if given, gets the names of .meta files that cannot.
   Result<std::vector<LayerInfo>> List(std::vector<std::string>* damaged = nullptr) const;
   // What each layer's files take, variants and all; of `only` these when given. In tree form every file is looked at.

@@ -46,10 +46,8 @@ std::string CriText(const Error& error, const std::string& image) {
 Result<bool> ImageService::IsWhole(const catalog::ImageRecord& image) const {
   if (leases_.claimed(image.manifest)) return false;
   for (const auto& layer : image.layers) {
-    const auto files = layers_.Find(layer.blob);
-    if (!files && files.error().reason() != Reason::kCorrupt) return files.error();
-    if (!files || !*files) return false;
-    if (!layer.variant.empty() && std::ranges::find((*files)->variants, layer.variant) == (*files)->variants.end()) return false;
+    ASSIGN_OR_RETURN(const bool here, layers_.Has(layer.blob, layer.variant));
+    if (!here) return false;
   }
   return true;
 }

@@ -5,15 +5,32 @@
 namespace berth::node {
 namespace {
 
+constexpr std::size_t kMessageBytes = 1000;  // of an event; a message ends at 1,024
+
+// The kubelet only logs this, where the owner of the Pod cannot see it. The program's own words (quoted, at the end) are for the node's
+// operator: they stay in the log.
+policy::Event ProviderFailed(const credentials::MatchReport& report) {
+  std::string why = report.source + ": " + report.reason.substr(0, report.reason.find(": \""));
+  if (why.size() > kMessageBytes) {
+    std::size_t end = kMessageBytes - 3;
+    while (end > 0 && (static_cast<unsigned char>(why[end]) & 0xc0) == 0x80) --end;
+    why = why.substr(0, end) + "...";
+  }
+  return {"FailedCredentialProvider", true, std::move(why)};
+}
+
 class Source final : public policy::CredentialSource {
  public:
-  Source(PullSecrets secrets, credentials::PodIdentity pod, const credentials::Sources& sources)
-      : secrets_(std::move(secrets)), pod_(std::move(pod)), sources_(sources) {}
+  Source(PullSecrets secrets, credentials::PodIdentity pod, const credentials::Sources& sources, PodCredentials::Tell tell)
+      : secrets_(std::move(secrets)), pod_(std::move(pod)), sources_(sources), tell_(std::move(tell)) {}
 
   Result<std::vector<policy::PullCredential>> Find(const task::Context& ctx, const std::string& repository) override {
     ASSIGN_OR_RETURN(
         auto found,
         sources_.Find(ctx, {.repository = repository, .secrets = secrets_.found, .missing = secrets_.missing, .pod = pod_}));
+    if (tell_)
+      for (const auto& report : found.reports)
+        if (report.verdict == credentials::MatchReport::Verdict::kFailed) tell_(ProviderFailed(report));
     std::vector<policy::PullCredential> out;
     for (auto& credential : found.credentials) {
       auto access = policy::AccessOf(credential);
@@ -26,6 +43,7 @@ class Source final : public policy::CredentialSource {
   const PullSecrets secrets_;
   const credentials::PodIdentity pod_;
   const credentials::Sources& sources_;
+  const PodCredentials::Tell tell_;
 };
 
 secret::Secret Take(std::map<std::string, secret::Secret>& data, std::string_view key) {
@@ -57,13 +75,14 @@ PullSecrets ReadPullSecrets(const objects::Store& store, const kube::Pod& pod) {
   return out;
 }
 
-PodCredentials::Found SecretCredentials::For(const task::Context&, const kube::Pod& pod) {
+PodCredentials::Found SecretCredentials::For(const task::Context&, const kube::Pod& pod, Tell tell) {
   PullSecrets secrets = ReadPullSecrets(store_, pod);
   Found found;
   for (const auto& missing : secrets.missing) found.missing.push_back(missing.name);
   found.source = std::make_unique<Source>(
       std::move(secrets),
-      credentials::PodIdentity{pod.metadata.ns, pod.metadata.name, pod.metadata.uid, pod.spec.service_account_name}, sources_);
+      credentials::PodIdentity{pod.metadata.ns, pod.metadata.name, pod.metadata.uid, pod.spec.service_account_name}, sources_,
+      std::move(tell));
   return found;
 }
 

@@ -356,7 +356,8 @@ bool PodWorker::BeginRound(const task::Context& ctx) {
     for (auto& [name, entry] : entries_) entry.stale = entry.facts.run.has_value();
   }
   if (Next() == nullptr) return true;  // nothing will be pulled
-  auto found = parts_.credentials.For(ctx, *pod_);
+  auto found = parts_.credentials.For(
+      ctx, *pod_, [&events = parts_.events, meta = pod_->metadata](const policy::Event& event) { events.Tell(meta, event); });
   if (!found.missing.empty()) parts_.events.Tell(pod_->metadata, policy::SecretsMissing(found.missing));
   round_.credentials = std::move(found.source);
   std::lock_guard hold(mutex_);

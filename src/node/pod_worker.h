@@ -49,8 +49,10 @@ class PodCredentials {
     std::vector<std::string> missing;  // pull secrets that are not there
     std::unique_ptr<policy::CredentialSource> source;
   };
+  // Gets what a look-up has to tell about the Pod; from the thread that looks up.
+  using Tell = std::function<void(const policy::Event&)>;
   virtual ~PodCredentials() = default;
-  virtual Found For(const task::Context& ctx, const kube::Pod& pod) = 0;
+  virtual Found For(const task::Context& ctx, const kube::Pod& pod, Tell tell) = 0;
 };
 
 class StatusSink {

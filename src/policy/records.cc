@@ -204,7 +204,7 @@ AccessDecision Records::MustAttemptPull(const std::string& image, const std::str
   const auto& record = *read;
 
   if (!VerificationRequired(image, intent || record)) {
-    return decide(false, Check::kPolicyAllowed, std::string(Name(options_.policy)) + ": no proof is asked for" + (record ? "" : "; not pulled by this node"));
+    return decide(false, Check::kPolicyAllowed, std::string(Name(options_.policy)) + ": no proof is asked for" + (record ? "" : "; no Pod's pull brought it: it was preloaded (berth pull)"));
   }
   if (!record) return decide(true, Check::kMustAuthenticate, "no record says who may use the image");
   const auto name = reference::TrimTagAndDigest(image);

@@ -52,7 +52,7 @@ struct AccessDecision {
   Check check = Check::kNone;
   std::optional<Error> error;              // of looking up the Pod's credentials: ends the attempt
   // For explain.
-  std::string why;                         // "the image was not pulled by this node"
+  std::string why;                         // "no record says who may use the image"
   std::optional<AccessCredential> matched; // of the Pod
   std::vector<AccessCredential> proven;    // for this name
 };

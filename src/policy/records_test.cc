@@ -170,6 +170,25 @@ class RecordsTest : public testing::Test {
   ManualClock clock_;
 };
 
+// P20: a clock that jumps opens nothing and closes nothing.
+TEST_F(RecordsTest, DecisionsDoNotDependOnTheClock) {
+  const auto proven = Secret("a", "regcred", "uid-a", "hash-a"), other = Secret("b", "regcred", "uid-b", "hash-b");
+  const auto records = Open(VerificationPolicy::kAlwaysVerify);
+  {
+    auto intent = records->Begin("reg.test/app:v1");
+    ASSERT_TRUE(intent.MakeDurable());
+    ASSERT_TRUE(intent.Succeeded("sha256:1", proven));
+  }
+  const auto must_pull = [&](const AccessCredential& pod) {
+    return records->MustAttemptPull("reg.test/app:v1", "sha256:1", [&]() -> Result<std::vector<AccessCredential>> { return std::vector{pod}; }).must_pull;
+  };
+  for (const auto jump : {std::chrono::hours(0), std::chrono::hours(24 * 365 * 30), std::chrono::hours(-24 * 365 * 60)}) {
+    clock_.JumpWall(jump);
+    EXPECT_FALSE(must_pull(proven));
+    EXPECT_TRUE(must_pull(other));
+  }
+}
+
 // --- 4.8.4: the decision
 
 struct Decision {

@@ -154,11 +154,8 @@ class Puller::Flight {
       const auto image = std::ranges::find_if(images, fits);
       if (image == images.end() || stores_.leases.claimed(image->manifest)) return false;
       for (const auto& layer : image->layers) {
-        // Damage is absence: the pull then makes it whole (E-11).
-        const auto files = stores_.layers.Find(layer.blob);
-        if (!files && files.error().reason() != Reason::kCorrupt) return files.error();
-        if (!files || !*files) return false;
-        if (!layer.variant.empty() && std::ranges::find((*files)->variants, layer.variant) == (*files)->variants.end()) return false;
+        ASSIGN_OR_RETURN(const bool here, stores_.layers.Has(layer.blob, layer.variant));  // E-11
+        if (!here) return false;
       }
       result_.images.push_back(*image);
     }

@@ -12,6 +12,7 @@
 #include "node/launcher.h"
 #include "node/node.h"
 #include "node/pod_credentials.h"
+#include "node/service_tokens.h"
 #include "policy/records.h"
 #include "yaml/document.h"
 
@@ -91,6 +92,7 @@ Result<json::Document> ParseYaml(std::string_view text) {
 struct NodeStack::State {
   std::unique_ptr<objects::Store> store;
   std::unique_ptr<policy::Records> records;
+  std::unique_ptr<node::ServiceTokens> tokens;
   std::unique_ptr<credentials::ProviderSet> plugins;
   credentials::HelperOptions helper_options;
   std::optional<credentials::Sources> sources;
@@ -145,7 +147,9 @@ Result<std::unique_ptr<NodeStack>> NodeStack::Start(const task::Context& ctx, co
     credentials::ProviderOptions plugins{
         .config = config.node.plugin_config, .bin_dir = config.node.plugin_bin_dir, .rules = {.profile = config.profile}};
     plugins.parse = ParseYaml;
-    ASSIGN_OR_RETURN(state->plugins, credentials::ProviderSet::Load(std::move(plugins), clock, nullptr));
+    ASSIGN_OR_RETURN(state->tokens, node::ServiceTokens::Open(parts.root, *state->store, clock, parts.random,
+                                                              {.node_name = name, .issuer = config.node.token_issuer}));
+    ASSIGN_OR_RETURN(state->plugins, credentials::ProviderSet::Load(std::move(plugins), clock, state->tokens.get()));
   }
   state->node_config = &parts.node_config;
   state->sources.emplace(config.profile, credentials::Sources::Parts{.node = &parts.node_config, .plugins = state->plugins.get(),

@@ -79,7 +79,7 @@ class ScriptedImages final : public policy::ImageService {
 class NoCredentials final : public PodCredentials {
  public:
   std::vector<std::string> missing;
-  Found For(const task::Context&, const kube::Pod&) override {
+  Found For(const task::Context&, const kube::Pod&, Tell) override {
     class None final : public policy::CredentialSource {
       Result<std::vector<policy::PullCredential>> Find(const task::Context&, const std::string&) override {
         return std::vector<policy::PullCredential>();

@@ -1,0 +1,130 @@
+#include "node/image_service.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "pull/testing/node.h"
+
+namespace berth::node {
+namespace {
+
+using pull::testing::Login;
+using pull::testing::Tar;
+using ::testing::EndsWith;
+using ::testing::HasSubstr;
+using ::testing::SizeIs;
+using ::testing::StartsWith;
+
+class ImageServiceTest : public ::testing::Test {
+ protected:
+  std::string Ref(const std::string& image) {
+    const auto ref = service_.ImageRef({}, image);
+    return ref ? *ref : "error: " + ref.error().Text();
+  }
+  std::string Name(const std::string& name) { return node_.Name(name); }
+
+  pull::testing::Node node_;
+  ImageService service_{*node_.puller, *node_.stores.catalog, *node_.stores.layers, *oci::Platform::Parse("linux/amd64")};
+};
+
+TEST_F(ImageServiceTest, APulledImageIsPresentByEveryName) {
+  const auto image = node_.registry.PutImage("app", "1", {Tar("a", "x")});
+  const std::string id = image.config.digest.ToString();
+  EXPECT_EQ(Ref(Name("app:1")), "");
+  const auto pulled = service_.Pull({}, Name("app:1"), nullptr);
+  ASSERT_TRUE(pulled) << pulled.error().Text();
+  EXPECT_EQ(*pulled, id) << "4.10: the id is what a pull returns";
+  for (const auto& name : {Name("app:1"), Name("app@") + image.manifest.digest.ToString(), id, id.substr(7)}) EXPECT_EQ(Ref(name), id) << name;
+  EXPECT_EQ(Ref(Name("app:2")), "");
+  EXPECT_EQ(Ref("sha256:" + std::string(64, 'a')), "");
+  EXPECT_THAT(Ref(Name("App:1")), StartsWith("error: "));
+  EXPECT_EQ(*service_.Size({}, id), service_.Find(id)->size);
+  EXPECT_EQ(service_.Size({}, "sha256:" + std::string(64, 'a')).error().reason(), Reason::kNotFound);
+}
+
+// Layers that list no parent directories of what they add are mounted by a variant of their own.
+TEST_F(ImageServiceTest, AnImageWithLayersThatWereFittedIsPresent) {
+  const std::string base = tar::testing::Builder().Dir("usr").Dir("usr/share").Mode(0711).File("usr/share/old", "o").Finish();
+  const auto image = node_.registry.PutImage("app", "1", {base, Tar("usr/share/new", "n")});
+  const auto id = service_.Pull({}, Name("app:1"), nullptr);
+  ASSERT_TRUE(id) << id.error().Text();
+  const auto record = service_.Find(*id);
+  ASSERT_TRUE(record);
+  ASSERT_THAT(record->layers, SizeIs(2));
+  ASSERT_NE(record->layers[1].variant, "") << "or this tests nothing";
+  EXPECT_EQ(Ref(Name("app:1")), *id);
+  ASSERT_TRUE(*node_.stores.layers->RemoveVariant(record->layers[1].blob, record->layers[1].variant));
+  EXPECT_EQ(Ref(Name("app:1")), "") << "its file is gone, so it has to be pulled";
+  ASSERT_TRUE(service_.Pull({}, Name("app:1"), nullptr));
+  EXPECT_EQ(Ref(Name("app:1")), *id);
+}
+
+TEST_F(ImageServiceTest, AnImageThatLostALayerIsAbsentAndIsMadeWhole) {
+  const auto image = node_.registry.PutImage("app", "1", {Tar("a", "x"), Tar("b", "y")});
+  const auto id = service_.Pull({}, Name("app:1"), nullptr);
+  ASSERT_TRUE(id);
+  ASSERT_TRUE(*node_.stores.layers->Remove({}, image.layers[0].digest));
+  EXPECT_EQ(Ref(Name("app:1")), "");
+  ASSERT_TRUE(service_.Pull({}, Name("app:1"), nullptr));
+  EXPECT_EQ(Ref(Name("app:1")), *id);
+}
+
+TEST_F(ImageServiceTest, OneCredentialIsTriedAtATimeAndNotShown) {
+  node_.registry.PutImage("app", "1", {Tar("a", "x")});
+  node_.registry.RequireBasic("alice", "right-canary");
+  const auto wrong = Login("alice", "wrong-canary"), right = Login("alice", "right-canary");
+  for (const auto* credential : {static_cast<const credentials::Credential*>(nullptr), &wrong}) {
+    const auto refused = service_.Pull({}, Name("app:1"), credential);
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().reason(), Reason::kUnauthorized);
+    EXPECT_THAT(refused.error().Text(), StartsWith("E-AUTH-401 "));
+    EXPECT_THAT(refused.error().Text(), HasSubstr(Name("app")));
+    EXPECT_THAT(refused.error().Text(), ::testing::Not(HasSubstr("canary")));
+  }
+  EXPECT_TRUE(service_.Pull({}, Name("app:1"), &right));
+}
+
+TEST_F(ImageServiceTest, AnImageOfAnotherPlatformIsNone) {
+  node_.registry.PutImage("app", "1", {Tar("a", "x")}, "arm64");
+  const auto pulled = service_.Pull({}, Name("app:1"), nullptr);
+  ASSERT_FALSE(pulled);
+  EXPECT_THAT(pulled.error().Text(), StartsWith("E-PLATFORM "));
+  EXPECT_EQ(Ref(Name("app:1")), "");
+}
+
+TEST_F(ImageServiceTest, ACancelledPullSaysSo) {
+  node_.registry.PutImage("app", "1", {Tar("a", "x")});
+  std::stop_source stop;
+  stop.request_stop();
+  const auto pulled = service_.Pull(task::Context(stop.get_token()), Name("app:1"), nullptr);
+  ASSERT_FALSE(pulled);
+  EXPECT_TRUE(pulled.error().cancelled());
+}
+
+struct TextRow { const char* name; Reason reason; std::string text, want; };
+void PrintTo(const TextRow& row, std::ostream* out) { *out << row.name; }
+class CriTexts : public ::testing::TestWithParam<TextRow> {};
+TEST_P(CriTexts, FitIntoAnEvent) {
+  const std::string got = CriText(Error(GetParam().reason, GetParam().text), "reg.test/app:1");
+  EXPECT_EQ(got, GetParam().want);
+}
+INSTANTIATE_TEST_SUITE_P(Table, CriTexts, ::testing::Values(
+    TextRow{"NamesTheImage", Reason::kUnauthorized, "no", "E-AUTH-401 reg.test/app:1: no"},
+    TextRow{"NotTwice", Reason::kUnauthorized, "reg.test/app:1 is private", "E-AUTH-401 reg.test/app:1 is private"},
+    TextRow{"Unreachable", Reason::kRefused, "x", "RegistryUnavailable: E-REFUSED reg.test/app:1: x"},
+    TextRow{"Dns", Reason::kDns, "x", "RegistryUnavailable: E-DNS reg.test/app:1: x"},
+    TextRow{"ServerError", Reason::kServerError, "x", "RegistryUnavailable: E-5XX reg.test/app:1: x"}),
+    [](const auto& row) { return row.param.name; });
+TEST(CriText, IsCutAtACharacter) {
+  std::string text;
+  while (text.size() < 2000) text += "\u00e9";
+  for (const char* pad : {"", "x"}) {
+    const std::string got = CriText(Error(Reason::kIo, pad + text), "i");
+    EXPECT_LE(got.size(), 900u);
+    EXPECT_GE(got.size(), 898u);
+    EXPECT_THAT(got, EndsWith("\u00e9..."));
+  }
+}
+
+}  // namespace
+}  // namespace berth::node
