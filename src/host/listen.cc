@@ -75,6 +75,11 @@ Result<TcpAddress> ParseTcpAddress(std::string_view text) {
   return out;
 }
 
+Result<> CheckListenAddress(std::string_view text) {
+  if (text.starts_with("unix://") ? text.substr(7).starts_with('/') : ParseTcpAddress(text).has_value()) return {};
+  return Error(Reason::kConfig, Quoted(text) + " is not ADDRESS:PORT and not unix:///PATH");
+}
+
 Result<Fd> ListenTcp(const TcpAddress& address) {
   constexpr const char* kNext = "see who listens there (ss -ltnp), or set another address";
   const std::string name = (address.v6 ? "[" + address.ip + "]" : address.ip) + ":" + std::to_string(address.port);

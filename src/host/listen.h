@@ -26,6 +26,8 @@ struct TcpAddress {
   bool loopback = false;
 };
 Result<TcpAddress> ParseTcpAddress(std::string_view text);
+// "ADDRESS:PORT" or "unix:///PATH", else kConfig.
+Result<> CheckListenAddress(std::string_view text);
 Result<Fd> ListenTcp(const TcpAddress& address);
 Result<std::uint16_t> PortOf(int listener);
 

@@ -38,6 +38,15 @@ INSTANTIATE_TEST_SUITE_P(All, AddressTest, ::testing::Values(
     AddressRow{"Tail", "127.0.0.1:1x"}, AddressRow{"Empty", ""}, AddressRow{"OnlyColon", ":"}),
     [](const auto& row) { return row.param.name; });
 
+struct EitherRow { const char* name; std::string address; bool good; };
+void PrintTo(const EitherRow& row, std::ostream* out) { *out << row.name; }
+class EitherTest : public ::testing::TestWithParam<EitherRow> {};
+TEST_P(EitherTest, IsChecked) { EXPECT_EQ(CheckListenAddress(GetParam().address).has_value(), GetParam().good); }
+INSTANTIATE_TEST_SUITE_P(All, EitherTest, ::testing::Values(
+    EitherRow{"Tcp", "127.0.0.1:10290", true}, EitherRow{"V6", "[::1]:1", true}, EitherRow{"Unix", "unix:///run/x.sock", true},
+    EitherRow{"Relative", "unix://run/x", false}, EitherRow{"Path", "/run/x", false}, EitherRow{"Name", "localhost:1", false}),
+    [](const auto& row) { return row.param.name; });
+
 class ListenTest : public ::testing::Test {
  protected:
   void SetUp() override {

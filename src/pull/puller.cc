@@ -69,7 +69,8 @@ std::optional<Policy> ParsePolicy(std::string_view text) {
 struct Puller::State {
   State(Stores s, PullerOptions o)
       : stores(s), options(std::move(o)), pull_slots(options.pulls), jobs({s.content, s.layers, s.catalog, s.root},
-        {.slots = options.layers, .form = options.form, .keep_blobs = options.keep_blobs, .keep_blobs_free = options.keep_blobs_free}) {}
+        {.slots = options.layers, .form = options.form, .keep_blobs = options.keep_blobs, .keep_blobs_free = options.keep_blobs_free,
+         .observer = options.observer}) {}
 
   Stores stores;
   PullerOptions options;
@@ -93,9 +94,11 @@ class Puller::Flight {
 
   Result<Pulled> Run() {
     auto slot = state_.pull_slots.Acquire(ctx_);
+    result_.queue_seconds = Seconds(ctx_.clock().SteadyNow() - started_);
     Result<> done = slot ? Pull() : Result<>(slot.error());
     progress_->SetPhase(Phase::kEnded);
     result_.total_seconds = Seconds(ctx_.clock().SteadyNow() - started_);
+    if (auto* observer = state_.options.observer) observer->OnPull(request_.reference.domain(), result_, done ? nullptr : &done.error());
     if (!done) return Failed(std::move(done).error());
     if (!result_.was_present)
       log::Info("image pulled", {{"image", result_.name}, {"digest", result_.target.ToString()}, {"fetched", result_.fetched_bytes},
@@ -117,7 +120,10 @@ class Puller::Flight {
 
     progress_->SetPhase(Phase::kResolving);
     repository_ = stores_.registry.Open(request_.reference, std::move(request_.credentials),
-                                        [record = record_](const registry::Attempt& attempt) { record->Add(attempt); });
+                                        [record = record_, observer = state_.options.observer](const registry::Attempt& attempt) {
+                                          record->Add(attempt);
+                                          if (observer != nullptr) observer->OnAttempt(attempt);
+                                        });
     if (present) {
       // Always, and something is here: one HEAD says whether the name still means the same.
       ASSIGN_OR_RETURN(const auto resolved, repository_->Resolve(ctx_));
