@@ -2,13 +2,8 @@
 // thread or in a pool. Server and clients have a core each. per_core: requests that one core answers in a second, by the
 // processor time of the server's threads. On a virtual machine with 2 cores and a load of 14 (2026-11):
 //   plain, inline 60,000; TLS, inline 44,000; TLS, two workers 26,000
-#include <arpa/inet.h>
 #include <benchmark/benchmark.h>
-#include <gnutls/gnutls.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sched.h>
-#include <sys/socket.h>
 
 #include <atomic>
 #include <ctime>
@@ -18,6 +13,7 @@
 #include "host/listen.h"
 #include "http/testing/fault_server.h"
 #include "httpd/server.h"
+#include "httpd/testing/client.h"
 
 namespace berth::httpd {
 namespace {
@@ -38,60 +34,20 @@ double Seconds(clockid_t clock) {
   return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_nsec) * 1e-9;
 }
 
-class Client {
- public:
-  Client(std::uint16_t port, bool tls) : fd_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
-    sockaddr_in a{};
-    a.sin_family = AF_INET;
-    a.sin_port = htons(port);
-    a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    const int yes = 1;
-    (void)::setsockopt(fd_.get(), IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
-    if (::connect(fd_.get(), reinterpret_cast<sockaddr*>(&a), sizeof a) != 0) std::abort();
-    if (!tls) return;
-    gnutls_certificate_allocate_credentials(&trust_);
-    gnutls_init(&session_, GNUTLS_CLIENT);
-    gnutls_set_default_priority(session_);
-    gnutls_credentials_set(session_, GNUTLS_CRD_CERTIFICATE, trust_);
-    gnutls_transport_set_int(session_, fd_.get());
-    if (gnutls_handshake(session_) < 0) std::abort();
-  }
-  ~Client() {
-    if (session_ != nullptr) gnutls_deinit(session_);
-    if (trust_ != nullptr) gnutls_certificate_free_credentials(trust_);
-  }
-  void Ask(const std::string& request, std::size_t answer_tail) {
-    if ((session_ ? gnutls_record_send(session_, request.data(), request.size()) : ::send(fd_.get(), request.data(), request.size(), 0)) < 0)
-      std::abort();
-    std::string got;
-    char room[4096];
-    for (;;) {
-      const ssize_t n = session_ ? gnutls_record_recv(session_, room, sizeof room) : ::recv(fd_.get(), room, sizeof room, 0);
-      if (n == GNUTLS_E_AGAIN || n == GNUTLS_E_INTERRUPTED) continue;
-      if (n <= 0) std::abort();
-      got.append(room, static_cast<std::size_t>(n));
-      const auto head = got.find("\r\n\r\n");
-      if (head != got.npos && got.size() == head + 4 + answer_tail) return;
-    }
-  }
-
- private:
-  host::Fd fd_;
-  gnutls_session_t session_ = nullptr;
-  gnutls_certificate_credentials_t trust_ = nullptr;
-};
-
 void Serve(benchmark::State& state, bool tls, unsigned workers) {
   http::testing::Ca ca;
   const auto leaf = ca.Issue({"127.0.0.1"});
   ServerOptions options{.workers = workers};
-  if (tls) options.certificate = *Certificate::Parse(*host::ReadSmallFile(leaf.cert_file, 1 << 20), secret::Secret(*host::ReadSmallFile(leaf.key_file, 1 << 20)));
+  if (tls)
+    options.certificate = *Certificate::Parse(*host::ReadSmallFile(leaf.cert_file, 1 << 20),
+                                              secret::Secret(*host::ReadSmallFile(leaf.key_file, 1 << 20)));
   Pin(0);
   const std::string answer(300, 'a');
   const auto server = *Server::Start(*host::ListenTcp({.ip = "127.0.0.1"}),
                                      [&](const task::Context&, const Request&) { return Response::Json(200, answer); }, std::move(options));
   Pin(1);
-  const std::string request = "POST /mutate HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: 2048\r\n\r\n" + std::string(2048, 'r');
+  const std::string request = "POST /mutate HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: 2048\r\n\r\n" +
+                              std::string(2048, 'r');
   double used = 0;
   std::uint64_t asked = 0;
   for (auto _ : state) {
@@ -102,8 +58,9 @@ void Serve(benchmark::State& state, bool tls, unsigned workers) {
     const double before = Seconds(CLOCK_PROCESS_CPUTIME_ID);
     for (int i = 0; i < kClients; ++i)
       threads.emplace_back([&] {
-        Client client(server->port(), tls);
-        while (done++ < kRequests) client.Ask(request, answer.size());
+        testing::Client client(server->port(), tls ? testing::Client::Transport::kTls : testing::Client::Transport::kPlain);
+        while (done++ < kRequests)
+          if (!client.Ask(request)) std::abort();
         clients += Seconds(CLOCK_THREAD_CPUTIME_ID);
       });
     threads.clear();

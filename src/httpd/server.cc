@@ -420,7 +420,8 @@ Result<std::unique_ptr<Server>> Server::Start(host::Fd listener, Handler handler
     items.push_back({MHD_OPTION_HTTPS_PRIORITIES, 0, const_cast<char*>("NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2")});
   }
   items.push_back({MHD_OPTION_END, 0, nullptr});
-  state->daemon = MHD_start_daemon(flags, 0, nullptr, nullptr, &State::OnRequest, state.get(), MHD_OPTION_ARRAY, items.data(), MHD_OPTION_END);
+  state->daemon = MHD_start_daemon(flags, 0, nullptr, nullptr, &State::OnRequest, state.get(), MHD_OPTION_ARRAY, items.data(),
+                                   MHD_OPTION_END);
   if (state->daemon == nullptr) return Error(Reason::kInternal, "the HTTP server " + Quoted(o.name) + " cannot be started");
   (void)listener.release();
   state->watcher = std::jthread([raw = state.get()](const std::stop_token& token) { raw->Run(token); });

@@ -13,7 +13,8 @@ Result<> Channel::Write(const task::Context& ctx, std::string_view bytes) {
   while (!bytes.empty()) {
     std::unique_lock lock(mutex_);
     const auto ready = [&] { return state_ != State::kOpen || buffer_.size() - sent_ < room_; };
-    const bool in_time = ctx.deadline() ? changed_.wait_until(lock, ctx.stop(), *ctx.deadline(), ready) : changed_.wait(lock, ctx.stop(), ready);
+    const bool in_time = ctx.deadline() ? changed_.wait_until(lock, ctx.stop(), *ctx.deadline(), ready)
+                                        : changed_.wait(lock, ctx.stop(), ready);
     if (!in_time) {
       RETURN_IF_ERROR(ctx.Check());
       return Error(Reason::kTimeout, "the client did not take the answer in time");
@@ -57,7 +58,8 @@ void Channel::Resume() {
   if (auto resume = std::exchange(resume_, nullptr)) resume();
 }
 
-Channel::Next Channel::Take(char* out, std::size_t limit, std::size_t& taken, const std::function<void()>& pause, std::function<void()> resume) {
+Channel::Next Channel::Take(char* out, std::size_t limit, std::size_t& taken, const std::function<void()>& pause,
+                            std::function<void()> resume) {
   std::lock_guard lock(mutex_);
   if (state_ == State::kAborted) return Next::kCut;
   const std::size_t there = buffer_.size() - sent_;

@@ -111,7 +111,8 @@ struct Registry::State {
     BERTH_CHECK(names.insert(name).second);
   }
   template <class T, class Builder>
-  Family<T> Make(Builder builder, const std::string& name, const std::string& help, std::vector<Label> labels, std::vector<double> buckets = {}) {
+  Family<T> Make(Builder builder, const std::string& name, const std::string& help, std::vector<Label> labels,
+                 std::vector<double> buckets = {}) {
     Claim(name, labels);
     auto& family = builder.Name(name).Help(help).Register(foreign);
     return Family<T>(std::make_shared<typename Family<T>::Impl>(family, std::move(labels), std::move(buckets)));

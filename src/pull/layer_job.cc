@@ -123,7 +123,8 @@ Result<LayerJobs::Done> LayerJobs::Run(const task::Context& ctx, const Job& job)
   const auto began = ctx.clock().SteadyNow();
   auto done = Bring(ctx, job);
   if (done && options_.observer != nullptr)
-    options_.observer->OnLayer(done->info.report.uncompressed_bytes, std::chrono::duration<double>(ctx.clock().SteadyNow() - began).count());
+    options_.observer->OnLayer(done->info.report.uncompressed_bytes,
+                               std::chrono::duration<double>(ctx.clock().SteadyNow() - began).count());
   return done;
 }
 

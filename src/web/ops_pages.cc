@@ -31,7 +31,8 @@ httpd::Response OpsPages::Answer(const task::Context& ctx, const httpd::Request&
   return httpd::Response::Text(404, "there are: /metrics /livez /readyz /healthz /configz\n");
 }
 
-httpd::Response OpsPages::Health(const task::Context& ctx, const httpd::Request& request, std::string_view page, std::string_view only) const {
+httpd::Response OpsPages::Health(const task::Context& ctx, const httpd::Request& request, std::string_view page,
+                                 std::string_view only) const {
   const task::Context limited = ctx.WithTimeout(kPatience);
   std::vector<std::string> excluded;
   for (const auto& [key, value] : request.query)
@@ -75,7 +76,8 @@ OpsServers::OpsServers(const OpsPages& pages, std::vector<host::Fd> inherited) :
 }
 
 Result<std::unique_ptr<httpd::Server>> OpsServers::Serve(host::Fd listener) const {
-  return httpd::Server::Start(std::move(listener), [this](const task::Context& ctx, const httpd::Request& r) { return pages_.Answer(ctx, r); },
+  const auto answer = [this](const task::Context& ctx, const httpd::Request& r) { return pages_.Answer(ctx, r); };
+  return httpd::Server::Start(std::move(listener), answer,
                               {.name = "ops", .connections = 64, .head_bytes = 8u << 10, .body_bytes = 0, .idle = std::chrono::minutes(2)});
 }
 

@@ -51,6 +51,7 @@ class OpsServers {
  public:
   // `pages` outlives it. `inherited`: from the service manager, served besides what is asked for.
   OpsServers(const OpsPages& pages, std::vector<host::Fd> inherited);
+  ~OpsServers() { Stop(); }
   // "127.0.0.1:10290", "[::1]:0" or "unix:///run/berth/ops.sock" (0600). Those already served stay, others end, new ones begin. What
   // cannot be served is told in the log and tried again by the next call: pages for people must not keep images from Pods.
   // Returns how many were not.

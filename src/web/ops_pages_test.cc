@@ -21,7 +21,8 @@ class OpsPagesTest : public ::testing::Test {
   Result<> catalog_, space_;
   metrics::Registry registry_;
   OpsPages pages_{{registry_,
-                   {{"catalog", true, [this](const task::Context&) { return catalog_; }}, {"space", false, [this](const task::Context&) { return space_; }}},
+                   {{"catalog", true, [this](const task::Context&) { return catalog_; }},
+                    {"space", false, [this](const task::Context&) { return space_; }}},
                    [] { return std::string("kind: X\n"); }}};
 };
 

@@ -62,7 +62,8 @@ class Settings {
  public:
   explicit Settings(const config::DaemonConfig& given) : current_(given) {}
 
-  void Reload(const LoadSettings& load, credentials::NodeConfig& credentials, NodeStack* node, web::OpsServers& pages, Telemetry& telemetry) {
+  void Reload(const LoadSettings& load, credentials::NodeConfig& credentials, NodeStack* node, web::OpsServers& pages,
+              Telemetry& telemetry) {
     NotifyReloading();
     credentials.Reload();
     Result<> plugins;

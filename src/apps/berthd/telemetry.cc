@@ -50,7 +50,8 @@ Telemetry::Telemetry(const time::Clock& clock) : clock_(clock) {
                                            metrics::Exponential(0.01, 2.5, 12));
   layer_speed_ = registry_.MakeHistogram("berth_layer_unpack_bytes_per_second", "Tar bytes per second of each layer, network included.",
                                          metrics::Exponential(1 << 20, 2, 12));
-  plugin_errors_ = registry_.Counters("kubelet_credential_provider_plugin_errors_total", "Number of errors from credential provider plugin", {{"plugin_name", kHosts}});
+  plugin_errors_ = registry_.Counters("kubelet_credential_provider_plugin_errors_total", "Number of errors from credential provider plugin",
+                                      {{"plugin_name", kHosts}});
   plugin_seconds_ = registry_.Histograms("kubelet_credential_provider_plugin_duration", "Duration of execution in seconds for credential provider plugin",
                                          {{"plugin_name", kHosts}}, {0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10});
   freed_ = registry_.Counters("berth_gc_freed_bytes_total", "Bytes given back, by why they went.", {{"reason", 8}});
@@ -112,7 +113,9 @@ void Telemetry::Attach(catalog::Catalog& catalog, content::Store& content, const
   registry_.Collect("berth_store_bytes", "What the store holds: unpacked layers, those that no image has (yet), compressed blobs, documents, partial downloads.",
                     Kind::kGauge, [&catalog, &content] {
     std::vector<Sample> samples;
-    const auto add = [&](const char* kind, std::uint64_t bytes) { samples.push_back({.labels = {{"kind", kind}}, .value = static_cast<double>(bytes)}); };
+    const auto add = [&](const char* kind, std::uint64_t bytes) {
+      samples.push_back({.labels = {{"kind", kind}}, .value = static_cast<double>(bytes)});
+    };
     if (const auto usage = catalog.Measure()) {
       add("unpacked", usage->layer_bytes);
       add("unneeded", usage->unreferenced_bytes);
@@ -146,7 +149,8 @@ void Telemetry::Attach(policy::ImageManager& images, policy::Records* records) {
   registry_.Collect("kubelet_imagemanager_image_mustpull_checks_total", "Counter for how many times kubelet checked whether credentials need to be re-verified to access an image",
                     Kind::kCounter, [&images] {
     std::vector<Sample> samples;
-    for (const auto& [result, count] : images.metrics().must_pull_checks) samples.push_back({.labels = {{"result", result}}, .value = static_cast<double>(count)});
+    for (const auto& [result, count] : images.metrics().must_pull_checks)
+      samples.push_back({.labels = {{"result", result}}, .value = static_cast<double>(count)});
     return samples;
   });
   registry_.Collect("kubelet_image_pull_duration_seconds", "Duration in seconds to pull an image.", Kind::kHistogram, [&images] {
