@@ -112,11 +112,14 @@ class Bench:
                     raise Bad(f"{' '.join(command)} after the fault: {done.stdout}{done.stderr}")
         return present
 
-    def compare(self, berthd, name):
+    def differences(self, name, folder):
+        return verify.compare(self.want[name], verify.scan(folder))
+
+    def compare(self, berthd, name, image=None):
         with tempfile.TemporaryDirectory(dir=self.folder) as target:
-            berthd.berth("mount", self.image(name), target, check=True)
+            berthd.berth("mount", image or self.image(name), target, check=True)
             try:
-                if lines := verify.compare(self.want[name], verify.scan(target)):
+                if lines := self.differences(name, target):
                     raise Bad(f"{name} is not what its layers make: {lines[:5]}")
             finally:
                 berthd.berth("unmount", target, check=True)

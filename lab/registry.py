@@ -130,9 +130,11 @@ class Registry:
 
 class LayoutRegistry:
     """Serves {repository: folder of an OCI layout} read-only over plain HTTP, checking nothing. A manifest's Content-Type
-    is what index.json (or a served index) says. `requests` is a Counter as of Registry.requests()."""
-    def __init__(self, layouts):
+    is what index.json (or a served index) says. `requests` is a Counter as of Registry.requests(); `before(path)` may hold an
+    answer back."""
+    def __init__(self, layouts, before=lambda path: None):
         self.layouts, self.requests = {repo: pathlib.Path(folder) for repo, folder in layouts.items()}, collections.Counter()
+        self.before = before
 
     def _find(self, path):
         match = re.fullmatch(r"/v2/(.+)/(manifests|blobs)/([^/]+)", path)
@@ -165,6 +167,7 @@ class LayoutRegistry:
                 blob, media_type = registry._find(path)
                 status = 200 if path == "/v2/" or (blob and blob.is_file()) else 404
                 registry.requests[(self.command, path, status)] += 1
+                registry.before(path)
                 size = blob.stat().st_size if status == 200 and blob else 2
                 self.send_response(status)
                 self.send_header("Docker-Distribution-API-Version", "registry/2.0")

@@ -231,6 +231,7 @@ std::vector<Bad> RejectedTable() {
       {"A104ZstdTruncatedHeader", zstd.substr(0, 5), Reason::kInvalidLayer, "ends inside a zstd frame"},
       {"A104ZstdTruncatedSkippable", Skippable("abc").substr(0, 10), Reason::kInvalidLayer, "ends inside a zstd frame"},
       {"A104ZstdChecksum", flip(zstd, 1), Reason::kInvalidLayer, "checksum"},
+      {"A104ZstdDeclares255GivesNone", "\x28\xb5\x2f\xfd\x20\xff\x01\0\0"s, Reason::kInvalidLayer},
       {"A104ZstdReservedBlock", "\x28\xb5\x2f\xfd\0\x40\x07\0\0\0\0\0"s},
       {"A108Window3TiB", WindowFrame(0xff), Reason::kLimitExceeded, "limit zstd_window_bytes"},
       {"A108Window2GiB", WindowFrame((31 - 10) << 3), Reason::kLimitExceeded, "limit zstd_window_bytes"},

@@ -41,6 +41,11 @@ class ZstdDecoder final : public Base {
       input_.Use(from.pos);
       if (ZSTD_isError(status)) return Translate(ZSTD_getErrorCode(status));
       in_frame_ = status != 0;
+      given_ += out.pos;
+      // The library checks this itself, but not in a frame that comes in pieces and ends with an empty block.
+      if (!in_frame_ && declared_ != ZSTD_CONTENTSIZE_UNKNOWN && declared_ != given_) {
+        return Broken("a zstd frame declares " + std::to_string(declared_) + " bytes and gives " + std::to_string(given_));
+      }
       if (out.pos > 0) return out.pos;
       if (in_frame_ && input_.size() == 0) {
         ASSIGN_OR_RETURN(const bool more, input_.Fill());
@@ -58,6 +63,10 @@ class ZstdDecoder final : public Base {
       if (input_.size() < 4) return Broken("the input ends inside a zstd frame");
       const std::uint32_t magic = LittleEndian(input_.data());
       if (magic == ZSTD_MAGICNUMBER) {
+        RETURN_IF_ERROR(input_.Want(kFrameHeader));
+        declared_ = ZSTD_getFrameContentSize(input_.data().data(), input_.size());
+        if (declared_ == ZSTD_CONTENTSIZE_ERROR) declared_ = ZSTD_CONTENTSIZE_UNKNOWN;  // the stream will say what is wrong
+        given_ = 0;
         in_frame_ = true;
         return true;
       }
@@ -96,8 +105,12 @@ class ZstdDecoder final : public Base {
     }
   }
 
+  static constexpr std::size_t kFrameHeader = 18;  // the longest there is, RFC 8878 3.1.1
+
   Stream stream_;
   bool in_frame_ = false;
+  std::uint64_t declared_ = ZSTD_CONTENTSIZE_UNKNOWN;  // contents of the frame, as its header says
+  std::uint64_t given_ = 0;                            // contents of the frame so far
 };
 
 }  // namespace

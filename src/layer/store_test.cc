@@ -398,6 +398,21 @@ TEST_F(Store, TheWorkerIsJailed) {
   EXPECT_EQ(descriptors, 4u);  // answer, input, data, meta
 }
 
+TEST_F(Store, AJailThatIsTriedSaysWhatItIs) {  // P27
+  const Lab lab(kWorker);
+  const auto folder = host::Dir::Open(lab.path());
+  ASSERT_TRUE(folder);
+  for (const Form form : {Form::kErofs, Form::kTree}) {
+    UnpackOptions options;
+    options.form = form;
+    const auto jail = TryJail({}, kWorker, folder->fd(), options);
+    ASSERT_TRUE(jail) << jail.error().Text();
+    for (const char* part : {"seccomp", "no_new_privs", "capabilities", "descriptors", "root", "net_ns"})
+      EXPECT_NE(jail->substr(0, jail->find(';')).find(part), std::string::npos) << part << " in " << *jail;
+  }
+  EXPECT_FALSE(TryJail({}, "/nowhere/berth-unpack", folder->fd(), {}));
+}
+
 TEST_F(Store, CancelledWhileTheWorkerWaits) {
   Lab lab(kWorker);
   std::stop_source stop;

@@ -190,4 +190,16 @@ Result<std::vector<bool>> RunFit(const task::Context& ctx, const std::string& pr
   return written;
 }
 
+Result<std::string> TryJail(const task::Context& ctx, const std::string& program, int folder_fd, const UnpackOptions& options) {
+  json::Writer w;
+  w.BeginObject().Key("mode").String("try").Key("options").Raw(options.ToJson()).EndObject();
+  ASSIGN_OR_RETURN(Worker worker, Worker::Start(program, w.text(), {{4, folder_fd}}, /*input=*/false));
+  ASSIGN_OR_RETURN(const std::string text, worker.Finish(ctx));
+  ASSIGN_OR_RETURN(const json::Document document, ParseAnswer(text));
+  const auto jail = document.root().Find("jail");
+  if (!jail) return Nonsense("it says nothing about its jail");
+  ASSIGN_OR_RETURN(const std::string_view report, jail->AsString());
+  return std::string(report);
+}
+
 }  // namespace berth::layer

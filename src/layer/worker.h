@@ -81,6 +81,10 @@ struct FitLayer {
 Result<std::vector<bool>> RunFit(const task::Context& ctx, const std::string& program, std::span<const FitLayer> layers,
                                  const UnpackOptions& options);
 
+// What the jail of a worker is on this machine (host::JailReport::Text), from a worker that entered it and did nothing else.
+// An Error: no worker can work here. `folder_fd`: any folder; the root of a worker for trees.
+Result<std::string> TryJail(const task::Context& ctx, const std::string& program, int folder_fd, const UnpackOptions& options);
+
 // main() of berth-unpack. Descriptors: 0 options, 1 answer, 3 and on what the mode needs. Returns the exit status.
 int WorkerMain();
 

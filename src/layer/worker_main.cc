@@ -59,7 +59,7 @@ Result<std::string> ReadOptions() {
   return text;
 }
 
-Result<> EnterJail(const UnpackOptions& options, std::vector<int> fds, bool tree) {
+Result<host::JailReport> EnterJail(const UnpackOptions& options, std::vector<int> fds, bool tree) {
   fds.push_back(kAnswerFd);
   host::JailSpec spec{.profile = tree ? host::JailProfile::kTree : host::JailProfile::kStream, .keep_fds = std::move(fds)};
   if (tree) {
@@ -71,14 +71,20 @@ Result<> EnterJail(const UnpackOptions& options, std::vector<int> fds, bool tree
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // whose shadow memory is terabytes of address space
   spec.max_memory_bytes = options.MemoryLimit();
 #endif
-  auto report = host::EnterUnpackJail(spec);
-  if (!report) return std::move(report).error();
-  return {};
+  return host::EnterUnpackJail(spec);
+}
+
+// The jail and nothing else: what it is on this machine.
+Result<std::string> DoTry(const UnpackOptions& options) {
+  ASSIGN_OR_RETURN(const host::JailReport report, EnterJail(options, {kDataFd}, options.form == Form::kTree));
+  json::Writer w;
+  w.BeginObject().Key("jail").String(report.Text()).EndObject();
+  return std::move(w).Take();
 }
 
 Result<std::string> DoUnpack(const UnpackOptions& options, Answer& answer) {
   const bool tree = options.form == Form::kTree;
-  RETURN_IF_ERROR(EnterJail(options, {kInputFd, kDataFd, kMetaFd}, tree));
+  ASSIGN_OR_RETURN([[maybe_unused]] const auto jail, EnterJail(options, {kInputFd, kDataFd, kMetaFd}, tree));
   host::FdSource input(kInputFd);
   Marks marks;
   auto report = UnpackStream(input, kDataFd, kMetaFd, options, [&](const Error& error) {
@@ -151,7 +157,7 @@ Result<std::string> DoFit(const UnpackOptions& options, const json::Value& list)
     fds.push_back(layers[i].meta_fd = next++);
     if (wanted) fds.push_back(layers[i].variant_fd = next++);
   }
-  RETURN_IF_ERROR(EnterJail(options, std::move(fds), /*tree=*/false));
+  ASSIGN_OR_RETURN([[maybe_unused]] const auto jail, EnterJail(options, std::move(fds), /*tree=*/false));
   json::Writer w;
   w.BeginObject().Key("variants").BeginArray();
   for (std::uint32_t i = 0; i < layers.size(); ++i) {
@@ -195,6 +201,7 @@ Result<std::string> Work(Answer& answer) {
   ASSIGN_OR_RETURN(const std::string_view name, mode.AsString());
   Prewarm();
   if (name == "unpack") return DoUnpack(options, answer);
+  if (name == "try") return DoTry(options);
   if (name != "fit") return Error(Reason::kInternal, "the unpack worker does not know what to do");
   ASSIGN_OR_RETURN(const json::Value layers, root.Get("layers"));
   return DoFit(options, layers);

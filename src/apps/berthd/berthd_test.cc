@@ -8,9 +8,12 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <fstream>
+#include <map>
 
+#include "apps/berthd/probe.h"
 #include "berth/v1/berth.grpc.pb.h"
 #include "config/daemon_config.h"
 #include "host/listen.h"
@@ -425,6 +428,39 @@ TEST(Units, NameWhatTheDaemonUses) {
   // Each of these would give the service a mount namespace, and its mounts would not reach the host.
   for (const char* cut : {"\nProtectSystem=", "\nProtectHome=", "\nPrivate", "\nReadWritePaths=", "\nProtectKernel", "\nInaccessiblePaths=", "\nMountFlags="})
     EXPECT_THAT(service + images_only, Not(HasSubstr(cut)));
+}
+
+// P27: what is on shows as on, what is off shows.
+TEST_F(BerthdTest, TestsItsOwnHardeningAtStart) {
+  auto daemon = Start();
+  v1::StatusResponse status;
+  grpc::ClientContext context;
+  ASSERT_TRUE(Connect()->Status(&context, {}, &status).ok());
+  std::map<std::string, std::string> verdicts;
+  for (const auto& probe : status.probes()) verdicts[probe.name()] = probe.verdict();
+  const host::Capabilities here = host::Probe();
+  const auto want = [](bool on) { return on ? "ok" : "degraded"; };
+  EXPECT_EQ(verdicts["seccomp"], want(here.seccomp));
+  EXPECT_EQ(verdicts["landlock"], want(here.landlock_abi > 0));
+  EXPECT_EQ(verdicts["openat2"], want(here.openat2));
+  EXPECT_EQ(verdicts["cgroup"], want(here.cgroup_version > 0));
+  EXPECT_EQ(verdicts["sandbox"], want(here.landlock_abi > 0));
+}
+
+TEST(Probes, ShowWhatAMachineLacks) {
+  const auto root = host::Dir::Open("/");
+  ASSERT_TRUE(root);
+  Machine machine;  // that can nothing
+  machine.jail = std::string("seccomp,no_new_privs;missing=landlock,net_ns");
+  std::map<std::string, std::string> verdicts;
+  for (const auto& probe : Describe(machine, *root)) verdicts[probe.name] = probe.verdict;
+  for (const char* name : {"sandbox", "seccomp", "landlock", "openat2", "cgroup", "erofs"}) EXPECT_EQ(verdicts[name], "degraded") << name;
+  for (const char* name : {"mount", "overlay"}) EXPECT_EQ(verdicts[name], "missing") << name;
+  machine.jail = Error(Reason::kInternal, "the filter was refused");
+  const auto probes = Describe(machine, *root);
+  const auto sandbox = std::ranges::find(probes, "sandbox", &api::Probe::name);
+  ASSERT_NE(sandbox, probes.end());
+  EXPECT_EQ(sandbox->verdict + ": " + sandbox->detail, "missing: no layer can be unpacked: the filter was refused");
 }
 
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)

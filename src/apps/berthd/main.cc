@@ -160,11 +160,11 @@ Result<int> Serve(config::DaemonConfig config, const LoadSettings& load) {
   auto lock = host::StoreLock::Acquire(root);
   if (!lock) return std::move(lock).error().Context(config.root);
   ASSIGN_OR_RETURN(const auto socket_lock, LockSocket(config.socket));
-  ASSIGN_OR_RETURN(const Machine machine, LookAround(root, config.form));
+  ASSIGN_OR_RETURN(const std::string worker, FindWorker(config));
+  ASSIGN_OR_RETURN(const Machine machine, LookAround(root, config, worker));
   config.pull.form = machine.form;
 
   // What it holds.
-  ASSIGN_OR_RETURN(const std::string worker, FindWorker(config));
   ASSIGN_OR_RETURN(auto content, content::Store::Open(root));
   ASSIGN_OR_RETURN(auto layers, layer::LayerStore::Open(config.root, {.worker = worker, .unpack = config.unpack}));
   RETURN_IF_ERROR(CheckCatalogIsThere(root, *layers));

@@ -1,6 +1,7 @@
 #include "apps/berthd/probe.h"
 
 #include "erofs/writer.h"
+#include "layer/worker.h"
 
 namespace berth::berthd {
 namespace {
@@ -19,9 +20,17 @@ api::Probe Row(std::string name, bool works, std::string detail, std::string_vie
   return {std::move(name), works ? "ok" : std::string(without), std::move(detail)};
 }
 
+// "seccomp,no_new_privs,…;missing=landlock", as host::JailReport says it.
+api::Probe Sandbox(const Result<std::string>& jail) {
+  if (!jail) return {"sandbox", "missing", "no layer can be unpacked: " + jail.error().Text()};
+  const std::size_t lacks = jail->find(";missing=");
+  return {"sandbox", lacks == std::string::npos ? "ok" : "degraded", *jail};
+}
+
 }  // namespace
 
-Result<Machine> LookAround(const host::Dir& scratch, config::FormChoice wanted) {
+Result<Machine> LookAround(const host::Dir& scratch, const config::DaemonConfig& config, const std::string& worker) {
+  const config::FormChoice wanted = config.form;
   Machine machine{.can = host::Probe()};
   if (wanted != config::FormChoice::kTree) {
     ASSIGN_OR_RETURN(machine.erofs, TryErofs(scratch));
@@ -31,6 +40,9 @@ Result<Machine> LookAround(const host::Dir& scratch, config::FormChoice wanted) 
     return Error(Reason::kConfig, "form is erofs, but this kernel does not mount it: " + machine.erofs.file_backed_error)
         .Next("say form: auto, or load the erofs module");
   machine.form = works ? layer::Form::kErofs : layer::Form::kTree;
+  layer::UnpackOptions unpack = config.unpack;
+  unpack.form = machine.form;
+  machine.jail = layer::TryJail({}, worker, scratch.fd(), unpack);
   return machine;
 }
 
@@ -45,6 +57,7 @@ std::vector<api::Probe> Describe(const Machine& m, const host::Dir& root) {
   rows.push_back(Row("openat2", m.can.openat2, m.can.openat2 ? "paths are resolved beneath their root" : "paths are walked one by one", "degraded"));
   rows.push_back(Row("seccomp", m.can.seccomp, m.can.seccomp ? "unpack workers run under a filter" : "unpack workers run without a filter", "degraded"));
   rows.push_back(Row("landlock", m.can.landlock_abi > 0, m.can.landlock_abi > 0 ? "ABI " + std::to_string(m.can.landlock_abi) : "not in this kernel", "degraded"));
+  rows.push_back(Sandbox(m.jail));
   rows.push_back(Row("cgroup", m.can.cgroup_version > 0, m.can.cgroup_version > 0 ? "v" + std::to_string(m.can.cgroup_version) : "not mounted", "degraded"));
   if (const auto space = root.FreeSpace()) {
     const std::uint64_t percent = space->total_bytes == 0 ? 0 : space->available_bytes * 100 / space->total_bytes;
