@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes the Debian packages: berth (daemon, command line, units, manuals) and berth-credential-providers.
 
-usage: build.py BINARIES OUT [--version V]     BINARIES: NAME or NAME/NAME, as in build/bin or a build folder's src/apps
+usage: build.py BINARIES OUT [--version V] [--fast]     BINARIES: NAME or NAME/NAME, as in build/bin or a build folder's src/apps
 Dependencies are what dpkg-shlibdeps finds in the stripped programs. The same programs and the same commit give the same bytes.
 """
 import argparse
@@ -61,7 +61,7 @@ class Package:
         out = run("dpkg-shlibdeps", "-O", "--ignore-missing-info", *[self.tree / p for p in self.programs], cwd=work)
         return [d.strip() for d in re.search(r"shlibs:Depends=(.*)", out).group(1).split(",")]
 
-    def build(self, version, architecture, out, work, epoch):
+    def build(self, version, architecture, out, work, epoch, fast):
         control = self.tree / "DEBIAN"
         control.mkdir()
         size = sum(f.lstat().st_size for f in self.tree.rglob("*") if f.is_file() and not f.is_symlink())
@@ -84,7 +84,7 @@ class Package:
             if path.is_dir() and not path.is_symlink():
                 path.chmod(0o755)
         deb = out / f"{self.name}_{version}_{architecture}.deb"
-        run("dpkg-deb", "--root-owner-group", "-Zxz", "-z6", "--build", self.tree, deb, env=os.environ | {"SOURCE_DATE_EPOCH": epoch})
+        run("dpkg-deb", "--root-owner-group", "-Zxz", "-z1" if fast else "-z6", "--build", self.tree, deb, env=os.environ | {"SOURCE_DATE_EPOCH": epoch})
         return deb
 
 
@@ -93,6 +93,7 @@ def main():
     parser.add_argument("binaries", type=pathlib.Path)
     parser.add_argument("out", type=pathlib.Path)
     parser.add_argument("--version")
+    parser.add_argument("--fast", action="store_true", help="larger packages, made in a fraction of the time")
     options = parser.parse_args()
     version = options.version or re.search(r"project\(berth VERSION (\S+)", (ROOT / "CMakeLists.txt").read_text()).group(1)
     try:
@@ -139,7 +140,7 @@ def main():
 
         architecture = run("dpkg", "--print-architecture").strip()
         for package in (berth, plugins):
-            print(package.build(version, architecture, out, work, epoch))
+            print(package.build(version, architecture, out, work, epoch, options.fast))
 
 
 main()

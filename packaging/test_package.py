@@ -91,11 +91,11 @@ def main():
     binaries = pathlib.Path(sys.argv[1]).resolve()
     with tempfile.TemporaryDirectory(prefix="berth-package-test-") as folder:
         folder = pathlib.Path(folder)
-        built = [pathlib.Path(p) for p in run(sys.executable, HERE / "build.py", binaries, folder / "one").stdout.split()]
+        built = [pathlib.Path(p) for p in run(sys.executable, HERE / "build.py", "--fast", binaries, folder / "one").stdout.split()]
         expect([p.name.split("_")[0] for p in built] == ["berth", "berth-credential-providers"], "two packages")
-        again = [pathlib.Path(p) for p in run(sys.executable, HERE / "build.py", binaries, folder / "two").stdout.split()]
+        again = [pathlib.Path(p) for p in run(sys.executable, HERE / "build.py", "--fast", binaries, folder / "two").stdout.split()]
         expect(all(a.read_bytes() == b.read_bytes() for a, b in zip(built, again)), "built twice, they are the same bytes")
-        newer = [pathlib.Path(p) for p in run(sys.executable, HERE / "build.py", binaries, folder / "new", "--version", "99.0").stdout.split()]
+        newer = [pathlib.Path(p) for p in run(sys.executable, HERE / "build.py", "--fast", binaries, folder / "new", "--version", "99.0").stdout.split()]
         for deb in built:
             depends = run("dpkg-deb", "-f", deb, "Depends").stdout
             expect("libc6" in depends, f"{deb.name} says what it needs")
