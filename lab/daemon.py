@@ -30,7 +30,7 @@ class Berthd:
         self.folder = pathlib.Path(folder)
         self.store, self.run, self.socket = self.folder / "store", self.folder / "run", self.folder / "run/berth.sock"
         self.faults, self.env, self.log_path = faults, dict(env or {}), pathlib.Path(log or self.folder / "berthd.log")
-        self.settings = {"root": str(self.store), "runDir": str(self.run), "socket": str(self.socket)} | (settings or {})
+        self.settings = {"root": str(self.store), "runDir": str(self.run), "socket": str(self.socket), "listen.http": []} | (settings or {})
         self.process = None
 
     def __enter__(self):

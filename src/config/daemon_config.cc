@@ -7,6 +7,7 @@
 
 #include "config/reader.h"
 #include "host/dir.h"
+#include "host/listen.h"
 
 namespace berth::config {
 namespace {
@@ -154,6 +155,7 @@ const std::vector<Setting>& Settings() {
       Text("root", "the store", AT(root)),
       Text("runDir", "sockets and other state of one boot", AT(run_dir)),
       Text("socket", "where berth.v1 is served; root's, mode 0600", AT(socket)),
+      List("listen.http", "where metrics and health are served: ADDRESS:PORT, unix:///PATH", AT(http_listen)),
       Text("worker", "berth-unpack; empty: beside berthd", AT(worker)),
       Choice("form", "how layers are kept; auto: EROFS where this kernel mounts it", AT(form),
              std::vector<std::pair<std::string_view, FormChoice>>{
@@ -300,6 +302,7 @@ std::string Joined(const Setting& setting, const Values& values) {
 Result<DaemonConfig> ParseConfig(std::string_view text, std::string_view name, const std::vector<std::string>& overrides) {
   DaemonConfig config;
   config.node_config = {"/var/lib/kubelet", "/root/.docker"};
+  config.http_listen = {"127.0.0.1:10290"};
   ASSIGN_OR_RETURN(auto entries, ReadYaml(text, name));
   config.verification = std::move(entries.verification);
   for (const auto& entry : entries.plain)
@@ -322,6 +325,8 @@ Result<DaemonConfig> ParseConfig(std::string_view text, std::string_view name, c
   }
   for (const auto& [what, path] : {std::pair("root", &config.root), {"runDir", &config.run_dir}, {"socket", &config.socket}})
     if (!path->starts_with('/')) return Error(Reason::kConfig, std::string(what) + " must be an absolute path, not " + Quoted(*path));
+  for (const auto& address : config.http_listen)
+    if (auto good = host::CheckListenAddress(address); !good) return std::move(good).error().Context("listen.http");
   // One limit, two readers.
   config.registry.document_bytes = config.pull.limits.document_bytes;
   config.unpack.tar.entries = config.unpack.build.entries;
@@ -344,6 +349,13 @@ std::string PrintConfig(const DaemonConfig& config) {
   }
   out += config.verification.enabled() ? "verification: " + config.verification.text() + "\n" : "# verification " + config.verification.Summary() + "\n";
   return out;
+}
+
+std::vector<std::string> Differences(const DaemonConfig& a, const DaemonConfig& b) {
+  std::vector<std::string> keys;
+  for (const auto& setting : Settings())
+    if (setting.get(a) != setting.get(b)) keys.emplace_back(setting.key);
+  return keys;
 }
 
 std::vector<std::string> ListLimits(const DaemonConfig& config) {

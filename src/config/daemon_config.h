@@ -46,6 +46,7 @@ struct DaemonConfig {
   std::string socket = "/run/berth/berth.sock";
   std::string worker;  // "": berth-unpack beside berthd
   FormChoice form = FormChoice::kAuto;
+  std::vector<std::string> http_listen;  // metrics and health (web/ops_pages.h)
   log::Options log;
 
   registry::ClientOptions registry;
@@ -77,6 +78,8 @@ Result<DaemonConfig> LoadConfig(const std::string& path, const std::vector<std::
 
 // The effective settings as a configuration file, each with its origin as a comment.
 std::string PrintConfig(const DaemonConfig& config);
+// The keys whose values differ.
+std::vector<std::string> Differences(const DaemonConfig& a, const DaemonConfig& b);
 // The limits only, as "name=value", for `berth doctor`.
 std::vector<std::string> ListLimits(const DaemonConfig& config);
 // docs/config.md: every key with default and meaning.

@@ -129,7 +129,9 @@ class ProviderSet::Provider {
                               const Caller& caller) {
     ASSIGN_OR_RETURN(const auto slot, shared_.slots.Acquire(ctx));
     ++shared_.runs;
+    const auto began = ctx.clock().SteadyNow();
     auto response = Exec(ctx, repository, caller);
+    if (options_.on_run) options_.on_run(spec_.name, ctx.clock().SteadyNow() - began, response.has_value());
     if (!response) {
       ++shared_.failures;
       return std::move(response).error();

@@ -2,25 +2,35 @@
 
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <ctime>
 #include <memory>
 
 namespace berth::log {
 namespace {
 
+// Whether stderr is systemd's journal (JOURNAL_STREAM=device:inode): it stamps lines itself and reads a priority before each.
+bool IsJournal() {
+  const char* told = std::getenv("JOURNAL_STREAM");
+  struct stat st {};
+  return told != nullptr && ::fstat(STDERR_FILENO, &st) == 0 && told == std::to_string(st.st_dev) + ":" + std::to_string(st.st_ino);
+}
+
 // spdlog carries the lines (locking, flushing, the sink); the forms are ours.
 struct Sink {
-  Sink() : logger("berth", std::make_shared<spdlog::sinks::stderr_sink_mt>()) {
+  Sink() : journal(IsJournal()), logger("berth", std::make_shared<spdlog::sinks::stderr_sink_mt>()) {
     logger.set_pattern("%v");
     logger.set_level(spdlog::level::trace);
     logger.flush_on(spdlog::level::trace);
   }
+  const bool journal;
   spdlog::logger logger;
   std::atomic<Level> level{Level::kInfo};
   std::atomic<Format> format{Format::kText};
@@ -36,7 +46,10 @@ std::string_view BaseName(std::string_view path) {
   return slash == path.npos ? path : path.substr(slash + 1);
 }
 
-std::string TextLine(Level level, std::string_view message, Fields fields, const Where& where) {
+// klog's name for it.
+std::string_view KeyOf(const Field& field) { return field.key() == "error" ? "err" : field.key(); }
+
+std::string Stamp(Level level) {
   const auto now = std::chrono::system_clock::now();
   const std::time_t seconds = std::chrono::system_clock::to_time_t(now);
   const auto micros = std::chrono::duration_cast<std::chrono::microseconds>(now.time_since_epoch()).count() % 1000000;
@@ -45,12 +58,16 @@ std::string TextLine(Level level, std::string_view message, Fields fields, const
   char head[96];
   std::snprintf(head, sizeof head, "%c%02d%02d %02d:%02d:%02d.%06d %7d ", "DIWE"[static_cast<int>(level)], parts.tm_mon + 1,
                 parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec, static_cast<int>(micros), static_cast<int>(::getpid()));
-  std::string line = head;
+  return head;
+}
+
+std::string TextLine(Level level, std::string_view message, Fields fields, const Where& where) {
+  std::string line = TheSink().journal ? "" : Stamp(level);
   line += BaseName(where.file_name());
   line += ':' + std::to_string(where.line()) + "] " + Quoted(message);
   for (const auto& f : fields) {
     line += ' ';
-    line += f.key();
+    line += KeyOf(f);
     line += '=';
     line += f.quoted() ? Quoted(f.text()) : f.text();
   }
@@ -80,8 +97,9 @@ std::string JsonLine(Level level, std::string_view message, Fields fields, const
   line += ",\"level\":\"" + std::string(kNames[static_cast<int>(level)]) + "\",\"caller\":\"";
   line += BaseName(where.file_name());
   line += ':' + std::to_string(where.line()) + "\",\"msg\":" + JsonString(message);
+  if (level <= Level::kInfo) line += level == Level::kInfo ? ",\"v\":0" : ",\"v\":4";
   for (const auto& f : fields) {
-    line += ',' + JsonString(f.key()) + ':';
+    line += ',' + JsonString(KeyOf(f)) + ':';
     line += f.quoted() ? JsonString(f.text()) : f.text();
   }
   return line + '}';
@@ -99,8 +117,10 @@ bool Enabled(Level level) { return level >= TheSink().level.load(std::memory_ord
 void Write(Level level, std::string_view message, Fields fields, const Where& where) {
   if (!Enabled(level)) return;
   auto& sink = TheSink();
-  sink.logger.log(spdlog::level::info, sink.format == Format::kJson ? JsonLine(level, message, fields, where)
-                                                                    : TextLine(level, message, fields, where));
+  static constexpr std::string_view kPriorities[] = {"<7>", "<6>", "<4>", "<3>"};
+  std::string line(sink.journal ? kPriorities[static_cast<int>(level)] : "");
+  line += sink.format == Format::kJson ? JsonLine(level, message, fields, where) : TextLine(level, message, fields, where);
+  sink.logger.log(spdlog::level::info, line);
 }
 
 }  // namespace berth::log

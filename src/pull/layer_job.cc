@@ -120,6 +120,15 @@ Result<LayerJobs::Done> LayerJobs::Run(const task::Context& ctx, const Job& job)
   }
   ASSIGN_OR_RETURN([[maybe_unused]] const auto slot, slots_.Acquire(ctx));
   job.board->SetPhase(LayerPhase::kFetching);
+  const auto began = ctx.clock().SteadyNow();
+  auto done = Bring(ctx, job);
+  if (done && options_.observer != nullptr)
+    options_.observer->OnLayer(done->info.report.uncompressed_bytes,
+                               std::chrono::duration<double>(ctx.clock().SteadyNow() - began).count());
+  return done;
+}
+
+Result<LayerJobs::Done> LayerJobs::Bring(const task::Context& ctx, const Job& job) {
   ASSIGN_OR_RETURN(const auto kept, stores_.content.Size(job.layer.digest));
   if (kept) {
     auto done = FromKeptBlob(ctx, job);

@@ -20,6 +20,7 @@
 #include "host/dir.h"
 #include "layer/store.h"
 #include "oci/oci.h"
+#include "pull/observer.h"
 #include "pull/progress.h"
 #include "registry/client.h"
 #include "task/limiter.h"
@@ -48,6 +49,7 @@ class LayerJobs {
     layer::Form form;
     KeepBlobs keep_blobs;
     double keep_blobs_free;
+    Observer* observer;
   };
   struct Done {
     layer::LayerInfo info;
@@ -83,6 +85,7 @@ class LayerJobs {
   struct Job;
   Result<Done> Run(const task::Context& ctx, const Job& job);
   Result<std::optional<layer::LayerInfo>> FindReady(const digest::Digest& blob);
+  Result<Done> Bring(const task::Context& ctx, const Job& job);
   Result<Done> FromKeptBlob(const task::Context& ctx, const Job& job);
   Result<Done> FromNetwork(const task::Context& ctx, const Job& job, bool* was_resumed);
   Result<Done> Settle(const task::Context& ctx, const Job& job, layer::Staging& staging);

@@ -75,7 +75,8 @@ struct Puller::State {
         jobs({s.content, s.layers, s.catalog, s.root}, {.slots = options.layers,
                                                         .form = options.form,
                                                         .keep_blobs = options.keep_blobs,
-                                                        .keep_blobs_free = options.keep_blobs_free}) {}
+                                                        .keep_blobs_free = options.keep_blobs_free,
+                                                        .observer = options.observer}) {}
 
   Stores stores;
   const Gate gate;
@@ -100,9 +101,11 @@ class Puller::Flight {
 
   Result<Pulled> Run() {
     auto slot = state_.pull_slots.Acquire(ctx_);
+    result_.queue_seconds = Seconds(ctx_.clock().SteadyNow() - started_);
     Result<> done = slot ? Pull() : Result<>(slot.error());
     progress_->SetPhase(Phase::kEnded);
     result_.total_seconds = Seconds(ctx_.clock().SteadyNow() - started_);
+    if (auto* observer = state_.options.observer) observer->OnPull(request_.reference.domain(), result_, done ? nullptr : &done.error());
     if (!done) return Failed(std::move(done).error());
     if (!result_.was_present)
       log::Info("image pulled", {{"image", result_.name}, {"digest", result_.target.ToString()}, {"fetched", result_.fetched_bytes},
@@ -166,7 +169,10 @@ class Puller::Flight {
     if (repository_) return;
     progress_->SetPhase(Phase::kResolving);
     repository_ = stores_.registry.Open(request_.reference, std::move(request_.credentials),
-                                        [record = record_](const registry::Attempt& attempt) { record->Add(attempt); });
+                                        [record = record_, observer = state_.options.observer](const registry::Attempt& attempt) {
+                                          record->Add(attempt);
+                                          if (observer != nullptr) observer->OnAttempt(attempt);
+                                        });
   }
 
   // --- verification

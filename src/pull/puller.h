@@ -33,6 +33,7 @@
 #include "layer/store.h"
 #include "oci/oci.h"
 #include "pull/gate.h"
+#include "pull/observer.h"
 #include "pull/progress.h"
 #include "pull/record.h"
 #include "reference/reference.h"
@@ -69,7 +70,7 @@ struct Pulled {
   bool was_present = false;               // nothing had to be fetched
   std::uint64_t fetched_bytes = 0, reused_bytes = 0, resumed_bytes = 0;  // of layers, compressed
   std::string credential, host;           // that worked; who answered
-  double resolve_seconds = 0, total_seconds = 0;
+  double queue_seconds = 0, resolve_seconds = 0, total_seconds = 0;  // for a slot; until it was resolved; in all
   std::optional<verify::Verdict> verdict; // of this pull, while images are verified
 };
 
@@ -83,6 +84,7 @@ struct PullerOptions {
   layer::Form form = layer::Form::kErofs;
   oci::DocumentLimits limits;
   oci::Platform host = oci::HostPlatform();
+  Observer* observer = nullptr;           // outlives the Puller
 };
 
 class Puller {

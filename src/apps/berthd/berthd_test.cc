@@ -16,6 +16,7 @@
 #include "apps/berthd/probe.h"
 #include "berth/v1/berth.grpc.pb.h"
 #include "config/daemon_config.h"
+#include "host/listen.h"
 #include "host/process.h"
 #include "reclaim/testing/stores.h"
 #include "registry/testing/fake_registry.h"
@@ -54,7 +55,14 @@ class Manager {
     ::setsockopt(socket_.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
   }
   ~Manager() { ::unlink(path_.c_str()); }
+  // The next one, but for STATUS=.
   std::string Next() {
+    for (;;) {
+      std::string text = NextOfAll();
+      if (!text.starts_with("STATUS=")) return text;
+    }
+  }
+  std::string NextOfAll() {
     char text[256];
     const ssize_t length = ::recv(socket_.get(), text, sizeof text, 0);
     return length > 0 ? std::string(text, static_cast<std::size_t>(length)) : "nothing";
@@ -76,7 +84,7 @@ class BerthdTest : public ::testing::Test {
   void WriteConfig(const std::string& more) {
     std::ofstream(Path("config.yaml"), std::ios::trunc)
         << "apiVersion: berth.dev/v1alpha1\nkind: ImageDaemonConfiguration\nroot: " << Path("store") << "\nrunDir: " << Path("run") << "\nsocket: "
-        << Path("run/berth.sock") << "\nworker: " << reclaim::testing::WorkerPath() << "\nhostsDirs: []\nplainHttp: [\"127.0.0.1\"]\nretry.base: 1ms\n"
+        << Path("run/berth.sock") << "\nworker: " << reclaim::testing::WorkerPath() << "\nhostsDirs: []\nlisten.http: [\"unix://" << Path("run/ops.sock") << "\"]\nplainHttp: [\"127.0.0.1\"]\nretry.base: 1ms\n"
         << more;
   }
   host::ProcessSpec Spec(std::vector<std::string> arguments = {}, std::vector<std::string> env = {}) {
@@ -223,17 +231,99 @@ TEST_F(BerthdTest, TellsTheServiceManagerHowItIs) {
   Manager manager(Path("notify"));
   auto daemon = *host::Process::Spawn(Spec({}, {"NOTIFY_SOCKET=" + manager.path(), "WATCHDOG_USEC=20000"}));
   bool ready = false, fed = false;
-  for (std::string said; !ready || !fed;) {
+  std::string said;
+  while (!ready || !fed) {
     said = manager.Next();
     ASSERT_NE(said, "nothing") << Errors();
     ready = ready || said == "READY=1";
     fed = fed || said == "WATCHDOG=1";
   }
+  while (!(said = manager.NextOfAll()).starts_with("STATUS=")) ASSERT_NE(said, "nothing");
+  EXPECT_THAT(said, HasSubstr("STATUS=0 pulls, 0 waiting, disk "));
   ASSERT_TRUE(daemon.Kill(SIGTERM));
-  std::string said;
   while ((said = manager.Next()) == "WATCHDOG=1") {}
   EXPECT_EQ(said, "STOPPING=1");
   EXPECT_TRUE(daemon.Wait(Patience())->success());
+}
+
+// One request over the Unix socket; status line, fields and body.
+std::string Fetch(const std::string& path, const std::string& target) {
+  const host::Fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  path.copy(address.sun_path, sizeof address.sun_path - 1);
+  if (::connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) return "no connection";
+  const std::string request = "GET " + target + " HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+  EXPECT_TRUE(host::WriteAll(fd.get(), bytes::AsView(request)));
+  std::string all, room(4096, '\0');
+  for (;;) {
+    const auto got = host::ReadSome(fd.get(), std::as_writable_bytes(std::span(room)));
+    if (!got || *got == 0) return all;
+    all.append(room, 0, *got);
+  }
+}
+
+TEST_F(BerthdTest, CountsWhatItDoesAndSaysHowItIs) {
+  auto daemon = Start();
+  registry_.PutImage("app", "1", {kBig});
+  ASSERT_TRUE(Pull().first.ok());
+  ASSERT_TRUE(Pull().first.ok());
+  const std::string pages = Path("run/ops.sock");
+  const std::string text = Fetch(pages, "/metrics");
+  EXPECT_THAT(text, ::testing::StartsWith("HTTP/1.1 200 OK\r\n"));
+  for (const std::string& line :
+       {"\nberth_pulls_total{reason=\"\",registry=\"" + registry_.host() + "\",result=\"pulled\"} 1\n",
+        "\nberth_pulls_total{reason=\"\",registry=\"" + registry_.host() + "\",result=\"present\"} 1\n", std::string("\nberth_layers_unpacked_total 1\n"),
+        std::string("\nberth_pull_duration_seconds_count{image_size_in_bytes=\"0-10MB\",phase=\"total\"} 1\n"),
+        std::string("\nberth_images 1\n"), std::string("\nberth_pulls_in_progress 0\n"), std::string("\nberth_config_reload_success 1\n"),
+        std::string("\nprocess_resident_memory_bytes "), std::string("\nberth_store_bytes{kind=\"unpacked\"} "),
+        "\nberth_registry_requests_total{code=\"200\",host=\"http://" + registry_.host() + "\",method=\"GET\"} "})
+    EXPECT_THAT(text, HasSubstr(line));
+  EXPECT_THAT(text, Not(HasSubstr("sha256:")));
+  EXPECT_THAT(Fetch(pages, "/livez?verbose"), HasSubstr("[+]catalog ok\n[+]store ok\nlivez check passed\n"));
+  EXPECT_THAT(Fetch(pages, "/readyz?verbose"), HasSubstr("[+]space ok\n[+]shutdown ok\nreadyz check passed\n"));
+  EXPECT_THAT(Fetch(pages, "/configz"), HasSubstr("\nkind: ImageDaemonConfiguration\n"));
+  // A store that is taken away from under it is no life: the watchdog is not fed any more.
+  std::filesystem::rename(Path("store/catalog.db"), Path("store/gone.db"));
+  EXPECT_THAT(Fetch(pages, "/livez"), ::testing::AllOf(HasSubstr(" 500 "), HasSubstr("[-]store failed: E-CORRUPT")));
+  std::filesystem::rename(Path("store/gone.db"), Path("store/catalog.db"));
+  EXPECT_EQ(Stop(daemon), "exit status 0");
+  EXPECT_FALSE(std::filesystem::exists(pages));
+}
+
+// As systemd starts it: two sockets, one for gRPC, one by name for the pages.
+TEST_F(BerthdTest, ServesTheSocketsThatItInherits) {
+  std::filesystem::create_directories(Path("run"));
+  const auto grpc_socket = host::ListenUnix(Path("run/berth.sock")), pages = host::ListenUnix(Path("pages.sock"));
+  ASSERT_TRUE(grpc_socket && pages);
+  Manager manager(Path("notify"));
+  // LISTEN_PID must be the daemon's own: a shell becomes it.
+  auto spec = Spec({}, {"NOTIFY_SOCKET=" + manager.path(), "LISTEN_FDS=2", "LISTEN_FDNAMES=berthd.socket:ops"});
+  spec.argv = {"sh", "-c", "export LISTEN_PID=$$; exec \"$0\" --config \"$1\"", BERTH_PROGRAM, Path("config.yaml")};
+  spec.program = "/bin/sh";
+  spec.fds.push_back({3, grpc_socket->get()});
+  spec.fds.push_back({4, pages->get()});
+  auto daemon = *host::Process::Spawn(spec);
+  ASSERT_EQ(manager.Next(), "READY=1") << Errors();
+  EXPECT_THAT(Fetch(Path("pages.sock"), "/readyz"), HasSubstr("\r\n\r\nok"));
+  registry_.PutImage("app", "1", {kBig});
+  EXPECT_TRUE(Pull().first.ok());
+  EXPECT_EQ(Stop(daemon), "exit status 0");
+  EXPECT_TRUE(std::filesystem::exists(Path("run/berth.sock"))) << "it is the service manager's";
+}
+
+TEST_F(BerthdTest, TwoSocketsForOneServiceAreOneTooMany) {
+  const auto a = host::ListenUnix(Path("a")), b = host::ListenUnix(Path("b"));
+  auto spec = Spec({}, {"LISTEN_FDS=2"});
+  spec.argv = {"sh", "-c", "export LISTEN_PID=$$; exec \"$0\" --config \"$1\"", BERTH_PROGRAM, Path("config.yaml")};
+  spec.program = "/bin/sh";
+  spec.fds.push_back({3, a->get()});
+  spec.fds.push_back({4, b->get()});
+  auto daemon = *host::Process::Spawn(spec);
+  const auto status = daemon.Wait(Patience());
+  ASSERT_TRUE(status);
+  EXPECT_EQ(status->code, 2);
+  EXPECT_THAT(Errors(), HasSubstr("FileDescriptorName=ops"));
 }
 
 TEST_F(BerthdTest, ReadsItsSettingsAgainAndKeepsTheOldWhenTheyAreWrong) {
@@ -242,7 +332,7 @@ TEST_F(BerthdTest, ReadsItsSettingsAgainAndKeepsTheOldWhenTheyAreWrong) {
   ASSERT_EQ(manager.Next(), "READY=1");
   const auto reload = [&] {
     ASSERT_TRUE(daemon.Kill(SIGHUP));
-    EXPECT_EQ(manager.Next(), "RELOADING=1");
+    EXPECT_THAT(manager.Next(), ::testing::StartsWith("RELOADING=1\nMONOTONIC_USEC="));
     EXPECT_EQ(manager.Next(), "READY=1");
   };
   WriteConfig("pull: {layer: 3}\n");
@@ -253,7 +343,7 @@ TEST_F(BerthdTest, ReadsItsSettingsAgainAndKeepsTheOldWhenTheyAreWrong) {
   EXPECT_THAT(Errors(), HasSubstr("\"restart_needed\":false"));
   WriteConfig("pull: {layers: 3}\n");
   reload();
-  EXPECT_THAT(Errors(), HasSubstr("restart_needed=true"));
+  EXPECT_THAT(Errors(), HasSubstr("restart_needed=true by=\"pull.layers\""));
   ASSERT_TRUE(daemon.Kill(SIGUSR1));
   EXPECT_EQ(Stop(daemon), "exit status 0");
   EXPECT_THAT(Errors(), HasSubstr("\"state\" running_pulls=0"));
@@ -302,7 +392,7 @@ TEST_F(BerthdTest, SaysWhatIsWrongWithItsSettings) {
   EXPECT_EQ(Fails({"--set", "socket=" + Path("config.yaml")}), 2);
   EXPECT_THAT(Errors(), HasSubstr("is there and is no socket"));
   EXPECT_EQ(Fails({"--print-config"}), 0);
-  EXPECT_THAT(Errors(), HasSubstr("retry.base: 1ms  # " + Path("config.yaml") + ":9"));
+  EXPECT_THAT(Errors(), HasSubstr("retry.base: 1ms  # " + Path("config.yaml") + ":10"));
 }
 
 TEST_F(BerthdTest, IsClosedToOtherUsers) {  // G-01, and 5.5

@@ -3,6 +3,7 @@
 #include <malloc.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <csignal>
 #include <cstdio>
 #include <mutex>
@@ -15,22 +16,26 @@
 #include "apps/berthd/notify.h"
 #include "apps/berthd/probe.h"
 #include "apps/berthd/process.h"
+#include "apps/berthd/telemetry.h"
 #include "config/daemon_config.h"
 #include "cri/service.h"
 #include "credentials/node_config.h"
 #include "host/fault.h"
+#include "host/listen.h"
 #include "host/lock.h"
 #include "json/document.h"
 #include "log/log.h"
 #include "reclaim/image_gc.h"
 #include "reclaim/stored_images.h"
 #include "verify/verifier.h"
+#include "web/ops_pages.h"
 
 namespace berth::berthd {
 namespace {
 
 constexpr auto kGrace = std::chrono::seconds(5);   // for running calls to end
 constexpr auto kEnd = std::chrono::seconds(9);     // for everything: the unit gives ten
+constexpr std::uint64_t kLeastSpace = 64u << 20;   // below it no pull can succeed
 
 // Reads the settings (again): the file and what the command line put over it.
 using LoadSettings = std::function<Result<config::DaemonConfig>()>;
@@ -60,26 +65,96 @@ void Tell(const verify::Rules& rules) {
   for (const auto& note : rules.notes()) log::Warning("image verification: a note on the rules", {{"note", note}});
 }
 
-// Log, credentials and the rules for images change at once; hosts.toml and certificates are read at every pull; the rest needs a restart.
-void Reload(const LoadSettings& load, config::DaemonConfig& current, credentials::NodeConfig& credentials, verify::RuleVerifier& verifier,
-            NodeStack* node) {
-  Notify("RELOADING=1");
-  credentials.Reload();
-  if (node != nullptr) node->Reload();
-  if (auto fresh = load(); !fresh) {
-    log::Failure("the settings cannot be read; the old ones stay", {{"error", fresh.error()}});
-  } else {
-    log::Init(fresh->log);
-    current.log = fresh->log;
-    verifier.Replace(fresh->verification);
-    Tell(fresh->verification);
-    current.verification = fresh->verification;
-    auto old = current;
-    old.origins = fresh->origins;
-    const bool same = config::PrintConfig(old) == config::PrintConfig(*fresh);
-    log::Info("settings read again", {{"restart_needed", !same}});
+// What a SIGHUP changes. Log, credentials, the rules for images and the sockets of the pages change at once; hosts.toml and
+// certificates are read at every pull; the rest needs a restart, and the log says which.
+class Settings {
+ public:
+  explicit Settings(const config::DaemonConfig& given) : current_(given) {}
+
+  void Reload(const LoadSettings& load, credentials::NodeConfig& credentials, verify::RuleVerifier& verifier, NodeStack* node,
+              web::OpsServers& pages, Telemetry& telemetry) {
+    NotifyReloading();
+    credentials.Reload();
+    Result<> plugins;
+    if (node != nullptr) plugins = node->Reload();
+    if (!plugins) log::Failure("credential plug-ins: the old configuration stays", {{"error", plugins.error()}});
+    auto fresh = load();
+    if (fresh) {
+      log::Init(fresh->log);
+      verifier.Replace(fresh->verification);
+      Tell(fresh->verification);
+      const std::lock_guard hold(mutex_);
+      current_.log = fresh->log;
+      current_.verification = fresh->verification;
+      current_.http_listen = fresh->http_listen;
+      std::string restart;
+      for (const auto& key : config::Differences(current_, *fresh)) restart += (restart.empty() ? "" : ",") + key;
+      log::Info("settings read again", {{"restart_needed", !restart.empty()}, {"by", restart}});
+    } else {
+      log::Failure("the settings cannot be read; the old ones stay", {{"error", fresh.error()}});
+    }
+    (void)pages.Serve(current_.http_listen);
+    telemetry.OnReload(fresh && plugins);
+    Notify("READY=1");
   }
-  Notify("READY=1");
+  std::string Print() {
+    const std::lock_guard hold(mutex_);
+    return config::PrintConfig(current_);
+  }
+
+ private:
+  std::mutex mutex_;              // /configz reads while a reload writes
+  config::DaemonConfig current_;  // guarded by mutex_; written by the main thread only
+};
+
+// Sockets of the service manager, by name: "ops" and "metrics" (berthd-ops.socket) for the pages, any other is for gRPC.
+struct Sockets {
+  host::Fd grpc;
+  std::vector<host::Fd> pages;
+};
+Result<Sockets> TakeSockets() {
+  ASSIGN_OR_RETURN(auto inherited, host::TakeInheritedSockets());
+  Sockets sockets;
+  for (auto& [name, fd] : inherited) {
+    if (name == "ops" || name == "metrics" || name == "berthd-ops.socket") sockets.pages.push_back(std::move(fd));
+    else if (sockets.grpc.valid())
+      return Error(Reason::kConfig, "the service manager handed over several sockets for berth.v1; the second is called " + Quoted(name))
+          .Next("set FileDescriptorName=ops in the unit of the socket for metrics");
+    else sockets.grpc = std::move(fd);
+  }
+  return sockets;
+}
+
+// For people: systemctl status.
+std::string Status(const pull::Puller& puller, const host::Dir& root) {
+  std::string text = std::to_string(puller.running()) + " pulls, " + std::to_string(puller.waiting()) + " waiting";
+  if (const auto space = root.FreeSpace(); space && space->total_bytes > 0)
+    text += ", disk " + std::to_string(100 - 100 * space->available_bytes / space->total_bytes) + "%";
+  return text;
+}
+
+std::vector<web::Check> Checks(catalog::Catalog& catalog, const host::Dir& root, const std::atomic<bool>& stopping) {
+  return {
+      {"catalog", true, [&](const task::Context&) -> Result<> {
+         RETURN_IF_ERROR(catalog.OpenPulls());
+         return {};
+       }},
+      {"store", true, [&](const task::Context&) -> Result<> {
+         ASSIGN_OR_RETURN(const bool there, root.Exists("catalog.db"));
+         if (!there) return Error(Reason::kCorrupt, "catalog.db is no longer in the store");
+         return {};
+       }},
+      {"space", false, [&](const task::Context&) -> Result<> {
+         ASSIGN_OR_RETURN(const auto space, root.FreeSpace());
+         if (space.available_bytes < kLeastSpace || (space.total_inodes > 0 && space.free_inodes == 0))
+           return Error(Reason::kNoSpace, "the file system of the store is full");
+         return {};
+       }},
+      {"shutdown", false, [&](const task::Context&) -> Result<> {
+         if (stopping) return Error(Reason::kUnavailable, "berthd is stopping");
+         return {};
+       }},
+  };
 }
 
 // Images are in use when they are mounted, and when a Pod of this node names them.
@@ -110,9 +185,10 @@ reclaim::ImageGc::Parts CollectorParts(reclaim::StoredImages& images, catalog::C
 Result<int> Serve(config::DaemonConfig config, const LoadSettings& load) {
   const time::Clock& clock = time::SystemClock();
   const config::DaemonConfig given = config;
+  Telemetry telemetry(clock);  // counts what everything below does
   ASSIGN_OR_RETURN(const host::Fd signals, TakeSignals());
   std::jthread guard;  // of the end; the last to go
-  ASSIGN_OR_RETURN(host::Fd inherited, api::TakeInheritedSocket());
+  ASSIGN_OR_RETURN(Sockets sockets, TakeSockets());
 
   // The store is ours alone.
   RETURN_IF_ERROR(MakePrivateFolder(config.root));
@@ -155,6 +231,7 @@ Result<int> Serve(config::DaemonConfig config, const LoadSettings& load) {
   // The stories.
   verify::RuleVerifier verifier(config.verification, clock);
   Tell(config.verification);
+  config.pull.observer = &telemetry;
   pull::Puller puller({registry, *content, *layers, *catalog, leases, root, &verifier}, config.pull);
 
   node::Mounts mounts(*catalog, *mounter);
@@ -164,7 +241,8 @@ Result<int> Serve(config::DaemonConfig config, const LoadSettings& load) {
       std::lock_guard hold(generator_mutex);
       return generator();
     };
-    ASSIGN_OR_RETURN(node, NodeStack::Start({}, config, {puller, *catalog, leases, *content, *layers, mounts, node_config, root, bits}));
+    ASSIGN_OR_RETURN(node, NodeStack::Start({}, config, {puller, *catalog, leases, *content, *layers, mounts, node_config, root, bits,
+                                                             [&](const auto&... run) { telemetry.OnPlugin(run...); }}));
   }
 
   // What gives space back. Without Pods of our own somebody else decides which images are needed.
@@ -194,7 +272,7 @@ Result<int> Serve(config::DaemonConfig config, const LoadSettings& load) {
                     .node_credentials = node_credentials, .message_bytes = config.message_bytes,
                     .streams = {.limit = config.streams, .on_idle = [] { ::malloc_trim(0); }}}, clock);
   RETURN_IF_ERROR(cri.Warm());
-  api::ServerOptions listen{.socket = config.socket, .inherited = std::move(inherited), .message_bytes = config.message_bytes,
+  api::ServerOptions listen{.socket = config.socket, .inherited = std::move(sockets.grpc), .message_bytes = config.message_bytes,
                             .metadata_bytes = config.metadata_bytes, .streams = config.streams};
   for (grpc::Service* more : {&explain.service().grpc(), &cri.images(), &cri.runtime()}) listen.more.push_back(more);
   listen.health.push_back("runtime.v1.ImageService");
@@ -206,21 +284,32 @@ Result<int> Serve(config::DaemonConfig config, const LoadSettings& load) {
     const task::Context ctx(stop, clock);
     while (clock.SleepFor(stop, config.sweep_every)) {
       const auto swept = reclaimer.Sweep(ctx, ages);
-      if (!swept && !swept.error().cancelled()) log::Warning("leftovers could not be removed", {{"error", swept.error()}});
+      if (swept) telemetry.OnFreed("leftover", swept->bytes);
+      else if (!swept.error().cancelled()) log::Warning("leftovers could not be removed", {{"error", swept.error()}});
       ::malloc_trim(0);
     }
   });
   std::jthread collector;
   if (node != nullptr) collector = std::jthread([&](const std::stop_token& stop) { gc.Run(stop); });
-  const std::jthread watchdog = FeedWatchdog(clock, [&] { return catalog->OpenPulls().has_value(); });
+  telemetry.Attach(*catalog, *content, root);
+  if (node != nullptr) {
+    telemetry.Attach(node->images(), node->records());
+    telemetry.AttachPods([&] { return node->pods(); });
+    if (const auto* plugins = node->plugins()) telemetry.AttachPluginHash([plugins] { return plugins->hash(); });
+  }
+  std::atomic<bool> stopping{false};
+  Settings settings(given);
+  const web::OpsPages pages({telemetry.registry(), Checks(*catalog, root, stopping), [&] { return settings.Print(); }});
+  web::OpsServers ops(pages, std::move(sockets.pages));
+  (void)ops.Serve(given.http_listen);
+  const std::jthread informed = KeepInformed(clock, [&] { return pages.Live({}); }, [&] { return Status(puller, root); });
 
   log::Info("berthd is ready", {{"version", BERTH_VERSION}, {"store", config.root}, {"socket", config.socket}, {"form", layer::Name(machine.form)}});
   Notify("READY=1");
-  config::DaemonConfig current = given;
   for (;;) {
     const int signal = NextSignal(signals);
     if (signal == SIGHUP) {
-      Reload(load, current, node_config, verifier, node.get());
+      settings.Reload(load, node_config, verifier, node.get(), ops, telemetry);
     } else if (signal == SIGUSR1) {
       log::Info("state", {{"running_pulls", puller.running()}, {"waiting_pulls", puller.waiting()}, {"streams", service.streams() + cri.waiting()},
                           {"leased_objects", leases.size()}, {"pods", node == nullptr ? 0 : node->pods()}});
@@ -230,6 +319,7 @@ Result<int> Serve(config::DaemonConfig config, const LoadSettings& load) {
   }
   log::Info("stopping", {});
   Notify("STOPPING=1");
+  stopping = true;
   guard = GuardTheEnd(signals, kEnd);
   service.Drain();
   cri.Drain();

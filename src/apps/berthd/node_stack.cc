@@ -117,9 +117,12 @@ const credentials::Sources& NodeStack::sources() const { return *state_->sources
 policy::Records* NodeStack::records() { return state_->records.get(); }
 node::Node& NodeStack::node() { return *state_->node; }
 
-void NodeStack::Reload() {
-  if (state_->plugins == nullptr) return;
-  if (const auto again = state_->plugins->Reload(); !again) log::Failure("credential plug-ins: the old configuration stays", {{"error", again.error()}});
+const credentials::ProviderSet* NodeStack::plugins() const { return state_->plugins.get(); }
+
+Result<> NodeStack::Reload() {
+  if (state_->plugins == nullptr) return {};
+  if (const auto again = state_->plugins->Reload(); !again) return again.error();
+  return {};
 }
 
 Result<std::unique_ptr<NodeStack>> NodeStack::Start(const task::Context& ctx, const config::DaemonConfig& config, Parts parts) {
@@ -147,6 +150,7 @@ Result<std::unique_ptr<NodeStack>> NodeStack::Start(const task::Context& ctx, co
     credentials::ProviderOptions plugins{
         .config = config.node.plugin_config, .bin_dir = config.node.plugin_bin_dir, .rules = {.profile = config.profile}};
     plugins.parse = ParseYaml;
+    plugins.on_run = parts.on_plugin_run;
     ASSIGN_OR_RETURN(state->tokens, node::ServiceTokens::Open(parts.root, *state->store, clock, parts.random,
                                                               {.node_name = name, .issuer = config.node.token_issuer}));
     ASSIGN_OR_RETURN(state->plugins, credentials::ProviderSet::Load(std::move(plugins), clock, state->tokens.get()));

@@ -27,6 +27,7 @@ class NodeStack {
     credentials::NodeConfig& node_config;
     const host::Dir& root;
     std::function<std::uint64_t()> random;
+    std::function<void(const std::string&, time::Duration, bool)> on_plugin_run;  // credentials/provider.h
   };
   // Starts the node: what runs is taken over. kConfig for settings that contradict each other, with the kubelet's words.
   static Result<std::unique_ptr<NodeStack>> Start(const task::Context& ctx, const config::DaemonConfig& config, Parts parts);
@@ -42,7 +43,8 @@ class NodeStack {
   const credentials::Sources& sources() const;
   policy::Records* records();               // nullptr: no verification
   node::Node& node();
-  void Reload();                            // credentials and plug-ins
+  const credentials::ProviderSet* plugins() const;  // nullptr: none configured
+  Result<> Reload();                        // credentials and plug-ins
 
  private:
   struct State;

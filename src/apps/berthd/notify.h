@@ -2,9 +2,11 @@
 #pragma once
 
 #include <functional>
+#include <string>
 #include <string_view>
 #include <thread>
 
+#include "result/result.h"
 #include "time/clock.h"
 
 namespace berth::berthd {
@@ -12,8 +14,12 @@ namespace berth::berthd {
 // "READY=1", "STOPPING=1", "STATUS=…". Does nothing when nobody listens.
 void Notify(std::string_view state);
 
-// When the service manager wants to hear (WATCHDOG_USEC): at half that interval asks `alive`, and says so if it answers
-// true. A daemon whose `alive` hangs is silent, and is then restarted. Idle otherwise.
-std::jthread FeedWatchdog(const time::Clock& clock, std::function<bool()> alive);
+// "RELOADING=1" with the time that Type=notify-reload wants to know. READY=1 ends it.
+void NotifyReloading();
+
+// Keeps the service manager informed, when there is one: at half of WATCHDOG_USEC asks `alive`, and says WATCHDOG=1 if it
+// succeeds; a daemon whose `alive` hangs or fails is silent, and is then restarted. At the same beat (every ten seconds without a
+// watchdog) sends STATUS= with what `status` says, when that has changed. Idle without NOTIFY_SOCKET.
+std::jthread KeepInformed(const time::Clock& clock, std::function<Result<>()> alive, std::function<std::string()> status);
 
 }  // namespace berth::berthd

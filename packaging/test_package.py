@@ -1,0 +1,139 @@
+#!/usr/bin/env python3
+"""Builds the packages and installs, runs, upgrades, removes and purges them in a root of their own. As root, offline.
+
+usage: test_package.py BINARIES          BINARIES as for build.py
+The root is a folder with busybox as its shell and the shared libraries that the programs ask for; dpkg installs into it and
+its scripts run inside. Nothing of this machine is changed.
+"""
+import os
+import pathlib
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+PROGRAMS = ["usr/bin/berth", "usr/libexec/berth/berthd", "usr/libexec/berth/berth-unpack", "usr/libexec/berth/berth-shim",
+            *(f"usr/libexec/kubernetes/credential-providers/berth-credential-{c}" for c in ("ecr", "gcr", "acr"))]
+
+
+def run(*command, check=True, **more):
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=300, **more)
+    if check and done.returncode:
+        raise SystemExit(f"{' '.join(map(str, command))}: exit {done.returncode}\n{done.stdout}{done.stderr}")
+    return done
+
+
+def expect(truth, what):
+    if not truth:
+        raise SystemExit(f"FAILED: {what}")
+    print(f"ok: {what}")
+
+
+def make_root(root, debs, work):
+    for folder in ("bin", "tmp", "proc", "dev", "etc", "run", "var/lib/dpkg/info", "var/lib/dpkg/updates"):
+        (root / folder).mkdir(parents=True)
+    (root / "var/lib/dpkg/status").touch()
+    shutil.copy(shutil.which("busybox"), root / "bin/busybox")
+    for name in ("sh", "install", "rm", "rmdir", "grep"):
+        (root / "bin" / name).symlink_to("busybox")
+    for deb in debs:
+        run("dpkg-deb", "-x", deb, work)
+    libraries = set()
+    for program in PROGRAMS:
+        out = run("ldd", work / program).stdout
+        expect("not found" not in out, f"{program} finds its libraries")
+        libraries.update(re.findall(r"(/\S+) \(0x", out))
+    for library in libraries:
+        target = root / library[1:]
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(library, target)
+
+
+def files(root):
+    skip = (root / "var/lib/dpkg", root / "proc", root / "dev")
+    return {str(f.relative_to(root)) for f in root.rglob("*") if not any(s == f or s in f.parents for s in skip)}
+
+
+def dpkg(root, *arguments, **more):
+    # What the packages depend on is this machine's; that it is there is checked by itself.
+    return run("dpkg", f"--root={root}", "--force-depends", "--force-confdef", *arguments, **more)
+
+
+def daemon(root):
+    """berthd inside, with a /proc of its own; asked by the berth inside."""
+    script = ("mount -t proc proc /proc && exec /usr/bin/berthd --set node.enabled=false --set form=tree --set listen.http=unix:///run/berth/ops.sock")
+    (root / "bin/mount").symlink_to("busybox")
+    process = subprocess.Popen(["unshare", "-m", "-p", "--fork", "--kill-child", "chroot", root, "/bin/sh", "-c", script],
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        end = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < end:
+            with socket.socket(socket.AF_UNIX) as s:
+                try:
+                    s.connect(str(root / "run/berth/berth.sock"))
+                    break
+                except OSError:
+                    time.sleep(0.02)
+        listed = run("chroot", root, "/usr/bin/berth", "images", check=False)
+        expect(listed.returncode == 0, f"the installed berthd answers the installed berth {listed.stderr}")
+    finally:
+        process.kill()  # takes its namespace along
+        process.wait()
+        process.stdout.close()
+        (root / "bin/mount").unlink()
+
+
+def main():
+    binaries = pathlib.Path(sys.argv[1]).resolve()
+    with tempfile.TemporaryDirectory(prefix="berth-package-test-") as folder:
+        folder = pathlib.Path(folder)
+        built = [pathlib.Path(p) for p in run(sys.executable, HERE / "build.py", "--fast", binaries, folder / "one").stdout.split()]
+        expect([p.name.split("_")[0] for p in built] == ["berth", "berth-credential-providers"], "two packages")
+        again = [pathlib.Path(p) for p in run(sys.executable, HERE / "build.py", "--fast", binaries, folder / "two").stdout.split()]
+        expect(all(a.read_bytes() == b.read_bytes() for a, b in zip(built, again)), "built twice, they are the same bytes")
+        newer = [pathlib.Path(p) for p in run(sys.executable, HERE / "build.py", "--fast", binaries, folder / "new", "--version", "99.0").stdout.split()]
+        for deb in built:
+            depends = run("dpkg-deb", "-f", deb, "Depends").stdout
+            expect("libc6" in depends, f"{deb.name} says what it needs")
+            for name in re.findall(r"(?:^|, )([a-z0-9.+-]+)", depends):
+                expect(run("dpkg-query", "-W", "-f", "${db:Status-Abbrev}", name, check=False).stdout.startswith("ii"), f"  {name} is in Debian")
+
+        root = folder / "root"
+        make_root(root, built, folder / "unpacked")
+        before = files(root)
+        dpkg(root, "-i", *built)
+        for path in (*PROGRAMS, "usr/bin/berthd", "lib/systemd/system/berthd.service", "lib/systemd/system/berthd.socket", "etc/berth/config.yaml",
+                     "usr/share/man/man1/berth.1.gz", "usr/share/man/man8/berthd.8.gz", "usr/share/bash-completion/completions/berth",
+                     "usr/share/doc/berth/operations.md", "usr/share/doc/berth/copyright"):
+            expect((root / path).exists(), f"/{path} is there")
+        expect((root / "var/lib/berth").stat().st_mode & 0o777 == 0o700, "/var/lib/berth is closed to others")
+        expect("ExecStart=/usr/bin/berthd" in (root / "lib/systemd/system/berthd.service").read_text(), "the unit starts what is installed")
+        expect(not dpkg(root, "--verify", "berth", "berth-credential-providers").stdout, "checksums")
+        for program in ("berth", "berthd"):
+            expect(re.fullmatch(rf"{program} \d+\.\d+\.\d+\n?.*", run("chroot", root, f"/usr/bin/{program}", "--version").stdout, re.S), f"{program} --version")
+        printed = run("chroot", root, "/usr/bin/berthd", "--print-config").stdout
+        expect("kind: ImageDaemonConfiguration" in printed, "berthd accepts the settings that come with it")
+        answer = run("chroot", root, "/usr/libexec/kubernetes/credential-providers/berth-credential-ecr", check=False, input="{}")
+        expect(answer.returncode == 1 and answer.stderr, "a credential provider answers nonsense with an error")
+        daemon(root)
+
+        config = root / "etc/berth/config.yaml"
+        config.write_text(config.read_text() + "log: {level: debug}\n")
+        dpkg(root, "-i", *newer)
+        expect("level: debug" in config.read_text(), "an upgrade keeps changed settings")
+        expect((root / "var/lib/berth/catalog.db").exists(), "and the store")
+
+        dpkg(root, "-r", "berth", "berth-credential-providers")
+        expect(not (root / "usr/bin/berthd").exists() and config.exists() and (root / "var/lib/berth/catalog.db").exists(),
+               "removed: the programs are gone, settings and store stay")
+        dpkg(root, "-P", "berth", "berth-credential-providers")
+        left = files(root) - before
+        expect(not {f for f in left if "berth" in f}, f"purged: nothing is left {sorted(f for f in left if 'berth' in f)}")
+    print("packages: all good")
+
+
+main()
