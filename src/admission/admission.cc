@@ -94,6 +94,11 @@ kube::Answer<> Admission::Mutate(const task::Context& ctx, Draft& draft, const R
   if (auto found = find(); !found) return found;
   if (options_.fill != Options::Defaults::kNone) DefaultPolicies(draft, pod, options_.defaults);
   if (options_.fill == Options::Defaults::kAll) {
+    const std::string kind(draft.object().Text("kind"));
+    Tree* metadata = draft.object().Find("metadata");
+    if (metadata != nullptr && metadata->IsObject() && metadata->Text("namespace").empty() && !request.ns.empty() &&
+        (request.kind != nullptr || kube::IsNamespaced(kind)))
+      draft.Set(*metadata, Place{}.Member("metadata"), "namespace", Tree(request.ns), "Defaults", "the namespace it is applied to");
     draft.Rewrite("Defaults", "what Kubernetes fills in", [&](Tree& object) { kube::DefaultObject(object, options_.defaults); });
     if (auto found = find(); !found) return found;
   }
