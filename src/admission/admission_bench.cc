@@ -6,6 +6,7 @@
 #include <iterator>
 
 #include "admission/review.h"
+#include "yaml/document.h"
 
 namespace berth::admission {
 namespace {
@@ -18,36 +19,99 @@ class Fixed final : public Resolver {
 };
 
 // What an API server sends for a Pod of a Deployment: an init container and a sidecar, probes, a token volume, managed fields.
+constexpr std::string_view kContainer = R"(
+    image: registry.example/team/NAME:v1.4.2
+    imagePullPolicy: IfNotPresent
+    args: ["--listen=:8080", "--log=json"]
+    ports: [{name: http, containerPort: 8080, protocol: TCP}]
+    env:
+    - {name: POD_IP, valueFrom: {fieldRef: {apiVersion: v1, fieldPath: status.podIP}}}
+    - {name: LEVEL, value: info}
+    - {name: REGION, value: eu-central-1}
+    resources: {limits: {cpu: 500m, memory: 512Mi}, requests: {cpu: 100m, memory: 128Mi}}
+    volumeMounts:
+    - {name: kube-api-access-x7k2p, readOnly: true, mountPath: /var/run/secrets/kubernetes.io/serviceaccount}
+    - {name: config, mountPath: /etc/app}
+    livenessProbe:
+      {httpGet: {path: /healthz, port: 8080, scheme: HTTP}, timeoutSeconds: 1, periodSeconds: 10, successThreshold: 1, failureThreshold: 3}
+    readinessProbe:
+      {httpGet: {path: /readyz, port: 8080, scheme: HTTP}, timeoutSeconds: 1, periodSeconds: 10, successThreshold: 1, failureThreshold: 3}
+    terminationMessagePath: /dev/termination-log
+    terminationMessagePolicy: File
+    securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
+)";
 std::string Container(const std::string& name) {
-  return R"({"name":")" + name + R"(","image":"registry.example/team/)" + name + R"(:v1.4.2","imagePullPolicy":"IfNotPresent","args":["--listen=:8080","--log=json"],)"
-         R"("ports":[{"name":"http","containerPort":8080,"protocol":"TCP"}],"env":[{"name":"POD_IP","valueFrom":{"fieldRef":{"apiVersion":"v1","fieldPath":"status.podIP"}}},)"
-         R"({"name":"LEVEL","value":"info"},{"name":"REGION","value":"eu-central-1"}],"resources":{"limits":{"cpu":"500m","memory":"512Mi"},"requests":{"cpu":"100m","memory":"128Mi"}},)"
-         R"("volumeMounts":[{"name":"kube-api-access-x7k2p","readOnly":true,"mountPath":"/var/run/secrets/kubernetes.io/serviceaccount"},{"name":"config","mountPath":"/etc/app"}],)"
-         R"("livenessProbe":{"httpGet":{"path":"/healthz","port":8080,"scheme":"HTTP"},"timeoutSeconds":1,"periodSeconds":10,"successThreshold":1,"failureThreshold":3},)"
-         R"("readinessProbe":{"httpGet":{"path":"/readyz","port":8080,"scheme":"HTTP"},"timeoutSeconds":1,"periodSeconds":10,"successThreshold":1,"failureThreshold":3},)"
-         R"("terminationMessagePath":"/dev/termination-log","terminationMessagePolicy":"File","securityContext":{"allowPrivilegeEscalation":false,"capabilities":{"drop":["ALL"]}}})";
+  std::string text(kContainer);
+  text.replace(text.find("NAME"), 4, name);
+  return "  - name: " + name + text;
 }
+constexpr std::string_view kHead = R"(
+kind: Pod
+apiVersion: v1
+metadata:
+  name: web-6d4cf56db6-8xk2p
+  generateName: web-6d4cf56db6-
+  namespace: shop
+  labels: {app: web, pod-template-hash: 6d4cf56db6, team: shop}
+  annotations: {prometheus.io/scrape: "true"}
+  ownerReferences:
+  - {apiVersion: apps/v1, kind: ReplicaSet, name: web-6d4cf56db6, uid: 9d1, controller: true, blockOwnerDeletion: true}
+  managedFields:
+  - manager: kube-controller-manager
+    operation: Update
+    apiVersion: v1
+    time: "2026-01-01T00:00:00Z"
+    fieldsType: FieldsV1
+    fieldsV1:
+      f:metadata: {f:generateName: {}, f:labels: {".": {}, f:app: {}, f:pod-template-hash: {}}, f:ownerReferences: {".": {}, "k:{9d1}": {}}}
+      f:spec:
+        f:containers: {"k:{web}": {".": {}, f:image: {}, f:imagePullPolicy: {}, f:name: {}, f:ports: {".": {}, f:protocol: {}}, f:resources: {}}}
+        f:dnsPolicy: {}
+        f:restartPolicy: {}
+        f:schedulerName: {}
+status: {}
+spec:
+  restartPolicy: Always
+  terminationGracePeriodSeconds: 30
+  dnsPolicy: ClusterFirst
+  serviceAccountName: web
+  serviceAccount: web
+  securityContext: {fsGroup: 1000}
+  imagePullSecrets: [{name: regcred}]
+  schedulerName: default-scheduler
+  tolerations: [{key: node.kubernetes.io/not-ready, operator: Exists, effect: NoExecute, tolerationSeconds: 300}]
+  priority: 0
+  enableServiceLinks: true
+  preemptionPolicy: PreemptLowerPriority
+  volumes:
+  - name: kube-api-access-x7k2p
+    projected:
+      defaultMode: 420
+      sources:
+      - serviceAccountToken: {expirationSeconds: 3607, path: token}
+      - configMap: {name: kube-root-ca.crt, items: [{key: ca.crt, path: ca.crt}]}
+  - {name: config, configMap: {name: web, defaultMode: 420}}
+)";
+constexpr std::string_view kEnvelope = R"({
+  "kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "request": {
+    "uid": "705ab4f5-6393-11e8-b7cc-42010a800002",
+    "kind": {"group": "", "version": "v1", "kind": "Pod"}, "resource": {"group": "", "version": "v1", "resource": "pods"},
+    "requestKind": {"group": "", "version": "v1", "kind": "Pod"}, "requestResource": {"group": "", "version": "v1", "resource": "pods"},
+    "name": "web-6d4cf56db6-8xk2p", "namespace": "shop", "operation": "CREATE",
+    "userInfo": {"username": "system:serviceaccount:kube-system:replicaset-controller", "uid": "1f7a",
+      "groups": ["system:serviceaccounts", "system:serviceaccounts:kube-system", "system:authenticated"]},
+    "object": null, "oldObject": null, "dryRun": false, "options": {"kind": "CreateOptions", "apiVersion": "meta.k8s.io/v1"}}})";
+
 const std::string& Review_() {
   static const std::string review = [] {
     if (const char* file = std::getenv("BERTH_BENCH_REVIEW")) {
       std::ifstream in(file);
       return std::string(std::istreambuf_iterator<char>(in), {});
     }
-    return R"({"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{"uid":"705ab4f5-6393-11e8-b7cc-42010a800002","kind":{"group":"","version":"v1","kind":"Pod"},)"
-           R"("resource":{"group":"","version":"v1","resource":"pods"},"requestKind":{"group":"","version":"v1","kind":"Pod"},"requestResource":{"group":"","version":"v1","resource":"pods"},)"
-           R"("name":"web-6d4cf56db6-8xk2p","namespace":"shop","operation":"CREATE","userInfo":{"username":"system:serviceaccount:kube-system:replicaset-controller","uid":"1f7a",)"
-           R"("groups":["system:serviceaccounts","system:serviceaccounts:kube-system","system:authenticated"]},"object":{"kind":"Pod","apiVersion":"v1","metadata":{"name":"web-6d4cf56db6-8xk2p",)"
-           R"("generateName":"web-6d4cf56db6-","namespace":"shop","labels":{"app":"web","pod-template-hash":"6d4cf56db6","team":"shop"},"annotations":{"prometheus.io/scrape":"true"},)"
-           R"("ownerReferences":[{"apiVersion":"apps/v1","kind":"ReplicaSet","name":"web-6d4cf56db6","uid":"9d1","controller":true,"blockOwnerDeletion":true}],"managedFields":[{"manager":"kube-controller-manager",)"
-           R"("operation":"Update","apiVersion":"v1","time":"2026-01-01T00:00:00Z","fieldsType":"FieldsV1","fieldsV1":{"f:metadata":{"f:generateName":{},"f:labels":{".":{},"f:app":{},"f:pod-template-hash":{}},)"
-           R"("f:ownerReferences":{".":{},"k:{\"uid\":\"9d1\"}":{}}},"f:spec":{"f:containers":{"k:{\"name\":\"web\"}":{".":{},"f:image":{},"f:imagePullPolicy":{},"f:name":{},"f:ports":{".":{},)"
-           R"("k:{\"containerPort\":8080,\"protocol\":\"TCP\"}":{".":{},"f:containerPort":{},"f:protocol":{}}},"f:resources":{}}},"f:dnsPolicy":{},"f:restartPolicy":{},"f:schedulerName":{}}}}]},)"
-           R"("spec":{"volumes":[{"name":"kube-api-access-x7k2p","projected":{"sources":[{"serviceAccountToken":{"expirationSeconds":3607,"path":"token"}},{"configMap":{"name":"kube-root-ca.crt",)"
-           R"("items":[{"key":"ca.crt","path":"ca.crt"}]}}],"defaultMode":420}},{"name":"config","configMap":{"name":"web","defaultMode":420}}],"initContainers":[)" + Container("migrate") +
-           R"(],"containers":[)" + Container("web") + "," + Container("proxy") +
-           R"(],"restartPolicy":"Always","terminationGracePeriodSeconds":30,"dnsPolicy":"ClusterFirst","serviceAccountName":"web","serviceAccount":"web","securityContext":{"fsGroup":1000},)"
-           R"("imagePullSecrets":[{"name":"regcred"}],"schedulerName":"default-scheduler","tolerations":[{"key":"node.kubernetes.io/not-ready","operator":"Exists","effect":"NoExecute","tolerationSeconds":300}],)"
-           R"("priority":0,"enableServiceLinks":true,"preemptionPolicy":"PreemptLowerPriority"},"status":{}},"oldObject":null,"dryRun":false,"options":{"kind":"CreateOptions","apiVersion":"meta.k8s.io/v1"}}})";
+    const std::string pod = std::string(kHead) + "  initContainers:\n" + Container("migrate") + "  containers:\n" + Container("web") + Container("proxy");
+    json::Tree whole((*yaml::Parse(kEnvelope, "envelope", Reason::kInternal))[0].root());
+    whole["request"]["object"] = json::Tree((*yaml::Parse(pod, "pod", Reason::kInternal))[0].root());
+    return whole.Dump();
   }();
   return review;
 }

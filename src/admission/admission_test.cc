@@ -16,12 +16,6 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
-std::string Safe(std::string name) {
-  for (char& c : name)
-    if (!isalnum(static_cast<unsigned char>(c))) c = '_';
-  return name;
-}
-
 // ---- pull policies by default
 
 struct PolicyRow {
@@ -35,13 +29,16 @@ TEST_P(Policies, AreFilledInByTheTagInBothProfiles) {
     json::Tree& spec = *pod.Find("spec");
     spec.Find("containers")->items()[0]["image"] = json::Tree(GetParam().image);
     (*spec.Find("volumes")->items()[0].Find("image"))["reference"] = json::Tree(GetParam().image);
-    const Outcome out = Admission({.fill = Options::Defaults::kPolicies, .defaults = {.digest_beats_latest = documented}}, {}).Admit({}, pod, {});
+    const Options options{.fill = Options::Defaults::kPolicies, .defaults = {.digest_beats_latest = documented}};
+    const Outcome out = Admission(options, {}).Admit({}, pod, {});
     ASSERT_EQ(out.changes.size(), 2u);
     const std::string want = documented ? GetParam().documented : GetParam().kubelet;
     EXPECT_EQ(out.changes[0].place.field, "spec.containers[0].imagePullPolicy");
     EXPECT_EQ(out.changes[1].place.field, "spec.volumes[0].image.pullPolicy");
     for (const Change& c : out.changes) EXPECT_EQ(c.after->text(), want) << documented;
-    if (documented) EXPECT_EQ(out.changes[0].why, GetParam().why);
+    if (documented) {
+      EXPECT_EQ(out.changes[0].why, GetParam().why);
+    }
   }
 }
 const std::string kHex = "@sha256:" + std::string(64, 'a');
@@ -228,7 +225,8 @@ TEST(AlwaysPullImages, JudgesInOrderAndInKubernetesWords) {
 
 // ---- ServiceAccount
 
-kube::ServiceAccount Account(const std::string& name, std::vector<std::string> pull, bool enforce = false, std::vector<std::string> secrets = {}) {
+kube::ServiceAccount Account(const std::string& name, std::vector<std::string> pull, bool enforce = false,
+                             std::vector<std::string> secrets = {}) {
   kube::ServiceAccount a;
   a.metadata.name = name;
   a.image_pull_secrets = std::move(pull);
@@ -319,7 +317,8 @@ TEST_P(Tries, TenForTheDefaultAccountOneForOthers) {
   for (const auto d : clock.sleeps()) EXPECT_EQ(d, std::chrono::milliseconds(142));
 }
 INSTANTIATE_TEST_SUITE_P(Spec33, Tries,
-                         ::testing::Values(TriesRow{"default", 100, 10, 9, false}, TriesRow{"default", 9, 10, 9, true}, TriesRow{"own", 1, 1, 0, false}, TriesRow{"own", 0, 1, 0, true}),
+                         ::testing::Values(TriesRow{"default", 100, 10, 9, false}, TriesRow{"default", 9, 10, 9, true},
+                                           TriesRow{"own", 1, 1, 0, false}, TriesRow{"own", 0, 1, 0, true}),
                          [](const auto& row) { return row.param.account + std::to_string(row.param.misses); });
 
 TEST(ServiceAccounts, ThatCannotBeReadAreOurTrouble) {

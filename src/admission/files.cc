@@ -34,7 +34,9 @@ Identity IdentityOf(const Value& object, std::string_view ns) {
   return id;
 }
 
-bool Ours(const Identity& id) { return FindWorkload(id.api_version, id.kind) != nullptr || (id.api_version == "v1" && kube::IsKind(id.kind)); }
+bool Ours(const Identity& id) {
+  return FindWorkload(id.api_version, id.kind) != nullptr || (id.api_version == "v1" && kube::IsKind(id.kind));
+}
 
 // Of a printable document: what a Draft holds was parsed once, so it parses again.
 std::string Yaml(const Tree& tree) {
@@ -115,7 +117,8 @@ Result<> Configure(const Value& config, Settings& settings) {
   for (const auto& [key, member] : data->Members()) {
     ASSIGN_OR_RETURN(const std::string_view value, member.AsString());
     Options& o = settings.options;
-    const auto one_of = [&, k = key](std::string_view words) { return Usage("functionConfig.data." + std::string(k) + " is " + Quoted(value) + ", one of " + std::string(words) + " is wanted"); };
+    const std::string place = "functionConfig.data." + std::string(key);
+    const auto one_of = [&](const char* words) { return Usage(place + " is " + Quoted(value) + ", one of " + words + " is wanted"); };
     bool* flag = key == "alwaysPull" ? &o.always_pull : key == "pin" ? &o.pin : key == "validate" ? &o.validate : nullptr;
     if (flag != nullptr) {
       if (value != "true" && value != "false") return one_of("true, false");
@@ -208,8 +211,8 @@ kube::Answer<kube::StringMap> FileFacts::NamespaceLabels(const task::Context&, s
   return found == nullptr ? kube::StringMap() : found->metadata.labels;
 }
 
-std::vector<Admitted> AdmitDocuments(const task::Context& ctx, std::span<const yaml::Document> documents, const std::string& file, const Settings& settings,
-                                     FileFacts& facts, const std::vector<yaml::Document>* old) {
+std::vector<Admitted> AdmitDocuments(const task::Context& ctx, std::span<const yaml::Document> documents, const std::string& file,
+                                     const Settings& settings, FileFacts& facts, const std::vector<yaml::Document>* old) {
   using Key = std::tuple<std::string, std::string, std::string>;
   std::map<Key, Value> before;
   const auto key_of = [&](const Value& v) {

@@ -52,8 +52,8 @@ struct Admitted {
 
 // Every object of the documents, in order. `old`: nullptr, or the stored objects of an update, found by kind, namespace and name; one
 // without an old self is created, with a warning. `facts` gets all objects first.
-std::vector<Admitted> AdmitDocuments(const task::Context& ctx, std::span<const yaml::Document> documents, const std::string& file, const Settings& settings,
-                                     FileFacts& facts, const std::vector<yaml::Document>* old = nullptr);
+std::vector<Admitted> AdmitDocuments(const task::Context& ctx, std::span<const yaml::Document> documents, const std::string& file,
+                                     const Settings& settings, FileFacts& facts, const std::vector<yaml::Document>* old = nullptr);
 
 // "spec.containers[0].imagePullPolicy: IfNotPresent -> Always (AlwaysPullImages: …)"; values cut, contents of Secrets hidden.
 std::string Describe(const Change& change);

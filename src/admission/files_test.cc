@@ -118,7 +118,8 @@ TEST_F(Files, TheFunctionChangesItemsAndSaysSo) {
   const json::Value results = *list.Find("results");
   EXPECT_EQ(results.at(0).Dump(), R"({"message":"before","severity":"info"})");
   EXPECT_EQ(results.at(1).Dump(),
-            R"({"field":{"path":"spec.template.spec.containers[0].imagePullPolicy","proposedValue":"IfNotPresent"},"file":{"index":2,"path":"app/d.yaml"},"message":"Defaults: the tag is v1, not latest",)"
+            R"({"field":{"path":"spec.template.spec.containers[0].imagePullPolicy","proposedValue":"IfNotPresent"},)"
+            R"("file":{"index":2,"path":"app/d.yaml"},"message":"Defaults: the tag is v1, not latest",)"
             R"("resourceRef":{"apiVersion":"apps/v1","kind":"Deployment","name":"d","namespace":"default"},"severity":"info"})");
   EXPECT_EQ(*results.at(results.size() - 1).Find("severity")->AsString(), "warning");
 }

@@ -52,7 +52,8 @@ std::string Key(const Image& image) { return std::string(image.IsVolume() ? kPin
 // The same container or volume of the old object.
 const Image* Before(const std::optional<PodPart>& old, const Image& image) {
   if (!old) return nullptr;
-  const auto it = std::ranges::find_if(old->images, [&](const Image& i) { return i.kind == image.kind && i.owner_name == image.owner_name; });
+  const auto same = [&](const Image& i) { return i.kind == image.kind && i.owner_name == image.owner_name; };
+  const auto it = std::ranges::find_if(old->images, same);
   return it == old->images.end() ? nullptr : &*it;
 }
 
@@ -60,11 +61,12 @@ const Image* Before(const std::optional<PodPart>& old, const Image& image) {
 kube::Answer<> CheckNames(const std::vector<const Image*>& images, const PodPart& pod, const Request& request) {
   kube::FieldErrors errors;
   for (const Image* i : images) {
+    const auto same = [&](const Image& o) { return o.IsVolume() == i->IsVolume() && o.owner_name == i->owner_name; };
     const std::string field = i->owner_place.Member("name").field;
     if (i->owner_name.empty()) errors.push_back({kube::FieldError::Type::kRequired, field, "", ""});
     else if (const std::string why = kube::Dns1123Label(i->owner_name); !why.empty())
       errors.push_back({kube::FieldError::Type::kInvalid, field, Quoted(i->owner_name), why});
-    else if (std::ranges::count_if(pod.images, [&](const Image& o) { return o.IsVolume() == i->IsVolume() && o.owner_name == i->owner_name; }) > 1)
+    else if (std::ranges::count_if(pod.images, same) > 1)
       errors.push_back({kube::FieldError::Type::kDuplicate, field, Quoted(i->owner_name), ""});
   }
   if (errors.empty()) return {};
@@ -193,7 +195,8 @@ kube::Answer<> Pin(const task::Context& ctx, Draft& draft, const PodPart& pod, c
   if (request.kind == nullptr || pod.spec == nullptr || !(request.subresource.empty() || request.ephemeral())) return {};
   if (request.kind->IsPod() && !pod.Annotation(kMirrorAnnotation).empty()) return {};
   // Most objects that come here are pinned already, and need nobody's label.
-  if (std::ranges::all_of(pod.images, [](const Image& i) { return i.name().empty() || i.name().find('@') != std::string_view::npos; })) return {};
+  const auto done = [](const Image& i) { return i.name().empty() || i.name().find('@') != std::string_view::npos; };
+  if (std::ranges::all_of(pod.images, done)) return {};
   auto mode = ModeOf(ctx, request, facts, options);
   if (!mode) return kube::Refusal(mode);
   if (*mode == Mode::kOff) return {};

@@ -33,17 +33,21 @@ std::string PatchOf(const Reply& reply) {
 }
 
 std::string PodSpec(const std::string& more = "") {
-  return R"({"initContainers":[{"name":"i","image":"reg.test/app:v1"}],"containers":[{"name":"c","image":"reg.test/app:v1"}],"ephemeralContainers":[{"name":"e","image":"reg.test/app:v1"}],)"
+  return R"({"initContainers":[{"name":"i","image":"reg.test/app:v1"}],)"
+         R"("containers":[{"name":"c","image":"reg.test/app:v1"}],"ephemeralContainers":[{"name":"e","image":"reg.test/app:v1"}],)"
          R"("volumes":[{"name":"v","image":{"reference":"reg.test/app:v1"}}])" + more + "}";
 }
-std::string Object(const std::string& api, const std::string& kind, const std::string& before = "", const std::string& after = "", const std::string& spec = PodSpec()) {
+std::string Object(const std::string& api, const std::string& kind, const std::string& before = "", const std::string& after = "",
+                   const std::string& spec = PodSpec()) {
   return R"({"apiVersion":")" + api + R"(","kind":")" + kind + R"(","metadata":{"name":"web"},)" + (before.empty() ? "\"spec\":" : before) + spec + after + "}";
 }
 
 class Reviews : public ::testing::Test {
  protected:
   Reviews() { registry_.tags["reg.test/app:v1"] = DigestOf('a'); }
-  Admission All() { return Admission({.always_pull = true, .pin = true, .pinning = {.label = ""}}, {.facts = &facts_, .digests = &cache_}); }
+  Admission All() {
+    return Admission({.always_pull = true, .pin = true, .pinning = {.label = ""}}, {.facts = &facts_, .digests = &cache_});
+  }
   FakeFacts facts_;
   FakeRegistry registry_;
   DigestCache cache_{registry_, time::SystemClock()};
@@ -130,6 +134,7 @@ std::string Without(std::string text, const std::string& part, const std::string
   EXPECT_NE(at, text.npos) << part;
   return text.replace(at, part.size(), instead);
 }
+const std::string kTwice = R"({"apiVersion":"v1","kind":"Pod","spec":{"containers":[{"name":"c","image":"canary","imag\u0065":"y"}]}})";
 std::string Many() {
   std::string text = "[";
   for (int i = 0; i < 550'000; ++i) text += "0,";
@@ -139,11 +144,11 @@ const std::string kReview = Body({.object = kPod});
 INSTANTIATE_TEST_SUITE_P(
     H05H06, Unreadable,
     ::testing::Values(
-        UnreadableRow{"empty", "", 400, "not valid JSON"}, UnreadableRow{"gzip", "\x1f\x8b\x08canary", 400, "not valid JSON"},
+        UnreadableRow{"empty", "", 400, "not valid JSON"}, UnreadableRow{"gzip", "\x1f\x8b\b canary", 400, "not valid JSON"},
         UnreadableRow{"large", std::string(9u << 20, ' '), 413, "larger than 8388608 bytes"}, UnreadableRow{"deep", std::string(100, '['), 413, "deeper than 64"},
         UnreadableRow{"many", Many(), 413, "more than 500000 values"},
         UnreadableRow{"image_twice", Body({.object = R"({"apiVersion":"v1","kind":"Pod","spec":{"containers":[{"name":"c","image":"canary","image":"y"}]}})"}), 400, ".image is there twice"},
-        UnreadableRow{"image_twice_escaped", Body({.object = R"({"apiVersion":"v1","kind":"Pod","spec":{"containers":[{"name":"c","image":"canary","imag\u0065":"y"}]}})"}), 400, ".image is there twice"},
+        UnreadableRow{"image_twice_escaped", Body({.object = kTwice}), 400, ".image is there twice"},
         UnreadableRow{"object_twice", Without(kReview, "\"oldObject\"", "\"object\""), 400, "$.request.object is there twice"},
         UnreadableRow{"version", Without(kReview, "admission.k8s.io/v1", "admission.k8s.io/v1beta1"), 400, "AdmissionReview of admission.k8s.io/v1 is wanted"},
         UnreadableRow{"kind", Without(kReview, "AdmissionReview", "ConversionReview"), 400, "is wanted"},
@@ -215,7 +220,9 @@ TEST_F(Reviews, GiveUpBeforeTheApiServerDoes) {  // H-03: its time-out less a se
 
 TEST_F(Reviews, OnePodNeverGetsTwoDigestsOfOneTag) {  // H-02
   int flips = 0;
-  registry_.special["reg.test/app:v1"] = [&](const task::Context&) -> Result<digest::Digest> { return *digest::Digest::Parse(DigestOf(flips++ % 2 == 0 ? 'a' : 'b')); };
+  registry_.special["reg.test/app:v1"] = [&](const task::Context&) -> Result<digest::Digest> {
+    return *digest::Digest::Parse(DigestOf(flips++ % 2 == 0 ? 'a' : 'b'));
+  };
   DigestCache uncached(registry_, time::SystemClock(), {.fresh = {}});
   const Admission pin({.pin = true, .pinning = {.label = ""}}, {.digests = &uncached});
   for (int i = 0; i < 4; ++i) {

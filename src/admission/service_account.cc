@@ -110,8 +110,10 @@ kube::Answer<> AdmitAccount(const task::Context& ctx, Draft& draft, const PodPar
   return {};
 }
 
-kube::Answer<> CheckAccount(const task::Context& ctx, const PodPart& pod, const Request& request, Facts& facts, const AccountOptions& options) {
-  if (!request.kind->IsPod() || pod.spec == nullptr || !(request.ephemeral() || (request.create() && request.subresource.empty()))) return {};
+kube::Answer<> CheckAccount(const task::Context& ctx, const PodPart& pod, const Request& request, Facts& facts,
+                            const AccountOptions& options) {
+  if (!request.kind->IsPod() || pod.spec == nullptr) return {};
+  if (!request.ephemeral() && !(request.create() && request.subresource.empty())) return {};
   if (IsMirror(pod)) return request.create() ? CheckMirror(pod, request) : kube::Answer<>();
   const std::string_view given = pod.spec->Text("serviceAccountName");
   auto account = Account(ctx, given.empty() ? "default" : given, request, facts, options);

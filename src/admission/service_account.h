@@ -24,6 +24,7 @@ struct AccountOptions {
 kube::Answer<> AdmitAccount(const task::Context& ctx, Draft& draft, const PodPart& pod, const Request& request, Facts& facts,
                             const AccountOptions& options);
 // Pods that are created, and ephemeral containers that are added.
-kube::Answer<> CheckAccount(const task::Context& ctx, const PodPart& pod, const Request& request, Facts& facts, const AccountOptions& options);
+kube::Answer<> CheckAccount(const task::Context& ctx, const PodPart& pod, const Request& request, Facts& facts,
+                            const AccountOptions& options);
 
 }  // namespace berth::admission

@@ -386,7 +386,9 @@ class Store::Writing {
       if (*found == nullptr) return Status::NotFound("serviceaccount", name);
       return kube::ReadServiceAccount(**found);
     }
-    Answer<kube::Secret> FindSecret(const task::Context&, std::string_view, std::string_view name) override { return Status::NotFound("secrets", name); }
+    Answer<kube::Secret> FindSecret(const task::Context&, std::string_view, std::string_view name) override {
+      return Status::NotFound("secrets", name);
+    }
     Answer<kube::StringMap> NamespaceLabels(const task::Context&, std::string_view) override { return kube::StringMap(); }
 
    private:
