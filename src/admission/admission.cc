@@ -16,43 +16,61 @@ std::string Join(const std::vector<std::string_view>& steps) {
   return out;
 }
 
-// What the API server says to the object's values: all of a Pod and of the kinds in kube/parse.h, the Pod part of a template.
-kube::Answer<> Validate(const Tree& object, const Request& request, std::vector<std::string>& warnings) {
-  const std::string kind(object.Text("kind"));
-  const bool spoken = kube::IsKind(kind) && object.Text("apiVersion") == "v1";
-  if (!spoken && request.kind == nullptr) return {};
-  auto read = json::Document::Parse(object.Dump(), Reason::kUsage, kReread);
+bool Spoken(const Tree& object) { return kube::IsKind(object.Text("kind")) && object.Text("apiVersion") == "v1"; }
+
+Result<json::Document> Reread(const Tree& object) { return json::Document::Parse(object.Dump(), Reason::kUsage, kReread); }
+
+std::optional<json::Value> SpecOf(const json::Value& root, const std::vector<std::string_view>& steps) {
+  std::optional<json::Value> spec = root;
+  for (const std::string_view step : steps) spec = spec ? spec->Find(step) : std::nullopt;
+  return spec && !spec->IsNull() ? spec : std::nullopt;
+}
+
+// Fields and their types, before anybody relies on them: all of the kinds in kube/parse.h, the Pod part of a template.
+kube::Answer<> CheckTypes(const Tree& object, const Request& request, std::vector<std::string>& warnings) {
+  if (!Spoken(object) && request.kind == nullptr) return {};
+  auto read = Reread(object);
   if (!read) return kube::Status::BadRequest(read.error().Text());
-  const json::Value root = read->root();
-  kube::FieldErrors errors;
-  std::vector<kube::Mistake> unknown;
-  if (spoken) {
-    auto parsed = kube::ParseObject(root);
+  if (Spoken(object)) {
+    auto parsed = kube::ParseObject(read->root());
     if (!parsed) return kube::Status::BadRequest(parsed.error().message());
-    unknown = std::move(parsed->unknown);
-    if (request.create() || request.old == nullptr) {
-      errors = kube::Validate(root);
-    } else {
-      auto old = json::Document::Parse(request.old->Dump(), Reason::kUsage, kReread);
-      if (!old) return kube::Status::BadRequest(old.error().Text());
-      errors = request.ephemeral() ? kube::ValidateEphemeralUpdate(root, old->root()) : kube::ValidateUpdate(root, old->root());
-    }
-  } else {
-    const auto steps = kube::PodSpecPath(kind);
-    std::optional<json::Value> spec = root;
-    for (const std::string_view step : steps) spec = spec ? spec->Find(step) : std::nullopt;
-    const std::string path = Join(steps);
-    if (!spec || spec->IsNull()) {
-      errors.push_back({kube::FieldError::Type::kRequired, path + ".containers", "", ""});
-    } else {
-      auto report = kube::CheckFields(*spec, "PodSpec");
-      if (report.wrong)
-        return kube::Status::BadRequest(kind + " in version " + Quoted(request.kind->version) + " cannot be handled as a " + kind + ": " + report.wrong->message);
-      for (kube::Mistake& m : report.unknown) unknown.push_back({path + "." + m.field, m.message});
-      errors = kube::ValidatePodSpec(*spec, path, kube::PodPlace::kTemplate);
-    }
+    for (const kube::Mistake& m : parsed->unknown) warnings.push_back(m.message);
+    return {};
   }
-  for (const kube::Mistake& m : unknown) warnings.push_back(m.message);
+  const std::string kind(request.kind->kind);
+  const auto steps = kube::PodSpecPath(kind);
+  const auto spec = SpecOf(read->root(), steps);
+  if (!spec) return {};
+  const auto report = kube::CheckFields(*spec, "PodSpec");
+  if (report.wrong)
+    return kube::Status::BadRequest(kind + " in version " + Quoted(request.kind->version) + " cannot be handled as a " + kind + ": " +
+                                    report.wrong->message);
+  for (const kube::Mistake& m : report.unknown) warnings.push_back(Join(steps) + ": " + m.message);
+  return {};
+}
+
+// What the API server says to the values. It looks at objects with all their defaults, so that is what is judged.
+kube::Answer<> CheckValues(const Tree& object, const Request& request, const kube::DefaultOptions& defaults) {
+  if (!Spoken(object) && request.kind == nullptr) return {};
+  const std::string kind(object.Text("kind"));
+  Tree whole = object;
+  kube::DefaultObject(whole, defaults);
+  if (kube::IsNamespaced(kind) && whole["metadata"].Text("namespace").empty()) whole["metadata"]["namespace"] = Tree(request.ns);
+  auto read = Reread(whole);
+  if (!read) return kube::Status::BadRequest(read.error().Text());
+  kube::FieldErrors errors;
+  if (!Spoken(object)) {
+    const auto steps = kube::PodSpecPath(kind);
+    const auto spec = SpecOf(read->root(), steps);
+    if (spec) errors = kube::ValidatePodSpec(*spec, Join(steps), kube::PodPlace::kTemplate);
+    else errors.push_back({kube::FieldError::Type::kRequired, Join(steps) + ".containers", "", ""});
+  } else if (request.create() || request.old == nullptr) {
+    errors = kube::Validate(read->root());
+  } else {
+    auto old = Reread(*request.old);
+    if (!old) return kube::Status::BadRequest(old.error().Text());
+    errors = request.ephemeral() ? kube::ValidateEphemeralUpdate(read->root(), old->root()) : kube::ValidateUpdate(read->root(), old->root());
+  }
   if (errors.empty()) return {};
   return kube::Status::Invalid(kind, request.name, errors);
 }
@@ -75,8 +93,9 @@ Outcome Admission::Admit(const task::Context& ctx, Tree object, Request request)
     request.name = metadata->Text(metadata->Text("name").empty() ? "generateName" : "name");
   Draft draft(std::move(object));
   kube::Answer<> answer;
-  if (options_.mutate) answer = Mutate(ctx, draft, request, out);
-  if (answer && options_.judge) answer = Judge(ctx, draft.object(), request, out);
+  if (options_.validate) answer = CheckTypes(draft.object(), request, out.warnings);
+  if (answer && options_.mutate) answer = Mutate(ctx, draft, request, out);
+  if (answer && options_.judge) answer = Judge(ctx, draft.object(), request);
   if (!answer) out.denied = std::move(answer.error());
   std::tie(out.object, out.changes) = std::move(draft).Take();
   return out;
@@ -121,7 +140,7 @@ kube::Answer<> Admission::Mutate(const task::Context& ctx, Draft& draft, const R
   return {};
 }
 
-kube::Answer<> Admission::Judge(const task::Context& ctx, const Tree& object, const Request& request, Outcome& out) const {
+kube::Answer<> Admission::Judge(const task::Context& ctx, const Tree& object, const Request& request) const {
   if (request.kind != nullptr) {
     auto pod = FindPod(object, *request.kind);
     if (!pod) return kube::Refusal(pod);
@@ -136,7 +155,7 @@ kube::Answer<> Admission::Judge(const task::Context& ctx, const Tree& object, co
       }
     }
   }
-  return options_.validate ? Validate(object, request, out.warnings) : kube::Answer<>();
+  return options_.validate ? CheckValues(object, request, options_.defaults) : kube::Answer<>();
 }
 
 }  // namespace berth::admission

@@ -64,7 +64,7 @@ class Admission {
 
  private:
   kube::Answer<> Mutate(const task::Context& ctx, Draft& draft, const Request& request, Outcome& out) const;
-  kube::Answer<> Judge(const task::Context& ctx, const json::Tree& object, const Request& request, Outcome& out) const;
+  kube::Answer<> Judge(const task::Context& ctx, const json::Tree& object, const Request& request) const;
 
   const Options options_;
   const Parts parts_;

@@ -133,7 +133,7 @@ INSTANTIATE_TEST_SUITE_P(
                    "spec.volumes[0].image.reference: Required value"},
         InvalidRow{"cron", "{apiVersion: batch/v1, kind: CronJob, metadata: {name: a}, spec: {jobTemplate: {spec: {template: {spec: {containers: [{name: c, image: x, imagePullPolicy: no}]}}}}}}",
                    "CronJob in version \"v1\" cannot be handled as a CronJob: json: cannot unmarshal bool"},
-        InvalidRow{"list", "{apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {containers: {}}}", "unable to be converted"},
+        InvalidRow{"list", "{apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {containers: {}}}", "cannot be handled as a Pod: json: cannot unmarshal object"},
         InvalidRow{"nothing", "{apiVersion: apps/v1, kind: ReplicaSet, metadata: {name: a}, spec: {}}", "spec.template.spec.containers: Required value"}),
     [](const auto& row) { return row.param.name; });
 
