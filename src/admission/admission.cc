@@ -69,7 +69,8 @@ kube::Answer<> CheckValues(const Tree& object, const Request& request, const kub
   } else {
     auto old = Reread(*request.old);
     if (!old) return kube::Status::BadRequest(old.error().Text());
-    errors = request.ephemeral() ? kube::ValidateEphemeralUpdate(read->root(), old->root()) : kube::ValidateUpdate(read->root(), old->root());
+    errors = request.ephemeral() ? kube::ValidateEphemeralUpdate(read->root(), old->root())
+                                 : kube::ValidateUpdate(read->root(), old->root());
   }
   if (errors.empty()) return {};
   return kube::Status::Invalid(kind, request.name, errors);
