@@ -397,13 +397,12 @@ class Store::Writing {
 
   // kubelet-images 3.3: the account, and its pull secrets where the Pod lists none.
   Answer<> AdmitPod(Tree& pod) {
-    const Tree& sent = pod["metadata"];
     Accounts accounts(*this);
     const admission::Admission plugin({.accounts = true, .account = {.tries_of_default = 1}}, {.facts = &accounts});
-    admission::Outcome outcome = plugin.Admit(task::Context(), pod, {.ns = std::string(sent.Text("namespace"))});
+    admission::Outcome outcome = plugin.Admit(task::Context(), pod, {.ns = std::string(pod["metadata"].Text("namespace"))});
     if (outcome.denied) return *std::move(outcome.denied);
-    pod = std::move(outcome.object);
-    Tree& spec = pod["spec"];
+    Tree& spec = pod["spec"];  // nothing else is changed, and the caller holds the metadata
+    if (Tree* admitted = outcome.object.Find("spec")) spec = std::move(*admitted);
     if (spec.Text("nodeName").empty() && !store_.options_.node_name.empty()) spec["nodeName"] = Tree(store_.options_.node_name);
     pod["metadata"]["generation"] = Tree(1);
     pod["status"] = Tree::Object();
