@@ -81,7 +81,7 @@ struct StatusRow {
 std::ostream& operator<<(std::ostream& out, const StatusRow& r) { return out << r.name; }
 class AdmitStatuses : public AdmitVerb, public ::testing::WithParamInterface<StatusRow> {};
 TEST_P(AdmitStatuses, AsDocumented) {
-  File("old.yaml", "{apiVersion: v1, kind: Pod, metadata: {name: web, namespace: default}, spec: {containers: [{name: c, image: y}]}}");
+  File("old.yaml", "{apiVersion: v1, kind: Pod, metadata: {name: web, namespace: default}, spec: {containers: [{name: c, image: img}]}}");
   EXPECT_EQ(Run(GetParam().words, GetParam().input), GetParam().status) << err();
   EXPECT_THAT(err(), HasSubstr(GetParam().says));
 }
@@ -89,7 +89,7 @@ const std::string kList = "apiVersion: config.kubernetes.io/v1\nkind: ResourceLi
 INSTANTIATE_TEST_SUITE_P(
     All, AdmitStatuses,
     ::testing::Values(
-        StatusRow{"unknown_kind", {}, "{apiVersion: x/v1, kind: Y, metadata: {name: z}}", 0, "warning: Y z: kind \"Y\" of \"x/v1\" is not known here"},
+        StatusRow{"unknown_kind", {}, "{apiVersion: x/v1, kind: W, metadata: {name: z}}", 0, "warning: W z: kind \"W\" of \"x/v1\" is not known here"},
         StatusRow{"invalid", {}, "{apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {containers: [{name: c, image: x, imagePullPolicy: always}]}}", 2,
                   "error: E-USAGE -:1: The Pod \"a\" is invalid: spec.containers[0].imagePullPolicy: Unsupported value: \"always\""},
         StatusRow{"denied", {},
@@ -98,10 +98,10 @@ INSTANTIATE_TEST_SUITE_P(
                   "error: E-POLICY -:3: pods \"a\" is forbidden: imagePullSecrets[0].name=\"x\" is not allowed"},
         StatusRow{"yaml", {}, "a: [", 2, "E-USAGE"}, StatusRow{"no_file", {"-f", "absent"}, "", 2, "does not exist"},
         StatusRow{"as_without_old", {"--as", "update"}, kPod, 2, "--as update needs --old FILE"}, StatusRow{"old_without_as", {"--old", "old.yaml"}, kPod, 2, "--old FILE is for --as update"},
-        StatusRow{"update", {"--as", "update", "--old", "old.yaml", "--defaults", "None"}, "{apiVersion: v1, kind: Pod, metadata: {name: web, namespace: default}, spec: {nodeName: n, containers: [{name: c, image: y}]}}", 2,
+        StatusRow{"update", {"--as", "update", "--old", "old.yaml", "--defaults", "None"}, "{apiVersion: v1, kind: Pod, metadata: {name: web, namespace: default}, spec: {nodeName: n, containers: [{name: c, image: img}]}}", 2,
                   "pod updates may not change fields other than"},
         StatusRow{"function", {}, kList + "items: [{apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {containers: [{name: c}]}}]\n", 2, "Pod default/a: The Pod \"a\" is invalid"},
-        StatusRow{"function_config", {}, kList + "functionConfig: {kind: ConfigMap, data: {x: y}}\n", 2, "has no setting \"x\""},
+        StatusRow{"function_config", {}, kList + "functionConfig: {kind: ConfigMap, data: {x: v}}\n", 2, "has no setting \"x\""},
         StatusRow{"function_alone", {}, kList + "---\n" + kPod, 2, "a ResourceList stands alone"}, StatusRow{"profile", {"--profile", "x"}, kPod, 2, "Documented, Kubelet"}),
     [](const auto& row) { return row.param.name; });
 
