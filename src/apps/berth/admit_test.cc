@@ -98,7 +98,7 @@ INSTANTIATE_TEST_SUITE_P(
                   "error: E-POLICY -:3: pods \"a\" is forbidden: imagePullSecrets[0].name=\"x\" is not allowed"},
         StatusRow{"yaml", {}, "a: [", 2, "E-USAGE"}, StatusRow{"no_file", {"-f", "absent"}, "", 2, "does not exist"},
         StatusRow{"as_without_old", {"--as", "update"}, kPod, 2, "--as update needs --old FILE"}, StatusRow{"old_without_as", {"--old", "old.yaml"}, kPod, 2, "--old FILE is for --as update"},
-        StatusRow{"update", {"--as", "update", "--old", "old.yaml", "--defaults", "None"}, "{apiVersion: v1, kind: Pod, metadata: {name: web, namespace: default}, spec: {nodeName: n, containers: [{name: c, image: img}]}}", 2,
+        StatusRow{"update", {"--as", "update", "--old", "old.yaml", "--defaults", "None"}, "{apiVersion: v1, kind: Pod, metadata: {name: web, namespace: default}, spec: {nodeName: node-1, containers: [{name: c, image: img}]}}", 2,
                   "pod updates may not change fields other than"},
         StatusRow{"function", {}, kList + "items: [{apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {containers: [{name: c}]}}]\n", 2, "Pod default/a: The Pod \"a\" is invalid"},
         StatusRow{"function_config", {}, kList + "functionConfig: {kind: ConfigMap, data: {x: v}}\n", 2, "has no setting \"x\""},
