@@ -41,7 +41,9 @@ Result<std::vector<Source>> ReadFiles(Session& session, const std::vector<std::s
     const std::string path = (fs::path(session.world().directory) / given).lexically_normal().string();
     std::vector<std::string> paths{path};
     std::error_code error;
-    if (fs::is_directory(path, error)) {
+    const bool folder = fs::is_directory(path, error);
+    error.clear();  // what is not there is said when it is read
+    if (folder) {
       paths.clear();
       for (const auto& entry : fs::directory_iterator(path, error))
         if (const auto extension = entry.path().extension(); extension == ".yaml" || extension == ".yml" || extension == ".json")
