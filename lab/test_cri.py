@@ -19,7 +19,7 @@ import images
 import registry
 
 PROGRAM = pathlib.Path(daemon.BINARIES).parent / "cri/critest"
-CLIENT = PROGRAM.parent / "cri_bench"
+CLIENT = PROGRAM.parent / "cri_client"
 USERS = {"uid": "1002", "username": "www-data", "uid-group": "1003:group", "username-group": "www-data:group"}
 
 
