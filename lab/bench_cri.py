@@ -4,7 +4,7 @@
     BERTH_BIN=build/dev/src/apps lab/bench_cri.py [--images 1000] [-n 300] [--rounds 3]
 
 Both pull the same tiny images by CRI, from the same registry, into stores of their own; both then serve the same client
-(src/cri/cri_bench.cc: one connection, one call at a time) in turn. Reported are medians of the rounds' medians, and of
+(src/cri/cri_client.cc: one connection, one call at a time) in turn. Reported are medians of the rounds' medians, and of
 their 99th percentiles, in milliseconds. Writes the section "CRI" of bench/RESULTS.md and "cri" of bench/results.json.
 """
 import argparse
@@ -22,7 +22,7 @@ import images
 import registry
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-CLIENT = pathlib.Path(daemon.BINARIES).parent / "cri/cri_bench"
+CLIENT = pathlib.Path(daemon.BINARIES).parent / "cri/cri_client"
 MARK = "## CRI"
 
 

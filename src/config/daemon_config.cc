@@ -236,7 +236,9 @@ const std::vector<Setting>& Settings() {
       Size("limits.header_fields", "how many it may have", AT(registry.http.header_fields), true, 16),
       Size("limits.redirects", "hops of one request", AT(registry.redirects)),
       Size("limits.streams", "calls at once", AT(streams)),
-      Size("limits.message_bytes", "one message of berth.v1", AT(message_bytes), true, 64u << 10),
+      Size("limits.connections", "callers of the socket at once", AT(connections)),
+      Size("limits.connections_per_process", "of them, of one process", AT(connections_per_process)),
+      Size("limits.message_bytes", "one message", AT(message_bytes), true, 64u << 10),
       Size("limits.metadata_bytes", "headers of one call", AT(metadata_bytes), true, 4u << 10),
       Size("limits.journal", "entries of the journal", AT(journal)),
   };

@@ -60,6 +60,7 @@ struct DaemonConfig {
   time::Duration leftover_age = std::chrono::hours(1);  // objects of failed pulls
   time::Duration sweep_every = std::chrono::minutes(10);
   std::uint64_t streams = 256;                          // calls at once
+  std::uint64_t connections = 1024, connections_per_process = 64;
   std::uint64_t message_bytes = 16u << 20;              // of one call
   std::uint64_t metadata_bytes = 16u << 10;
   std::uint64_t journal = 10'000;                       // entries

@@ -20,12 +20,17 @@ const View::Entry* View::FindName(const std::string& canonical) const {
   return found == names_.end() ? nullptr : &entries_[found->second];
 }
 
+const View::Entry* View::FindId(const std::string& id) const {
+  const auto found = ids_.find(id);
+  return found == ids_.end() ? nullptr : &entries_[found->second];
+}
+
 Result<const View::Entry*> View::Find(std::string_view text, std::size_t digits) const {
   const bool prefixed = text.starts_with("sha256:");
   const std::string_view hex = prefixed ? text.substr(7) : text;
   if (reference::IsImageId(text)) {
     const std::string id = "sha256:" + std::string(hex);
-    if (const auto found = ids_.find(id); found != ids_.end()) return &entries_[found->second];
+    if (const Entry* entry = FindId(id)) return entry;
     const auto found = manifests_.find(id);
     return found == manifests_.end() ? nullptr : &entries_[found->second];
   }
@@ -88,8 +93,7 @@ Result<std::shared_ptr<const View>> Images::Build(const View* before) const {
     std::size_t rank, record;
   };
   std::map<std::string_view, std::optional<std::size_t>> ranks;  // few platforms, many images
-  std::unordered_map<std::string_view, Meaning> meanings;
-  meanings.reserve(records.size() * 2);
+  std::map<std::string_view, Meaning> meanings;
   for (std::size_t i = 0; i < records.size(); ++i) {
     const auto [known, fresh] = ranks.try_emplace(records[i].platform);
     if (fresh) {
@@ -112,11 +116,10 @@ Result<std::shared_ptr<const View>> Images::Build(const View* before) const {
     if (fresh) {
       auto& entry = view->entries_.emplace_back();
       entry.image.set_id(id);
-      const auto old = before == nullptr ? decltype(before->ids_.end()){} : before->ids_.find(id);
-      if (before != nullptr && old != before->ids_.end() && before->entries_[old->second].config_read) {
-        const auto& known = before->entries_[old->second].image;
-        if (known.has_uid()) *entry.image.mutable_uid() = known.uid();
-        entry.image.set_username(known.username());
+      const View::Entry* known = before == nullptr ? nullptr : before->FindId(id);
+      if (known != nullptr && known->config_read) {
+        if (known->image.has_uid()) *entry.image.mutable_uid() = known->image.uid();
+        entry.image.set_username(known->image.username());
       } else {
         entry.config_read = ReadUser(entry, record.config);
       }

@@ -47,6 +47,7 @@ class View {
   // which exactly one id begins; in this order. nullptr: there is none, whatever the text is. kUsage: several begin so.
   Result<const Entry*> Find(std::string_view text, std::size_t digits) const;
   const Entry* FindName(const std::string& canonical) const;
+  const Entry* FindId(const std::string& id) const;  // "sha256:…" of the config
   // The serialised list in parts; empty when there is no image.
   const std::vector<grpc::Slice>& parts() const { return parts_; }
   std::size_t bytes() const { return bytes_; }

@@ -273,7 +273,8 @@ Result<int> Serve(config::DaemonConfig config, const LoadSettings& load) {
                     .streams = {.limit = config.streams, .on_idle = [] { ::malloc_trim(0); }}}, clock);
   RETURN_IF_ERROR(cri.Warm());
   api::ServerOptions listen{.socket = config.socket, .inherited = std::move(sockets.grpc), .message_bytes = config.message_bytes,
-                            .metadata_bytes = config.metadata_bytes, .streams = config.streams};
+                            .metadata_bytes = config.metadata_bytes, .streams = config.streams, .connections = config.connections,
+                            .connections_per_process = config.connections_per_process};
   for (grpc::Service* more : {&explain.service().grpc(), &cri.images(), &cri.runtime()}) listen.more.push_back(more);
   listen.health.push_back("runtime.v1.ImageService");
   if (node != nullptr) listen.more.push_back(&node->service().grpc());

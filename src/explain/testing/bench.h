@@ -118,7 +118,7 @@ END
     for (const auto& attempt : attempts) record.Add(attempt);
     const auto id = *catalog->BeginPull(canonical);
     BERTH_CHECK(catalog
-                    ->EndPull(id, record.ToJson(pull::Policy::kIfNotPresent,
+                    ->EndPull(id, record.ToJson(pull::Policy::kIfNotPresent, {},
                                                 pull::Pulled{.name = canonical,
                                                              .target = digest::Digest::Of(bytes::AsView(std::string_view("x"))),
                                                              .verdict = std::move(verdict)},

@@ -1,6 +1,6 @@
-// cri/cri_bench.cc: how long a CRI server takes for its calls; JSON of milliseconds on standard output. lab/bench_cri.py runs it.
+// cri/cri_client.cc: how long a CRI server takes for its calls; JSON of milliseconds on standard output. lab/bench_cri.py runs it.
 //
-//   cri_bench SOCKET list N | status N NAME… | pull NAME… | leave MS NAME
+//   cri_client SOCKET list N | status N NAME… | pull NAME… | leave MS NAME
 // One connection, one call at a time, after as many calls again to warm both sides (at most 50). `pull` is not warmed: it
 // fills a store, and says nothing but the ids. `leave` pulls with a deadline and prints the code and when the call ended, on the
 // clock that Python calls time.monotonic().
@@ -22,7 +22,7 @@ namespace v1 = ::runtime::v1;
 
 void Must(const grpc::Status& status) {
   if (status.ok()) return;
-  std::fprintf(stderr, "cri_bench: %s\n", status.error_message().c_str());
+  std::fprintf(stderr, "cri_client: %s\n", status.error_message().c_str());
   std::exit(1);
 }
 
@@ -42,7 +42,7 @@ void Measure(int n, const std::function<void(int)>& call) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc < 4) return std::fputs("cri_bench SOCKET list N | status N NAME... | pull NAME... | leave MS NAME\n", stderr), 2;
+  if (argc < 4) return std::fputs("cri_client SOCKET list N | status N NAME... | pull NAME... | leave MS NAME\n", stderr), 2;
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(16 << 20);
   const auto stub = v1::ImageService::NewStub(
