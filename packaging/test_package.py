@@ -44,7 +44,7 @@ def make_root(root, debs, work):
         run("dpkg-deb", "-x", deb, work)
     libraries = set()
     for program in PROGRAMS:
-        out = run("ldd", work / program).stdout
+        out = run("ldd", work / program, check=False).stdout  # berth-shim is static
         expect("not found" not in out, f"{program} finds its libraries")
         libraries.update(re.findall(r"(/\S+) \(0x", out))
     for library in libraries:
