@@ -622,9 +622,15 @@ TEST_F(ImagesTest, AreCollectedAndAPlanSaysWhichAndWhy) {
   available_ = 0;
   done.Clear();
   ASSERT_TRUE(Call(&v1::Berth::Stub::CollectImages, request, &done).ok()) << "a round that failed is an answer";
-  EXPECT_EQ(done.images(0).action(), "remove");
   EXPECT_GT(done.freed_bytes(), 0u);
   EXPECT_FALSE(done.has_failure()) << done.failure().message();
+  EXPECT_THAT(Images(), SizeIs(2)) << "compressed layers go first, and one was enough";
+  for (int left = 10; left > 0 && Images().size() > 1; --left) {
+    done.Clear();
+    ASSERT_TRUE(Call(&v1::Berth::Stub::CollectImages, request, &done).ok());
+  }
+  EXPECT_EQ(done.images(0).action(), "remove");
+  EXPECT_GT(done.freed_bytes(), 0u);
   EXPECT_THAT(Images(), SizeIs(1));
   EXPECT_EQ(Call(&v1::Berth::Stub::CollectImages, request, &done).error_code(), grpc::StatusCode::OK);
   EXPECT_EQ(done.failure().code(), "E-ENOSPC");

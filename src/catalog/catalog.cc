@@ -7,7 +7,7 @@
 namespace berth::catalog {
 namespace {
 
-constexpr std::array<std::string_view, 2> kMigrations{R"sql(
+constexpr std::array<std::string_view, 3> kMigrations{R"sql(
 CREATE TABLE layers(
   blob TEXT PRIMARY KEY, diff_id TEXT NOT NULL, compressed INTEGER NOT NULL, uncompressed INTEGER NOT NULL,
   stored INTEGER NOT NULL, entries INTEGER NOT NULL, added INTEGER NOT NULL) STRICT, WITHOUT ROWID;

@@ -197,13 +197,14 @@ TEST_F(CatalogTest, UseIsRememberedAsLongAsTheImage) {
   EXPECT_EQ((*catalog_->ListImages())[0].last_used, time::WallTime());
 }
 
-// A store of before pins and use were kept.
+// A store of before verdicts, pins and use were kept.
 TEST_F(CatalogTest, AnOlderCatalogIsBroughtUpToDate) {
   Publish("a:1", "one", {"base"});
   catalog_.reset();
   {
-    constexpr std::string_view none[] = {"", ""};  // as many as there are: nothing runs
+    constexpr std::string_view none[] = {"", "", ""};  // as many as there are: nothing runs
     auto old = *db::Database::Open(folder_ + "/catalog.db", none);
+    ASSERT_TRUE(old->Run("DROP TABLE verdicts"));
     ASSERT_TRUE(old->Run("DROP TABLE pins"));
     ASSERT_TRUE(old->Run("DROP TABLE image_use"));
     ASSERT_TRUE(old->Run("PRAGMA user_version = 1"));

@@ -24,7 +24,7 @@ class ImageServiceTest : public ::testing::Test {
   std::string Name(const std::string& name) { return node_.Name(name); }
 
   pull::testing::Node node_;
-  ImageService service_{*node_.puller, *node_.stores.catalog, *node_.stores.layers, *oci::Platform::Parse("linux/amd64")};
+  ImageService service_{*node_.puller, *node_.stores.catalog, *node_.stores.leases, *node_.stores.layers, *oci::Platform::Parse("linux/amd64")};
 };
 
 TEST_F(ImageServiceTest, APulledImageIsPresentByEveryName) {

@@ -275,7 +275,8 @@ TEST_F(BerthdTest, CountsWhatItDoesAndSaysHowItIs) {
        {"\nberth_pulls_total{reason=\"\",registry=\"" + registry_.host() + "\",result=\"pulled\"} 1\n",
         "\nberth_pulls_total{reason=\"\",registry=\"" + registry_.host() + "\",result=\"present\"} 1\n", std::string("\nberth_layers_unpacked_total 1\n"),
         std::string("\nberth_pull_duration_seconds_count{image_size_in_bytes=\"0-10MB\",phase=\"total\"} 1\n"),
-        std::string("\nberth_images 1\n"), std::string("\nberth_pulls_in_progress 0\n"), std::string("\nberth_config_reload_success 1\n"),
+        std::string("\nberth_images 1\n"), std::string("\nberth_pulls_in_progress "),
+        std::string("\nkubelet_image_garbage_collected_total{reason=\"space\"} 0\n"), std::string("\nberth_config_reload_success 1\n"),
         std::string("\nprocess_resident_memory_bytes "), std::string("\nberth_store_bytes{kind=\"unpacked\"} "),
         "\nberth_registry_requests_total{code=\"200\",host=\"http://" + registry_.host() + "\",method=\"GET\"} "})
     EXPECT_THAT(text, HasSubstr(line));

@@ -292,7 +292,9 @@ Result<int> Serve(config::DaemonConfig config, const LoadSettings& load) {
   });
   std::jthread collector;
   if (node != nullptr) collector = std::jthread([&](const std::stop_token& stop) { gc.Run(stop); });
+  telemetry.Attach(puller);
   telemetry.Attach(*catalog, *content, root);
+  telemetry.Attach(gc);
   if (node != nullptr) {
     telemetry.Attach(node->images(), node->records());
     telemetry.AttachPods([&] { return node->pods(); });

@@ -170,6 +170,28 @@ void Telemetry::Attach(policy::ImageManager& images, policy::Records* records) {
                     [records] { return One(static_cast<double>(records->records_on_disk())); });
 }
 
+void Telemetry::Attach(const reclaim::ImageGc& gc) {
+  const auto number = [](auto value) { return static_cast<double>(value); };
+  registry_.Collect("kubelet_image_garbage_collected_total", "Images that garbage collection removed, because of their age or for space.", Kind::kCounter,
+                    [&gc, number] {
+                      const auto c = gc.counters();
+                      return std::vector<Sample>{{.labels = {{"reason", "age"}}, .value = number(c.images_by_age)},
+                                                 {.labels = {{"reason", "space"}}, .value = number(c.images_by_space)}};
+                    });
+  registry_.Collect("berth_image_gc_freed_bytes_total", "Bytes that it gave back: of images, and of what no image needed.", Kind::kCounter, [&gc, number] {
+    const auto c = gc.counters();
+    return std::vector<Sample>{{.labels = {{"kind", "image"}}, .value = number(c.image_bytes)},
+                               {.labels = {{"kind", "unneeded"}}, .value = number(c.unneeded_bytes)}};
+  });
+  registry_.Collect("berth_image_gc_rounds_total", "Rounds of it, by how they ended.", Kind::kCounter, [&gc, number] {
+    const auto c = gc.counters();
+    return std::vector<Sample>{{.labels = {{"result", "done"}}, .value = number(c.rounds - c.failures)},
+                               {.labels = {{"result", "failed"}}, .value = number(c.failures)}};
+  });
+  registry_.Collect("berth_image_gc_seconds_total", "Time that its rounds took.", Kind::kCounter,
+                    [&gc] { return One(std::chrono::duration<double>(gc.counters().total).count()); });
+}
+
 void Telemetry::AttachPods(std::function<std::size_t()> pods) {
   registry_.Collect("berth_pods", "Pods on this node.", Kind::kGauge, [pods = std::move(pods)] { return One(static_cast<double>(pods())); });
 }

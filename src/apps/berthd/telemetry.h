@@ -15,6 +15,7 @@
 #include "policy/records.h"
 #include "pull/observer.h"
 #include "pull/puller.h"
+#include "reclaim/image_gc.h"
 #include "time/clock.h"
 
 namespace berth::berthd {
@@ -34,6 +35,7 @@ class Telemetry final : public pull::Observer {
   void Attach(pull::Puller& puller);
   void Attach(catalog::Catalog& catalog, content::Store& content, const host::Dir& root);
   void Attach(policy::ImageManager& images, policy::Records* records);
+  void Attach(const reclaim::ImageGc& gc);
   void AttachPods(std::function<std::size_t()> pods);
   void AttachPluginHash(std::function<std::string()> hash);
 

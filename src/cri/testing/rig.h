@@ -17,7 +17,9 @@
 #include "cri/service.h"
 #include "node/mounts.h"
 #include "pull/testing/node.h"
+#include "reclaim/image_gc.h"
 #include "reclaim/reclaimer.h"
+#include "reclaim/stored_images.h"
 #include "rootfs/mounter.h"
 #include "runtime/v1/api.grpc.pb.h"
 
@@ -39,12 +41,16 @@ class Rig {
     options.host = *oci::Platform::Parse("linux/amd64");
     mounter_ = *rootfs::Mounter::Open(s.folder.path(), *s.layers);
     mounts.emplace(*s.catalog, *mounter_);
-    reclaimer_ = std::make_unique<reclaim::Reclaimer>(reclaim::Reclaimer::Stores{*s.content, *s.layers, *s.catalog, *s.leases}, s.clock);
+    const reclaim::Reclaimer::Stores stores{*s.content, *s.layers, *s.catalog, *s.leases};
+    reclaimer_ = std::make_unique<reclaim::Reclaimer>(stores, s.clock);
+    stored_.emplace(*reclaimer_, stores, reclaim::Ages{});
+    const auto mounted = [&s](const task::Context&) { return reclaim::MountedImages(*s.catalog); };
+    gc_.emplace(reclaim::GcPolicy{}, reclaim::ImageGc::Parts{*stored_, mounted, [&s] { return s.root.FreeSpace(); },
+                                                             [](std::string_view, const std::string&) {}, {}, s.clock});
     api::ServiceOptions other;
     other.host = options.host;
-    berth_ = std::make_unique<api::Service>(
-        api::Service::Parts{*node.puller, *reclaimer_, *mounts, *s.content, *s.layers, *s.catalog, *s.leases, s.root}, std::move(other),
-        time::SystemClock());
+    const api::Service::Parts parts{*node.puller, *reclaimer_, *mounts, *s.content, *s.layers, *s.catalog, *s.leases, s.root, *gc_};
+    berth_ = std::make_unique<api::Service>(parts, std::move(other), time::SystemClock());
     service = std::make_unique<Service>(Service::Parts{*node.puller, *reclaimer_, *s.content, *s.catalog}, std::move(options),
                                         time::SystemClock());
     listen.socket = socket();
@@ -124,6 +130,8 @@ class Rig {
  private:
   std::unique_ptr<rootfs::Mounter> mounter_;
   std::unique_ptr<reclaim::Reclaimer> reclaimer_;
+  std::optional<reclaim::StoredImages> stored_;
+  std::optional<reclaim::ImageGc> gc_;
   std::unique_ptr<api::Service> berth_;
 };
 
