@@ -1,57 +1,18 @@
 #include "api/server.h"
 
-#include <fcntl.h>
 #include <grpc/grpc.h>
 #include <grpcpp/grpcpp.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
-#include <array>
 #include <cerrno>
-#include <charconv>
-#include <cstdlib>
-#include <cstring>
 #include <thread>
 
+#include "host/listen.h"
 #include "host/poll.h"
 #include "log/log.h"
 
 namespace berth::api {
-namespace {
-
-constexpr int kBacklog = 128;
-
-Error SocketError(int saved_errno, const std::string& what) {
-  const Error cause = host::OsError(saved_errno, what);
-  return Error(Reason::kSocket, cause.message()).Next("check the folder of the socket and its owner");
-}
-
-Result<host::Fd> Listen(const std::string& path) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (path.size() >= sizeof address.sun_path || !path.starts_with('/'))
-    return Error(Reason::kUsage, "the socket's path " + Quoted(path) + " is not absolute or longer than " +
-                                     std::to_string(sizeof address.sun_path - 1) + " bytes");
-  std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
-  struct stat st {};
-  if (::lstat(path.c_str(), &st) == 0) {
-    if (!S_ISSOCK(st.st_mode)) return Error(Reason::kUsage, Quoted(path) + " is there and is no socket").Next("name another path, or remove it");
-    if (::unlink(path.c_str()) != 0) return SocketError(errno, "remove the stale socket " + Quoted(path));
-  }
-  host::Fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (!fd.valid()) return SocketError(errno, "make a socket");
-  const mode_t before = ::umask(0177);
-  const int bound = ::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
-  const int error = errno;
-  ::umask(before);
-  if (bound != 0) return SocketError(error, "bind the socket " + Quoted(path));
-  if (::listen(fd.get(), kBacklog) != 0) return SocketError(errno, "listen on the socket " + Quoted(path));
-  return fd;
-}
-
-}  // namespace
 
 struct Server::State {
   std::string socket;  // "" when it was inherited
@@ -94,7 +55,7 @@ Result<std::unique_ptr<Server>> Server::Start(Service& service, ServerOptions op
     state->listener = std::move(options.inherited);
     RETURN_IF_ERROR(host::SetNonBlocking(state->listener.get(), true));
   } else {
-    ASSIGN_OR_RETURN(state->listener, Listen(options.socket));
+    ASSIGN_OR_RETURN(state->listener, host::ListenUnix(options.socket));
     state->socket = options.socket;
   }
   // Keeps the library up until the process ends: its own shutdown may take ten seconds (1.51).
@@ -126,32 +87,11 @@ void Server::Stop(time::Duration grace) {
   s.thread.request_stop();
   s.thread.join();
   // Only what is still ours: a successor may have put its own socket there.
-  struct stat path {};
-  if (!s.socket.empty() && ::lstat(s.socket.c_str(), &path) == 0 && S_ISSOCK(path.st_mode)) ::unlink(s.socket.c_str());
+  if (!s.socket.empty()) host::RemoveSocket(s.socket);
   s.listener.reset();
   s.server->Shutdown(std::chrono::system_clock::now() + std::chrono::duration_cast<std::chrono::system_clock::duration>(grace));
   s.server->Wait();
   s.server.reset();
-}
-
-Result<host::Fd> TakeInheritedSocket() {
-  const auto number = [](const char* name) {
-    const char* text = std::getenv(name);
-    long value = -1;
-    if (text != nullptr) std::from_chars(text, text + std::strlen(text), value);
-    return value;
-  };
-  const long pid = number("LISTEN_PID"), count = number("LISTEN_FDS");
-  for (const char* name : {"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"}) ::unsetenv(name);
-  if (pid != ::getpid() || count <= 0) return host::Fd();
-  if (count > 1) return Error(Reason::kConfig, "the service manager handed over " + std::to_string(count) + " sockets, one is wanted");
-  host::Fd fd(3);
-  int listening = 0;
-  socklen_t length = sizeof listening;
-  if (::getsockopt(fd.get(), SOL_SOCKET, SO_ACCEPTCONN, &listening, &length) != 0 || listening == 0)
-    return Error(Reason::kConfig, "what the service manager handed over is no listening socket");
-  ::fcntl(fd.get(), F_SETFD, FD_CLOEXEC);
-  return fd;
 }
 
 }  // namespace berth::api

@@ -2,7 +2,7 @@
 //
 // We accept, gRPC serves: so the peer is known before a byte of his is read. Only processes of root (or of our own user)
 // are served, whatever the file's mode says; the socket is made 0600 (umask during bind) and never open to anybody else.
-// A socket handed over by the service manager (LISTEN_FDS) is used as it is.
+// A socket handed over by the service manager (host/listen.h) is used as it is.
 // Limits (reliability-security 5.12): 16 MiB a message, not compressed; 16 KiB of metadata; 256 streams a connection; ten
 // seconds for a connection to speak HTTP/2; pings at most every ten seconds.
 #pragma once
@@ -42,9 +42,5 @@ class Server {
   explicit Server(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;
 };
-
-// Listening sockets that the service manager handed over: descriptors 3 and on, when LISTEN_PID is ours. Makes them
-// close-on-exec and removes the variables. Call it once, before threads. Invalid when there is none; kConfig for several.
-Result<host::Fd> TakeInheritedSocket();
 
 }  // namespace berth::api

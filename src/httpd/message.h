@@ -1,0 +1,53 @@
+// httpd/message.h: what a handler gets and what it gives back.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "httpd/stream.h"
+
+namespace berth::httpd {
+
+using Fields = std::vector<std::pair<std::string, std::string>>;
+
+// Who asks. A Unix peer has a uid and no address.
+struct Peer {
+  std::string address;  // "10.0.0.7", "::1"; ""
+  std::uint16_t port = 0;
+  std::optional<std::uint32_t> uid;
+};
+
+struct Request {
+  std::string method;   // as sent: "GET"
+  std::string path;     // decoded; starts with '/'; no NUL, no segment "." or "..", no '/' that was encoded
+  Fields query;         // decoded, in order
+  Fields fields;        // header fields, in order, names as sent
+  std::string body;
+  Peer peer;
+  bool tls = false;
+
+  // The first field of that name (ASCII, case ignored), or "".
+  std::string_view Field(std::string_view name) const;
+  // The first query parameter of that name; nullopt when there is none.
+  std::optional<std::string_view> Query(std::string_view name) const;
+  // What follows "Authorization: Bearer ", or "". Secret: never print it.
+  std::string_view BearerToken() const;
+};
+
+struct Response {
+  int status = 200;
+  Fields fields;        // no line breaks in them: such an answer becomes a 500
+  std::string body;
+  StreamBody stream;    // instead of a body: what its writer writes
+
+  static Response Text(int status, std::string body) { return {status, {{"Content-Type", "text/plain; charset=utf-8"}}, std::move(body), {}}; }
+  static Response Json(int status, std::string body) { return {status, {{"Content-Type", "application/json"}}, std::move(body), {}}; }
+  static Response Streamed(int status, Fields fields, StreamBody stream) { return {status, std::move(fields), {}, std::move(stream)}; }
+};
+
+}  // namespace berth::httpd
