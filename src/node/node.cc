@@ -2,10 +2,10 @@
 
 #include <algorithm>
 
+#include "admission/admission.h"
 #include "kube/parse.h"
 #include "kube/write.h"
 #include "log/log.h"
-#include "node/admission.h"
 #include "policy/defaults.h"
 #include "reference/reference.h"
 
@@ -241,21 +241,30 @@ Result<> Node::Remove(const kube::Pod& pod) {
   return {};
 }
 
-kube::Answer<objects::Applied> Node::Apply(json::Tree object) {
-  if (options_.always_pull_images) {
-    std::optional<json::Tree> old;
-    const json::Tree* metadata = object.Find("metadata");
-    const std::string ns(metadata == nullptr ? "" : metadata->Text("namespace"));
-    if (metadata != nullptr)
-      if (const auto there = parts_.store.Get({"Pod", ns.empty() ? "default" : ns, std::string(metadata->Text("name"))}))
-        if (const auto document = json::Document::Parse((*there)->json, Reason::kInternal)) old.emplace(document->root());
-    AlwaysPullImages(object, old ? &*old : nullptr);
+kube::Answer<> Node::Admit(json::Tree& object, bool update) const {
+  if (!options_.always_pull_images) return {};
+  admission::Request request;
+  std::optional<json::Tree> old;
+  if (const json::Tree* metadata = object.Find("metadata"); update && metadata != nullptr) {
+    const std::string ns(metadata->Text("namespace"));
+    if (const auto there = parts_.store.Get({"Pod", ns.empty() ? "default" : ns, std::string(metadata->Text("name"))}))
+      if (const auto document = json::Document::Parse((*there)->json, Reason::kInternal)) request.old = &old.emplace(document->root());
   }
+  if (old) request.operation = admission::Request::Operation::kUpdate;
+  const admission::Admission plugin({.always_pull = true}, {});
+  admission::Outcome outcome = plugin.Admit(task::Context(), std::move(object), std::move(request));
+  object = std::move(outcome.object);
+  if (outcome.denied) return *std::move(outcome.denied);
+  return {};
+}
+
+kube::Answer<objects::Applied> Node::Apply(json::Tree object) {
+  if (auto admitted = Admit(object, true); !admitted) return kube::Refusal(admitted);
   return parts_.store.Apply(object);
 }
 
 kube::Answer<objects::ObjectPtr> Node::Create(json::Tree object) {
-  if (options_.always_pull_images) AlwaysPullImages(object);
+  if (auto admitted = Admit(object, false); !admitted) return kube::Refusal(admitted);
   return parts_.store.Create(object);
 }
 

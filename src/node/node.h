@@ -30,7 +30,7 @@ struct NodeOptions {
   std::string name;                    // of this node, as Events and Pods have it
   std::string host_ip;
   policy::KubeletConfig kubelet;
-  bool always_pull_images = false;     // the admission plug-in (node/admission.h)
+  bool always_pull_images = false;     // the admission plug-in (admission/policies.h)
   bool anonymous_fallback = false;
   StaticPodOptions static_pods;        // folder "": none
   PodWorkers::Options workers;
@@ -64,6 +64,7 @@ class Node final : private StatusSink {
  private:
   Node(NodeOptions options, Parts parts);
   Result<> Begin(const task::Context& ctx);
+  kube::Answer<> Admit(json::Tree& object, bool update) const;
   void Watch(const task::Context& ctx);
   void SeePod(const kube::Object& object, bool deleted);
   void SeeStatic(std::vector<kube::Object> pods);

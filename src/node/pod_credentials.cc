@@ -1,6 +1,7 @@
 #include "node/pod_credentials.h"
 
 #include "kube/parse.h"
+#include "resolve/registry_resolver.h"
 
 namespace berth::node {
 namespace {
@@ -28,11 +29,6 @@ class Source final : public policy::CredentialSource {
   const credentials::Sources& sources_;
 };
 
-secret::Secret Take(std::map<std::string, secret::Secret>& data, std::string_view key) {
-  const auto found = data.find(std::string(key));
-  return found == data.end() ? secret::Secret() : std::move(found->second);
-}
-
 }  // namespace
 
 PullSecrets ReadPullSecrets(const objects::Store& store, const kube::Pod& pod) {
@@ -46,13 +42,7 @@ PullSecrets ReadPullSecrets(const objects::Store& store, const kube::Pod& pod) {
       out.missing.push_back(std::move(where));
       continue;
     }
-    kube::Secret secret = kube::ReadSecret(**object);
-    where.uid = secret.metadata.uid;
-    credentials::PullSecret& pull = out.found.emplace_back();
-    pull.coordinates = std::move(where);
-    pull.type = secret.type;
-    pull.docker_config_json = Take(secret.data, credentials::kDockerConfigJsonKey);
-    pull.docker_cfg = Take(secret.data, credentials::kDockerCfgKey);
+    out.found.push_back(resolve::AsPullSecret(kube::ReadSecret(**object)));
   }
   return out;
 }

@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <utility>
 
+#include "admission/admission.h"
 #include "kube/merge.h"
 #include "kube/parse.h"
 #include "kube/quantity.h"
@@ -375,26 +376,34 @@ class Store::Writing {
     return {};
   }
 
+  // What ServiceAccount admission asks, within this transaction.
+  class Accounts final : public admission::Facts {
+   public:
+    explicit Accounts(Writing& writing) : writing_(writing) {}
+    Answer<kube::ServiceAccount> FindAccount(const task::Context&, std::string_view ns, std::string_view name) override {
+      Answer<ObjectPtr> found = writing_.Find({"ServiceAccount", std::string(ns), std::string(name)});
+      if (!found) return kube::Refusal(found);
+      if (*found == nullptr) return Status::NotFound("serviceaccount", name);
+      return kube::ReadServiceAccount(**found);
+    }
+    Answer<kube::Secret> FindSecret(const task::Context&, std::string_view, std::string_view name) override {
+      return Status::NotFound("secrets", name);
+    }
+    Answer<kube::StringMap> NamespaceLabels(const task::Context&, std::string_view) override { return kube::StringMap(); }
+
+   private:
+    Writing& writing_;
+  };
+
   // kubelet-images 3.3: the account, and its pull secrets where the Pod lists none.
   Answer<> AdmitPod(Tree& pod) {
+    const Tree& sent = pod["metadata"];
+    Accounts accounts(*this);
+    const admission::Admission plugin({.accounts = true, .account = {.tries_of_default = 1}}, {.facts = &accounts});
+    admission::Outcome outcome = plugin.Admit(task::Context(), pod, {.ns = std::string(sent.Text("namespace"))});
+    if (outcome.denied) return *std::move(outcome.denied);
+    pod = std::move(outcome.object);
     Tree& spec = pod["spec"];
-    const std::string ns(pod["metadata"].Text("namespace"));
-    if (Member(pod["metadata"], "annotations").Find("kubernetes.io/config.mirror") == nullptr) {
-      if (spec.Text("serviceAccountName").empty()) spec["serviceAccountName"] = spec["serviceAccount"] = Tree("default");
-      const std::string account(spec.Text("serviceAccountName"));
-      Answer<ObjectPtr> found = Need({"ServiceAccount", ns, account});
-      if (!found && found.error().code == 404) {
-        const std::string_view name = pod["metadata"].Text("name");
-        return Status::Forbidden("pods", name.empty() ? pod["metadata"].Text("generateName") : name,
-                                 "error looking up service account " + ns + "/" + account + ": " + "serviceaccount " + Quoted(account) + " not found");
-      }
-      if (!found) return kube::Refusal(found);
-      const std::vector<std::string> secrets = kube::ReadServiceAccount(**found).image_pull_secrets;
-      if (Member(spec, "imagePullSecrets").items().empty() && !secrets.empty()) {
-        spec["imagePullSecrets"] = Tree::Array();
-        for (const std::string& name : secrets) spec["imagePullSecrets"].Append(Tree::Object())["name"] = Tree(name);
-      }
-    }
     if (spec.Text("nodeName").empty() && !store_.options_.node_name.empty()) spec["nodeName"] = Tree(store_.options_.node_name);
     pod["metadata"]["generation"] = Tree(1);
     pod["status"] = Tree::Object();

@@ -7,6 +7,7 @@
 #include <memory>
 #include <numeric>
 
+#include "apps/berth/cmd_admit.h"
 #include "apps/berth/cmd_explain.h"
 #include "apps/berth/cmd_objects.h"
 #include "apps/berth/commands.h"
@@ -151,6 +152,19 @@ class Grammar {
     Words_(sub->add_option("--profile", explain_.profile, "how patterns and defaults are read"), {"Documented", "Kubelet"});
     Namespace_(sub, explain_.ns);
     Output_(sub, {"table", "json", "jsonl"});
+
+    sub = Command("admit", "objects as they would be stored, with a reason for each change; a KRM function; no daemon needed", Arguments::kNone,
+                  [this](Session& s) { return Admit(s, std::move(admit_)); });
+    Repeated(sub->add_option("-f,--filename", admit_.files, "a file, a folder or - (may be repeated; else stdin)")->type_name("FILE"));
+    Words_(sub->add_option("--profile", admit_.profile, "how policies default and patterns are read"), {"Documented", "Kubelet"});
+    sub->add_flag("--always-pull", admit_.always_pull, "as with the plug-in AlwaysPullImages");
+    sub->add_flag("--pin", admit_.pin, "tags become digests: asks the registries");
+    Words_(sub->add_option("--as", admit_.as, "what is done with the objects"), {"create", "update"});
+    sub->add_option("--old", admit_.old, "with --as update: the objects as they are stored")->type_name("FILE");
+    Words_(sub->add_option("--defaults", admit_.defaults, "what is filled in (default: All)"), {"All", "Policies", "None"});
+    Namespace_(sub, admit_.ns);
+    Auth_(sub, admit_.auth);
+    Output_(sub, {"yaml", "json", "jsonl"});
 
     // kubectl's verbs for the objects of this node.
     sub = Command("apply", "create or change objects from files", Arguments::kNone, [this](Session& s) { return ApplyObjects(s, objects_); });
@@ -391,6 +405,7 @@ class Grammar {
   PullOptions pull_;
   InspectOptions inspect_;
   MountOptions mount_;
+  AdmitOptions admit_;
   ExplainOptions explain_;
   ObjectOptions objects_;
   LogsOptions logs_;
