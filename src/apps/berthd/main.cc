@@ -145,6 +145,7 @@ Result<int> Serve(config::DaemonConfig config, const LoadSettings& load) {
   listen.more.push_back(&explain.service().grpc());
   if (node != nullptr) listen.more.push_back(&node->service().grpc());
   ASSIGN_OR_RETURN(auto server, api::Server::Start(service, std::move(listen)));
+  if (node != nullptr) RETURN_IF_ERROR(node->ServeApi(config, root));
 
   // What goes on beside it.
   const std::jthread sweeper([&](const std::stop_token& stop) {
@@ -177,6 +178,7 @@ Result<int> Serve(config::DaemonConfig config, const LoadSettings& load) {
   service.Drain();
   explain.service().Drain();
   if (node != nullptr) node->service().Drain();
+  if (node != nullptr) node->StopApi(std::chrono::seconds(1));
   server->Stop(kGrace);
   return 0;
 }

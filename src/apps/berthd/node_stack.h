@@ -39,6 +39,10 @@ class NodeStack {
   policy::ImageManager& images();
   const credentials::Sources& sources() const;
   policy::Records* records();               // nullptr: no verification
+  // The Kubernetes API, when `apiserver.listen` says where.
+  Result<> ServeApi(const config::DaemonConfig& config, const host::Dir& root);
+  // No new calls of it, and those at work get `grace`.
+  void StopApi(time::Duration grace);
   void Reload();                            // credentials and plug-ins
 
  private:
