@@ -102,7 +102,7 @@ class Kubectl(unittest.TestCase):
     def write(self, name, *objects):
         path = self.home / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("\n---\n".join(json.dumps(o) for o in objects))
+        path.write_text(json.dumps(objects[0] if len(objects) == 1 else {"apiVersion": "v1", "kind": "List", "items": objects}))
         return path
 
     def status(self, name):
@@ -266,9 +266,10 @@ class Kubectl(unittest.TestCase):
 
         def ask(path, **headers):
             connection = http.client.HTTPSConnection(host, port, context=context, timeout=20)
-            connection.request("GET", path, headers=headers)
-            answer = connection.getresponse()
-            return answer.status, answer.read().decode()
+            with contextlib.closing(connection):
+                connection.request("GET", path, headers=headers)
+                answer = connection.getresponse()
+                return answer.status, answer.read().decode()
         self.assertEqual(ask("/api/v1/secrets")[0], 403)
         self.assertEqual(ask("/api/v1/secrets", Authorization="Bearer x")[0], 401)
         self.assertEqual(ask("/api/v1/secrets", Authorization=f"Bearer {token}")[0], 200)
@@ -315,6 +316,7 @@ class Kubectl(unittest.TestCase):
         answer = self._patcher.getresponse()
         answer.read()
         self.assertEqual(answer.status, 200)
+        self.addCleanup(self._patcher.close)
 
 
 if __name__ == "__main__":

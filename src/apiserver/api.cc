@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "apiserver/protobuf.h"
 #include "json/document.h"
 #include "kube/parse.h"
 #include "kube/patch.h"
@@ -80,11 +81,20 @@ Answer<std::vector<std::string>> Judge(const std::vector<kube::Mistake>& unknown
 
 Answer<Sent> ReadObject(const Request& request, const Resource& at, Validation validation) {
   const std::string type = MediaType(request.Field("Content-Type"));
-  if (!type.empty() && type != "application/json") return Unsupported("the body of the request was in an unknown format - accepted media types include: application/json");
-  const auto document = json::Document::Parse(request.body, Reason::kUsage, kBody);
-  if (!document) return Status::BadRequest("the object provided is unrecognized (must be of type " + at.kind + "): " + document.error().message());
-  if (!document->root().IsObject()) return Status::BadRequest("the object provided is unrecognized (must be of type " + at.kind + "): an object is wanted");
-  Sent out{Tree(document->root()), {}};
+  const std::string unreadable = "the object provided is unrecognized (must be of type " + at.kind + "): ";
+  Sent out;
+  if (type == kProtobuf) {
+    auto object = ReadProtobuf(request.body, at.kind);
+    if (!object) return Status::BadRequest(unreadable + object.error().message());
+    out.tree = *std::move(object);
+  } else if (type.empty() || type == "application/json") {
+    const auto document = json::Document::Parse(request.body, Reason::kUsage, kBody);
+    if (!document) return Status::BadRequest(unreadable + document.error().message());
+    if (!document->root().IsObject()) return Status::BadRequest(unreadable + "an object is wanted");
+    out.tree = Tree(document->root());
+  } else {
+    return Unsupported("the body of the request was in an unknown format - accepted media types include: application/json, " + std::string(kProtobuf));
+  }
   // What is not said is said by the path.
   if (out.tree.Find("kind") == nullptr) out.tree["kind"] = Tree(at.kind);
   if (out.tree.Find("apiVersion") == nullptr) out.tree["apiVersion"] = Tree("v1");

@@ -12,7 +12,7 @@
 namespace berth::apiserver {
 namespace {
 
-constexpr std::size_t kRoom = 32u << 10, kPart = 16u << 10;
+constexpr std::size_t kRoom = 16u << 10, kPart = 8u << 10;
 constexpr int kTurn = 64;                                    // lines of one watch before the next one's
 constexpr auto kBookmarkEvery = std::chrono::minutes(1);
 constexpr auto kUsual = std::chrono::minutes(45);            // spread, so that clients do not all come back at once
@@ -50,14 +50,10 @@ class ReadyQueue {
 // One watch. All but Wake() is the pump's.
 class Client : public std::enable_shared_from_this<Client> {
  public:
-  Client(std::shared_ptr<objects::Watch> watch, std::vector<objects::ObjectPtr> initial,
-         httpd::StreamWriter writer, Renderer renderer, bool bookmarks, time::SteadyTime end)
-      : bookmarks(bookmarks),
-        end(end),
-        watch_(std::move(watch)),
-        initial_(initial.begin(), initial.end()),
-        writer_(std::move(writer)),
-        renderer_(std::move(renderer)) {}
+  Client(std::shared_ptr<objects::Watch> watch, std::vector<objects::ObjectPtr> initial, httpd::StreamWriter writer, Renderer renderer,
+         bool wants_bookmarks, time::SteadyTime until)
+      : bookmarks(wants_bookmarks), end(until), watch_(std::move(watch)), initial_(initial.begin(), initial.end()),
+        writer_(std::move(writer)), renderer_(std::move(renderer)) {}
 
   void Attach(const std::shared_ptr<ReadyQueue>& queue) {
     wake_ = [queue, weak = weak_from_this(), queued = queued_] {
@@ -73,11 +69,11 @@ class Client : public std::enable_shared_from_this<Client> {
     *queued_ = false;  // news from here on queue it again
     if (finished_ || writer_.gone().stop_requested()) return Next::kOver;
     const bool over = now >= end;
-    std::optional<std::int64_t> version;  // before the queue is emptied: all up to it has come
-    if (over || due.exchange(false)) version = store.version();
+    bool asked = due.exchange(false) || over;
+    const std::int64_t version = asked ? store.version() : 0;  // before the queue is emptied: all up to it has come
     for (int line = 0; line < kTurn; ++line) {
       if (!Flush()) {
-        if (version) due = true;
+        if (asked) due = true;
         return Next::kIdle;
       }
       if (last_) return Finish();
@@ -92,16 +88,16 @@ class Client : public std::enable_shared_from_this<Client> {
         last_ = true;
       } else if (event->has_value()) {
         Say(renderer_.Event((*event)->type, *(*event)->object, std::exchange(first_, false)));
-      } else if (version) {
-        if (bookmarks) Say(renderer_.Bookmark(*version));
+      } else if (asked) {
+        if (bookmarks) Say(renderer_.Bookmark(version));
         last_ = over;
-        version.reset();
+        asked = false;
         if (!bookmarks && last_) return Finish();
       } else {
         return Next::kIdle;
       }
     }
-    if (version) due = true;
+    if (asked) due = true;
     return Next::kMore;
   }
   void Wake() { wake_(); }

@@ -133,11 +133,12 @@ class Store::Writing {
       if (Answer<> fine = CheckNamespace(meta.Text("namespace")); !fine) return kube::Refusal(fine);
     if (*kind == "Pod")
       if (Answer<> admitted = AdmitPod(object); !admitted) return kube::Refusal(admitted);
-    if (Answer<> named = Name(object, *kind); !named) return kube::Refusal(named);
+    if (Answer<> done = Name(object, *kind); !done) return kube::Refusal(done);
     Answer<json::Document> document = Reread(object);
     if (!document) return kube::Refusal(document);
-    if (auto errors = kube::Validate(document->root()); !errors.empty()) return Status::Invalid(*kind, meta.Text("name"), errors);
-    const Key key{*kind, std::string(meta.Text("namespace")), std::string(meta.Text("name"))};
+    const Tree& named = object["metadata"];  // not `meta`: admission has made the object anew
+    const Key key{*kind, std::string(named.Text("namespace")), std::string(named.Text("name"))};
+    if (auto errors = kube::Validate(document->root()); !errors.empty()) return Status::Invalid(*kind, key.name, errors);
     Answer<ObjectPtr> there = Find(key);
     if (!there) return there;
     if (*there != nullptr) return Status::AlreadyExists(Resource(*kind), key.name);

@@ -12,6 +12,8 @@ namespace {
 using kube::ContainerState;
 using kube::ContainerStatus;
 
+std::string OrNone(std::string text) { return text.empty() ? "<none>" : text; }
+
 // "Wed, 25 Nov 2026 14:00:00 +0000"
 std::string Date(const std::optional<time::WallTime>& t) {
   if (!t) return "<unset>";

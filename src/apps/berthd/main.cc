@@ -18,6 +18,7 @@
 #include "config/daemon_config.h"
 #include "credentials/node_config.h"
 #include "host/fault.h"
+#include "host/listen.h"
 #include "host/lock.h"
 #include "json/document.h"
 #include "log/log.h"
@@ -74,7 +75,8 @@ Result<int> Serve(config::DaemonConfig config, const LoadSettings& load) {
   const config::DaemonConfig given = config;
   ASSIGN_OR_RETURN(const host::Fd signals, TakeSignals());
   std::jthread guard;  // of the end; the last to go
-  ASSIGN_OR_RETURN(host::Fd inherited, api::TakeInheritedSocket());
+  ASSIGN_OR_RETURN(auto sockets, host::TakeInheritedSockets());
+  host::Fd inherited = sockets.empty() ? host::Fd() : std::move(sockets.front().fd);
 
   // The store is ours alone.
   RETURN_IF_ERROR(MakePrivateFolder(config.root));
@@ -144,8 +146,8 @@ Result<int> Serve(config::DaemonConfig config, const LoadSettings& load) {
                             .metadata_bytes = config.metadata_bytes, .streams = config.streams};
   listen.more.push_back(&explain.service().grpc());
   if (node != nullptr) listen.more.push_back(&node->service().grpc());
-  ASSIGN_OR_RETURN(auto server, api::Server::Start(service, std::move(listen)));
   if (node != nullptr) RETURN_IF_ERROR(node->ServeApi(config, root));
+  ASSIGN_OR_RETURN(auto server, api::Server::Start(service, std::move(listen)));  // last: who can call it finds all else
 
   // What goes on beside it.
   const std::jthread sweeper([&](const std::stop_token& stop) {
