@@ -102,7 +102,7 @@ class Kubectl(unittest.TestCase):
     def write(self, name, *objects):
         path = self.home / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(objects[0] if len(objects) == 1 else {"apiVersion": "v1", "kind": "List", "items": objects}))
+        path.write_text("".join(f"---\n{json.dumps(o)}\n" for o in objects))
         return path
 
     def status(self, name):

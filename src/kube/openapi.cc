@@ -105,6 +105,10 @@ void Operation(json::Writer& w, const char* method, const char* action, std::str
     for (const char* type : {"application/json-patch+json", "application/merge-patch+json"}) w.Key(type).BeginObject().EndObject();
     w.EndObject().EndObject();
   }
+  if (!IsKind(kind)) {
+    w.Key("responses").BeginObject().EndObject().EndObject();
+    return;
+  }
   w.Key("responses").BeginObject().Key("200").BeginObject().Key("description").String("OK").Key("content").BeginObject().Key("application/json")
       .BeginObject().Key("schema").BeginObject().Key("$ref").String("#/components/schemas/" + Id(kind)).EndObject().EndObject().EndObject()
       .EndObject().EndObject().EndObject();
@@ -126,7 +130,10 @@ std::string OpenApiV3() {
     if (kind != "Node") Operation(w, "patch", "patch", kind);
     w.EndObject();
   }
-  w.EndObject().EndObject();
+  // kubectl asks whether a file with a List can be validated by the server; its items are sent one by one.
+  w.Key("/api/v1/lists/{name}").BeginObject();
+  Operation(w, "patch", "patch", "List");
+  w.EndObject().EndObject().EndObject();
   return std::move(w).Take();
 }
 
