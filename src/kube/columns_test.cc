@@ -103,15 +103,15 @@ const std::string kMeta = "metadata: {name: it, creationTimestamp: '2026-11-25T1
 INSTANTIATE_TEST_SUITE_P(
     All, Columns,
     ::testing::Values(
-        KindCells{"{apiVersion: v1, kind: Pod, " + kMeta + ", spec: {nodeName: n, containers: [{name: a, image: x}]}, status: {phase: Pending, podIP: 10.0.0.1}}",
-                  R"("it" "0/1" "Pending" "0" "60m" "10.0.0.1" "n" "<none>" "<none>")"},
+        KindCells{"{apiVersion: v1, kind: Pod, " + kMeta + ", spec: {nodeName: node-1, containers: [{name: a, image: x}]}, status: {phase: Pending, podIP: 10.0.0.1}}",
+                  R"("it" "0/1" "Pending" "0" "60m" "10.0.0.1" "node-1" "<none>" "<none>")"},
         KindCells{"{apiVersion: v1, kind: Secret, " + kMeta + ", type: Opaque, data: {a: e30=, b: e30=}}", R"("it" "Opaque" 2 "60m")"},
         KindCells{"{apiVersion: v1, kind: ConfigMap, " + kMeta + ", data: {a: b}, binaryData: {c: e30=}}", R"("it" 2 "60m")"},
         KindCells{"{apiVersion: v1, kind: ServiceAccount, " + kMeta + ", secrets: [{name: s}]}", R"("it" 1 "60m")"},
         KindCells{"{apiVersion: v1, kind: Namespace, " + kMeta + ", status: {phase: Active}}", R"("it" "Active" "60m")"},
-        KindCells{"{apiVersion: v1, kind: Event, " + kMeta + ", type: Warning, reason: Failed, message: 'm ', count: 5, source: {component: kubelet, host: n}, "
+        KindCells{"{apiVersion: v1, kind: Event, " + kMeta + ", type: Warning, reason: Failed, message: 'm ', count: 5, source: {component: kubelet, host: node-1}, "
                   "firstTimestamp: '2026-11-25T13:56:50Z', lastTimestamp: '2026-11-25T13:59:39Z', involvedObject: {kind: Pod, name: web, fieldPath: 'spec.containers{c}'}}",
-                  R"("21s" "Warning" "Failed" "pod/web" "spec.containers{c}" "kubelet, n" "m" "3m10s" 5 "it")"},
+                  R"("21s" "Warning" "Failed" "pod/web" "spec.containers{c}" "kubelet, node-1" "m" "3m10s" 5 "it")"},
         KindCells{"{apiVersion: v1, kind: Node, " + kMeta + ", spec: {unschedulable: true}, status: {conditions: [{type: Ready, status: 'True'}], "
                   "addresses: [{type: InternalIP, address: 10.0.0.2}], nodeInfo: {kubeletVersion: v1, osImage: Debian, kernelVersion: '6', containerRuntimeVersion: crun}}}",
                   R"("it" "Ready,SchedulingDisabled" "<none>" "60m" "v1" "10.0.0.2" "<none>" "Debian" "6" "crun")"}));

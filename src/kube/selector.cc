@@ -177,10 +177,7 @@ Answer<FieldQuery> FieldQuery::Parse(std::string_view text, std::string_view kin
     if (!has_op && current.empty()) return {};
     if (!has_op) return Status::BadRequest("invalid selector: " + Quoted(text) + "; can't understand " + Quoted(current));
     term.value = std::exchange(current, {});
-    if (!IsOffered(kind, term.field)) {
-      return Status::BadRequest("Unable to find \"/v1, Resource=" + std::string(ResourceOf(kind)) + "\" that match label selector \"\", field selector " + Quoted(text) +
-                                ": field label not supported: " + term.field);
-    }
+    if (!IsOffered(kind, term.field)) return Status::BadRequest("field label not supported: " + term.field);
     out.terms_.push_back(std::exchange(term, {}));
     has_op = false;
     return {};
