@@ -171,7 +171,8 @@ TEST_F(ApiTest, SaysWhatThereIs) {
   EXPECT_EQ(Get("/version").Text("gitVersion"), "v1.36.0+berth.test");
   EXPECT_EQ(Get("/version").Text("minor"), "36");
   std::string names;
-  for (const auto& r : Get("/api/v1").Find("resources")->items()) names += std::string(r.Text("name")) + " ";
+  const json::Tree core = Get("/api/v1");
+  for (const auto& r : core.Find("resources")->items()) names += std::string(r.Text("name")) + " ";
   EXPECT_EQ(names, "configmaps events namespaces namespaces/status nodes nodes/status pods pods/ephemeralcontainers pods/log pods/status secrets serviceaccounts ");
   const std::string url(Get("/openapi/v3").Find("paths")->Find("api/v1")->Text("serverRelativeURL"));
   const json::Tree document = Get(url);

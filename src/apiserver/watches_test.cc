@@ -28,7 +28,8 @@ class WatchesTest : public ::testing::Test {
     return Client(reply.stream);
   }
   void Put(Lab& lab, const std::string& name, const std::string& value) {
-    if (lab.Call("PUT", kMaps + "/" + name, Map(name, value)).status == 404) ASSERT_EQ(lab.Call("POST", kMaps, Map(name, value)).status, 201);
+    if (lab.Call("PUT", kMaps + "/" + name, Map(name, value)).status != 404) return;
+    ASSERT_EQ(lab.Call("POST", kMaps, Map(name, value)).status, 201);
   }
   time::testing::ManualClock clock_;
 };
