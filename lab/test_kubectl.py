@@ -217,7 +217,7 @@ class Kubectl(unittest.TestCase):
         container = {"name": "a", "image": "i"}
 
         def bad(kind, name, api="v1", **members):
-            return "create", "-f", self.write("bad.yaml", {"apiVersion": api, "kind": kind, "metadata": {"name": name}} | members)
+            return "create", "-f", self.write(f"{kind}-{name}.yaml", {"apiVersion": api, "kind": kind, "metadata": {"name": name}} | members)
         for args, words in (
                 (("patch", "pod", "web", "--type=merge", "-p", '{"spec":{"restartPolicy":"Never"}}'), 'The Pod "web" is invalid: spec: Forbidden: pod updates may not change fields other than'),
                 (("get", "pods", "--field-selector", "spec.image=x"), "field label not supported: spec.image"),
@@ -227,7 +227,7 @@ class Kubectl(unittest.TestCase):
                 (bad("Pod", "Bad", spec={"containers": [container]}), 'The Pod "Bad" is invalid: metadata.name: Invalid value: "Bad"'),
                 (bad("Secret", "bad", type="kubernetes.io/dockerconfigjson", data={".dockerconfigjson": "W10="}),
                  'data[.dockerconfigjson]: Invalid value: "<secret contents redacted>"'),
-                (bad("Deployment", "bad", "apps/v1"), 'no matches for kind "Deployment" in version "apps/v1"'),
+                (bad("Deployment", "bad", "apps/v1"), "error validating data: the server could not find the requested resource"),  # without /openapi/v2
                 (("apply", "--server-side", "-f", web), "berth has no server-side apply: use kubectl apply without --server-side"),
                 (("label", "node", "lab", "a=b"), "Error from server (MethodNotAllowed): the server does not allow this method on the requested resource"),
                 (("exec", "web", "--", "ls"), "Error from server (NotFound): the server could not find the requested resource"),
