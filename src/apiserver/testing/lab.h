@@ -22,12 +22,12 @@ inline constexpr std::string_view kToken = "secret-token";
 
 class Lab {
  public:
-  explicit Lab(const time::Clock& clock, objects::Options options = {.node_name = "node-7"}, ApiOptions api = {.version = "v1.36.0+berth.test", .address = "127.0.0.1:1"}) {
+  explicit Lab(const time::Clock& clock, objects::Options options = {.node_name = "node-7"}, ApiOptions wanted = {.version = "v1.36.0+berth.test", .address = "127.0.0.1:1"}) {
     const std::string base = std::filesystem::temp_directory_path();
     std::string path = base + "/berth-apiserver-XXXXXX";
     folder = ::mkdtemp(path.data());
     store = *objects::Store::Open(folder + "/objects.db", clock, [this] { return random_ += 0x9e3779b97f4a7c15; }, std::move(options));
-    this->api = std::make_unique<Api>(
+    api = std::make_unique<Api>(
         Backend{*store, [this](json::Tree o, const objects::WriteOptions& w) { return store->Create(o, w); },
                 [this](json::Tree o, const objects::WriteOptions& w) { return store->Update(o, w); },
                 [this](const objects::Key& k, const objects::Store::Edit& e, const objects::WriteOptions& w) {
@@ -39,7 +39,7 @@ class Lab {
                   asked = std::move(query);
                   return Backend::Log([this](const task::Context&, const node::LogSink& sink) { return sink(log); });
                 }},
-        secret::Secret(kToken), std::move(api), clock);
+        secret::Secret(kToken), std::move(wanted), clock);
   }
   ~Lab() {
     api.reset();
