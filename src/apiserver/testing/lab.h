@@ -22,7 +22,8 @@ inline constexpr std::string_view kToken = "secret-token";
 
 class Lab {
  public:
-  explicit Lab(const time::Clock& clock, objects::Options options = {.node_name = "node-7"}, ApiOptions wanted = {.version = "v1.36.0+berth.test", .address = "127.0.0.1:1"}) {
+  explicit Lab(const time::Clock& clock, objects::Options options = {.node_name = "node-7"},
+               ApiOptions wanted = {.version = "v1.36.0+berth.test", .address = "127.0.0.1:1"}) {
     const std::string base = std::filesystem::temp_directory_path();
     std::string path = base + "/berth-apiserver-XXXXXX";
     folder = ::mkdtemp(path.data());
