@@ -1,7 +1,6 @@
 // apiserver/discovery.h: the documents by which clients find out what there is.
 //
-// kubectl asks for the aggregated form first and takes the plain one: that is what it gets. Group versions besides v1 there are
-// none, so that `kubectl apply -f deployment.yaml` says at once that nobody knows Deployments here.
+// kubectl asks for the aggregated form first and takes the plain one: that is what it gets. Group versions besides v1 there are none.
 #pragma once
 
 #include <optional>
