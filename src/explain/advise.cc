@@ -394,8 +394,9 @@ constexpr std::array kRows{
     Row{{"dns", "E-DNS", "the registry's name does not resolve"},
         BERTH_IF(Failed(f, Reason::kDns)),
         BERTH_SAY("the name of " + Where(f) + " does not resolve"),
-        BERTH_DO((Next{"correct the host in the image's name, or make it resolve on this node",
-                       "getent hosts " + Shell(HostOf(Registry(f)))}))},
+        // No command: it would ask for the wrong name again.
+        BERTH_DO(Edit("correct the host in the image's name, or make it resolve on this node (until `getent hosts " +
+                      Shell(HostOf(Registry(f))) + "` finds it)"))},
     Row{{"refused", "E-REFUSED", "nothing listens at the registry's address"},
         BERTH_IF(Failed(f, Reason::kRefused)),
         BERTH_SAY(Where(f) + " refuses connections"),
@@ -442,7 +443,8 @@ constexpr std::array kRows{
     Row{{"protocol", "", "what answers is no registry, or a broken one"},
         BERTH_IF(FailedAny(f, {Reason::kProtocolError, Reason::kUnexpectedStatus})),
         BERTH_SAY(Own(f)),
-        BERTH_DO(Probe(f, "correct the host or the port in the image's name; then"))},
+        BERTH_DO(Edit("correct the host or the port in the image's name, or start the registry there (`berth probe " +
+                      Shell(Registry(f)) + "` shows what answers now)"))},
 
     // access
     Row{{"untrusted-realm", "E-REALM", "the token service is not one that this registry's credentials may go to"},
