@@ -51,8 +51,14 @@ constexpr std::array<std::string_view, 1> kPluginHangs{"no answer within"};
 constexpr std::array<std::string_view, 6> kPluginLies{"reading GVK", "did not match expected apiVersion", "decoding credential provider",
                                                       "valid cacheKeyType", "returned the service account token", "more than"};
 constexpr std::array<std::string_view, 1> kPluginAny{""};
-// An entry that is for this registry but for something of it (port, path, …); only when nothing matched.
-const MatchReport* NearMiss(const F& f, std::string_view words) { return Matched(f) ? nullptr : Entry(f, Kind::kNoMatch, words); }
+// An entry that is for this registry but for something of it (port, path, …); only when nothing matched. What a plug-in is for
+// is no key that anybody mistyped: the neighbour's plug-in is not why there is no credential here.
+const MatchReport* NearMiss(const F& f, std::string_view words) {
+  if (Matched(f)) return nullptr;
+  for (const auto& e : f.entries)
+    if (e.verdict == Kind::kNoMatch && e.reason.find(words) != std::string::npos && !e.source.starts_with("plug-in")) return &e;
+  return nullptr;
+}
 bool MirrorFailed(const F& f) {
   return std::ranges::any_of(f.attempts, [](const auto& a) { return a.mirror && a.reason && *a.reason != Reason::kUnauthorized; });
 }
