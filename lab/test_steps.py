@@ -870,7 +870,7 @@ class Steps(cases.NodeCase):
                 self.assertEqual(report["next"]["text"], "wait, or make the Pod anew: it does not wait")
                 self.shell(report["next"]["command"], dataclasses.replace(ask, fill={}), node)
                 self.steps.append("back-off")
-            elif node.pods.status(name, namespace) in cases.REFUSED + ("ErrImageNeverPull",):
+            elif node.pods.status(name, namespace) != "Running":
                 node.delete(name, namespace)
             node.pods.apply(ask.pod)
             node.pods.until(name, "Running", namespace=namespace)
@@ -885,7 +885,9 @@ class Steps(cases.NodeCase):
         if ask.pod:
             self.tools.namespace(ask.pod["metadata"]["namespace"], node)
             node.pods.apply(ask.pod)
-            node.pods.until(ask.pod["metadata"]["name"], *cases.REFUSED, "ErrImageNeverPull", namespace=ask.pod["metadata"]["namespace"])
+            name, namespace = (ask.pod["metadata"][key] for key in ("name", "namespace"))
+            # A malformed secret's error is the reason for which a Pod waits, as it is the kubelet's.
+            node.pods.wait(f"{name} has failed", lambda: node.pods.status(name, namespace) not in ("", "Pending", "ContainerCreating"))
         if ask.last:
             self.assertNotEqual(node.berthd.berth("pull", ask.image).returncode, 0)
         report = self.hanging.result() if row.name == "plugin_hangs" else self.explain(ask, node)
