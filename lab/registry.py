@@ -134,10 +134,10 @@ class Registry:
 class LayoutRegistry:
     """Serves {repository: folder of an OCI layout} read-only over plain HTTP, checking nothing. A manifest's Content-Type
     is what index.json (or a served index) says. `requests` is a Counter as of Registry.requests(); `before(path)` may hold an
-    answer back."""
-    def __init__(self, layouts, before=lambda path: None):
+    answer back; `fault(handler)` may answer in its own way and says whether it did; `tls`: a context, for https."""
+    def __init__(self, layouts, before=lambda path: None, fault=None, tls=None, port=0):
         self.layouts, self.requests = {repo: pathlib.Path(folder) for repo, folder in layouts.items()}, collections.Counter()
-        self.before = before
+        self.before, self.fault, self.tls, self.port = before, fault, tls, port
 
     def _find(self, path):
         match = re.fullmatch(r"/v2/(.+)/(manifests|blobs)/([^/]+)", path)
@@ -166,6 +166,8 @@ class LayoutRegistry:
             protocol_version = "HTTP/1.1"
 
             def do_GET(self):
+                if registry.fault and registry.fault(self):
+                    return
                 path = self.path.split("?")[0]
                 blob, media_type = registry._find(path)
                 status = 200 if path == "/v2/" or (blob and blob.is_file()) else 404
@@ -186,18 +188,25 @@ class LayoutRegistry:
                     else:
                         self.wfile.write(b"{}")
 
-            do_HEAD = do_GET
+            do_HEAD = do_POST = do_GET
 
             def log_message(self, *_):
                 pass
 
         class Server(http.server.ThreadingHTTPServer):
+            def get_request(self):
+                connection, address = super().get_request()
+                if registry.tls:  # the handshake is the thread's that serves it
+                    connection = registry.tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+                return connection, address
+
             def handle_error(self, *_):  # a client that hangs up early is what hostile layers are about
                 pass
 
-        self._server = Server(("127.0.0.1", 0), Handler)
-        self.host = f"127.0.0.1:{self._server.server_address[1]}"
-        self.url = f"http://{self.host}"
+        self._server = Server(("127.0.0.1", self.port), Handler)
+        self.port = self._server.server_address[1]
+        self.host = f"127.0.0.1:{self.port}"
+        self.url = f"{'https' if self.tls else 'http'}://{self.host}"
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
         self._thread.start()
         return self

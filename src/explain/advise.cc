@@ -51,8 +51,14 @@ constexpr std::array<std::string_view, 1> kPluginHangs{"no answer within"};
 constexpr std::array<std::string_view, 6> kPluginLies{"reading GVK", "did not match expected apiVersion", "decoding credential provider",
                                                       "valid cacheKeyType", "returned the service account token", "more than"};
 constexpr std::array<std::string_view, 1> kPluginAny{""};
-// An entry that is for this registry but for something of it (port, path, …); only when nothing matched.
-const MatchReport* NearMiss(const F& f, std::string_view words) { return Matched(f) ? nullptr : Entry(f, Kind::kNoMatch, words); }
+// An entry that is for this registry but for something of it (port, path, …); only when nothing matched. What a plug-in is for
+// is no key that anybody mistyped: the neighbour's plug-in is not why there is no credential here.
+const MatchReport* NearMiss(const F& f, std::string_view words) {
+  if (Matched(f)) return nullptr;
+  for (const auto& e : f.entries)
+    if (e.verdict == Kind::kNoMatch && e.reason.find(words) != std::string::npos && !e.source.starts_with("plug-in")) return &e;
+  return nullptr;
+}
 bool MirrorFailed(const F& f) {
   return std::ranges::any_of(f.attempts, [](const auto& a) { return a.mirror && a.reason && *a.reason != Reason::kUnauthorized; });
 }
@@ -394,8 +400,9 @@ constexpr std::array kRows{
     Row{{"dns", "E-DNS", "the registry's name does not resolve"},
         BERTH_IF(Failed(f, Reason::kDns)),
         BERTH_SAY("the name of " + Where(f) + " does not resolve"),
-        BERTH_DO((Next{"correct the host in the image's name, or make it resolve on this node",
-                       "getent hosts " + Shell(HostOf(Registry(f)))}))},
+        // No command: it would ask for the wrong name again.
+        BERTH_DO(Edit("correct the host in the image's name, or make it resolve on this node (until `getent hosts " +
+                      Shell(HostOf(Registry(f))) + "` finds it)"))},
     Row{{"refused", "E-REFUSED", "nothing listens at the registry's address"},
         BERTH_IF(Failed(f, Reason::kRefused)),
         BERTH_SAY(Where(f) + " refuses connections"),
@@ -442,7 +449,8 @@ constexpr std::array kRows{
     Row{{"protocol", "", "what answers is no registry, or a broken one"},
         BERTH_IF(FailedAny(f, {Reason::kProtocolError, Reason::kUnexpectedStatus})),
         BERTH_SAY(Own(f)),
-        BERTH_DO(Probe(f, "correct the host or the port in the image's name; then"))},
+        BERTH_DO(Edit("correct the host or the port in the image's name, or start the registry there (`berth probe " +
+                      Shell(Registry(f)) + "` shows what answers now)"))},
 
     // access
     Row{{"untrusted-realm", "E-REALM", "the token service is not one that this registry's credentials may go to"},

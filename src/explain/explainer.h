@@ -32,7 +32,7 @@ struct ExplainerOptions {
   http::Limits probe{.connect = std::chrono::seconds(5), .tls = std::chrono::seconds(5), .headers = std::chrono::seconds(10)};
   oci::Platform host = oci::HostPlatform();
   std::string node;                   // name of this machine
-  time::Duration limit = std::chrono::seconds(60);  // for one image
+  time::Duration limit = std::chrono::minutes(3);  // for one image; a plug-in that hangs takes one of them
 };
 
 class Explainer {
