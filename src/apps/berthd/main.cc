@@ -258,8 +258,11 @@ Result<int> Serve(config::DaemonConfig config, const LoadSettings& load) {
   // The face.
   api::ServiceOptions options{.root = config.root, .form = machine.form, .host = config.pull.host, .probes = Describe(machine, root),
                               .limits = config::ListLimits(config)};
-  const api::NodeCredentials node_credentials = [&](const task::Context&, const reference::Reference& name) {
-    return node_config.Get()->Find(name.Repository());
+  const api::NodeCredentials node_credentials = [&](const task::Context& ctx,
+                                                    const reference::Reference& name) -> Result<std::vector<credentials::Credential>> {
+    if (node == nullptr) return node_config.Get()->Find(name.Repository());
+    ASSIGN_OR_RETURN(auto found, node->sources().Find(ctx, {.repository = name.Repository(), .secrets = {}}));  // and the plug-ins
+    return std::move(found.credentials);
   };
   options.node_credentials = node_credentials;
   if (node != nullptr)
