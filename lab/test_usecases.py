@@ -46,7 +46,7 @@ class UseCases(cases.NodeCase):
         image = f"{self.public.host}/library/web:v1"
         node = self.node(kubelet=ALWAYS_VERIFY)
         node.namespace("other")
-        self.assertEqual(node.verdict(image, script="echo up"), "Completed")
+        self.assertEqual(node.verdict(image, script="echo up", wanted={"Completed"}), "Completed")
         self.assertEqual(node.records(), {f"{self.public.host}/library/web": {"nodePodsAccessible": True}}, "what anonymous users get is everybody's")
         requests = sum(self.public.requests().values())
         for policy in ("IfNotPresent", "Never"):
