@@ -93,7 +93,8 @@ Result<Issued> MakeAuthority(const std::string& name, time::WallTime now, time::
   return Finish(w, w.certificate, w.key);
 }
 
-Result<Issued> Issue(const Issued& authority, const std::vector<std::string>& names, Purpose purpose, time::WallTime now, time::Duration lifetime) {
+Result<Issued> Issue(const Issued& authority, const std::vector<std::string>& names, Purpose purpose, time::WallTime now,
+                     time::Duration lifetime) {
   if (names.empty()) return Error(Reason::kUsage, "a certificate needs a name");
   // The pair fits, and both can be read.
   RETURN_IF_ERROR(Certificate::Parse(authority.certificate_pem, authority.key_pem));

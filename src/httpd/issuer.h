@@ -21,6 +21,7 @@ struct Issued {
 Result<Issued> MakeAuthority(const std::string& name, time::WallTime now, time::Duration lifetime);
 enum class Purpose : unsigned char { kServer, kClient };
 // For DNS names and numeric addresses; the first DNS name is the common name. kConfig: the authority cannot be read or its key is another's.
-Result<Issued> Issue(const Issued& authority, const std::vector<std::string>& names, Purpose purpose, time::WallTime now, time::Duration lifetime);
+Result<Issued> Issue(const Issued& authority, const std::vector<std::string>& names, Purpose purpose, time::WallTime now,
+                     time::Duration lifetime);
 
 }  // namespace berth::httpd

@@ -39,7 +39,8 @@ class IssuerTest : public ::testing::Test {
   void Start(std::optional<ClientAuthority> clients) {
     const auto leaf = Issue(authority_, {"webhook.svc", "127.0.0.1"}, Purpose::kServer, kNow, hours(24));
     ASSERT_TRUE(leaf) << leaf.error().Text();
-    server_ = *Server::Start(*host::ListenTcp({.ip = "127.0.0.1"}), [](const task::Context&, const Request&) { return Response::Text(200, "hi\n"); },
+    server_ = *Server::Start(*host::ListenTcp({.ip = "127.0.0.1"}), 
+                             [](const task::Context&, const Request&) { return Response::Text(200, "hi\n"); },
                              {.certificate = *Certificate::Parse(leaf->certificate_pem, leaf->key_pem), .clients = std::move(clients)});
   }
 
@@ -61,7 +62,9 @@ TEST_F(IssuerTest, AServerWithACertificateOfOursIsTrusted) {
 
 TEST_F(IssuerTest, OnlyClientsOfTheAuthorityGetIn) {
   const Issued clients = *MakeAuthority("clients", kNow, hours(48));
-  const auto issue = [&](const Issued& by, const std::string& name, Purpose purpose, time::WallTime when) { return *Issue(by, {name}, purpose, when, hours(24)); };
+  const auto issue = [&](const Issued& by, const std::string& name, Purpose purpose, time::WallTime when) {
+    return *Issue(by, {name}, purpose, when, hours(24));
+  };
   Start(*ClientAuthority::Parse(clients.certificate_pem, {"kube-apiserver"}));
   for (const std::string priority : {"NORMAL:-VERS-ALL:+VERS-TLS1.2", "NORMAL:-VERS-ALL:+VERS-TLS1.3"}) {
     EXPECT_TRUE(Served(Self("good", issue(clients, "kube-apiserver", Purpose::kClient, kNow)), priority)) << priority;

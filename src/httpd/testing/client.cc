@@ -61,7 +61,8 @@ bool Client::ok() const { return state_->good; }
 bool Client::Send(const std::string& bytes) {
   State& s = *state_;
   if (!s.good) return false;
-  const ssize_t sent = s.session ? gnutls_record_send(s.session, bytes.data(), bytes.size()) : ::send(s.fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+  const ssize_t sent = s.session ? gnutls_record_send(s.session, bytes.data(), bytes.size())
+                                 : ::send(s.fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);
   return sent == static_cast<ssize_t>(bytes.size());
 }
 
