@@ -119,7 +119,7 @@ INSTANTIATE_TEST_SUITE_P(
                       NoReview{"text", Post("/mutate", Body("a"), "Content-Type: text/plain\r\n"), 400}, NoReview{"timeout", Post("/mutate?timeout=soon", Body("a")), 400},
                       NoReview{"twice", Post("/mutate", Body("a", "\"image\":\"b\",")), 400}, NoReview{"deep", Post("/mutate", std::string(100'000, '[')), 413},
                       NoReview{"large", "POST /mutate HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: 67108864\r\n\r\n", 413}),
-    [](const auto& t) { return t.param.name; });
+    [](const auto& row) { return row.param.name; });
 
 TEST_F(WebhookTest, H05AReviewOfThreeMebibytesIsRead) {
   Start({.always_pull = true, .judge = false});
