@@ -2,11 +2,12 @@
 """lab/model.py [-n 500] [--clients 16] [--seeds 10] [--first S]: many clients, one store, kills in between; the store equals a model.
 
 Each client does random operations on names of its own (pull, remove, list, inspect, mount and read) and on what all share
-(reclaim); the images behind the names are the same six for all, so every layer is wanted, given up and wanted again by
-several clients at once. Every 60 operations or so the daemon is killed with kill -9 and started again.
+(reclaim; gc of all that is unused); the images behind the names are the same six for all, so every layer is wanted, given up
+and wanted again by several clients at once. One more image is pinned: it has to be there at all times. Every 60 operations or
+so the daemon is killed with kill -9 and started again.
 
 A client is sequential, so it knows of each of its names whether it is there, or not, or may be (an operation that the kill
-cut off). Whatever the daemon answers has to agree with that at once; at the end the list of images has to, `berth fsck` finds
+cut off, a collection since). Whatever the daemon answers has to agree with that at once; at the end the list of images has to, `berth fsck` finds
 nothing, every image equals what its layers make, and removing all gives the disk back.
 """
 import argparse
@@ -22,6 +23,7 @@ import threading
 
 import crash
 import daemon
+import images
 
 THERE, GONE, EITHER = "there", "gone", "either"
 UNREACHABLE, NOT_FOUND = 12, 3
@@ -32,6 +34,8 @@ class Client(threading.Thread):
         super().__init__(name=f"client {number}")
         self.world, self.repo, self.rnd, self.count = world, f"c{number}", random.Random(f"{seed}/{number}"), count
         self.state, self.error = dict.fromkeys(world.bench.names, GONE), None
+        self.known = {}  # name -> world.collections when it was learned to be there; None: one was at work
+        self.before = None
 
     def image(self, name):
         return f"{self.world.bench.server.host}/{self.repo}:{name}"
@@ -42,7 +46,9 @@ class Client(threading.Thread):
                 if self.world.stopped:
                     return
                 self.world.count()
-                operation = self.rnd.choices([self.pull, self.remove, self.list, self.inspect, self.look, self.reclaim], [8, 5, 3, 2, 1, 1])[0]
+                self.before = self.world.quiet()
+                operation = self.rnd.choices([self.pull, self.remove, self.list, self.inspect, self.look, self.reclaim, self.collect],
+                                             [16, 10, 6, 4, 2, 2, 1])[0]
                 operation(self.rnd.choice(self.world.bench.names))
         except Exception as error:  # noqa: BLE001: the main thread reports it
             self.error = error
@@ -59,16 +65,23 @@ class Client(threading.Thread):
 
     def learn(self, name, answer, what):
         """`answer`: THERE or GONE, as the daemon has just said."""
-        if self.state[name] not in (answer, EITHER):
+        if self.certain(name) not in (answer, EITHER):
             raise crash.Bad(f"{self.name}: {what} says that {name} is {answer}, and it must be {self.state[name]}")
-        self.state[name] = answer
+        self.set(name, answer)
+
+    def certain(self, name):
+        gone_since = self.state[name] == THERE and (self.known[name] is None or self.known[name] != self.world.collections)
+        return EITHER if gone_since else self.state[name]
+
+    def set(self, name, state):
+        self.state[name], self.known[name] = state, self.before
 
     def pull(self, name):
         status, _, lived = self.say("pull", "-q", "--progress", "none", self.image(name))
         if status == NOT_FOUND and lived:
             raise crash.Bad(f"{self.name}: a pull of {name} found nothing")
         if status == 0:
-            self.state[name] = THERE
+            self.set(name, THERE)
         elif self.state[name] == GONE:
             self.state[name] = EITHER
 
@@ -86,6 +99,8 @@ class Client(threading.Thread):
             shown = self.world.names(out)
             for name in self.state:
                 self.learn(name, THERE if self.image(name) in shown else GONE, "images")
+            if self.world.pinned not in shown:
+                raise crash.Bad(f"{self.name}: the pinned image is not there")
 
     def inspect(self, name):
         status, _, lived = self.say("inspect", self.image(name))
@@ -109,11 +124,17 @@ class Client(threading.Thread):
     def reclaim(self, _):
         self.say("reclaim", "--age", "0s")
 
+    def collect(self, _):
+        with self.world.collecting():
+            self.say("gc", "--unused")
+
 
 class World:
     def __init__(self, bench, berthd, folder):
         self.bench, self.berthd, self.folder = bench, berthd, folder
         self.life, self.operations, self.stopped = 0, 0, False
+        self.collections, self.at_work = 0, 0  # begun; of them not yet ended
+        self.pinned = f"{bench.server.host}/lab:keep"
         self.alive, self.changed = threading.Event(), threading.Condition()
         self.alive.set()
 
@@ -125,6 +146,20 @@ class World:
         with self.changed:
             self.operations += 1
             self.changed.notify_all()
+
+    def quiet(self):
+        with self.changed:
+            return None if self.at_work else self.collections
+
+    @contextlib.contextmanager
+    def collecting(self):
+        with self.changed:
+            self.collections, self.at_work = self.collections + 1, self.at_work + 1
+        try:
+            yield
+        finally:
+            with self.changed:
+                self.at_work -= 1
 
     def names(self, listing):
         return {name for image in json.loads(listing)["images"] for name in image["names"]}
@@ -149,11 +184,15 @@ class World:
 def one(bench, folder, seed, clients, count):
     store = pathlib.Path(folder) / f"model-{seed}"
     store.mkdir()
-    berthd = daemon.Berthd(store, faults=True, settings=crash.settings(bench))
+    kubelet = store / "kubelet.json"  # with which collections take what was seen a moment ago
+    kubelet.write_text(json.dumps({"apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration", "imageMinimumGCAge": "1ns"}))
+    berthd = daemon.Berthd(store, faults=True, settings=crash.settings(bench) | {"node.name": "lab", "node.kubeletConfig": str(kubelet)})
     with contextlib.ExitStack() as stack:
         stack.callback(berthd.stop)
         berthd.start()
         world = World(bench, berthd, store)
+        berthd.berth("pull", "-q", world.pinned, check=True)
+        berthd.berth("pin", world.pinned, "--reason", "stays", check=True)
         all_clients = [Client(world, i, seed, count // clients + (i < count % clients)) for i in range(clients)]
         for client in all_clients:
             client.start()
@@ -166,6 +205,7 @@ def one(bench, folder, seed, clients, count):
             client.list(None)
         if done := berthd.berth("fsck", "-o", "jsonl").stdout:
             raise crash.Bad(f"seed {seed}: fsck at the end: {done} (store kept: {store})")
+        berthd.berth("unpin", world.pinned, check=True)
         first = {name: client for client in all_clients for name in client.state if client.state[name] == THERE}
         for name, client in first.items():
             bench.compare(berthd, name, client.image(name))
@@ -183,6 +223,7 @@ def main():
     args = parser.parse_args()
     folder = tempfile.mkdtemp(prefix="berth-model-")  # kept when something is bad
     with crash.Bench(folder) as bench:
+        bench.layout.tag("keep", bench.layout.image([bench.layout.layer(images.entries(("keep", "kept\n")))]))
         bench.server.layouts.update({f"c{i}": bench.layout.folder for i in range(args.clients)})
         for seed in range(args.first, args.first + args.seeds):
             kills, operations, there = one(bench, folder, seed, args.clients, args.n)

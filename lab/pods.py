@@ -17,7 +17,7 @@ def pod(name, image, script, namespace="default", secrets=(), **spec):
     for key in ("env", "volumeMounts", "imagePullPolicy", "lifecycle", "securityContext", "resources"):
         if key in spec:
             container[key] = spec.pop(key)
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": namespace},
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name} | ({"namespace": namespace} if namespace else {}),
             "spec": {"terminationGracePeriodSeconds": 2, "containers": [container]}
             | ({"imagePullSecrets": [{"name": s} for s in secrets]} if secrets else {}) | spec}
 

@@ -558,6 +558,17 @@ TEST_F(ImagesTest, AreMountedAndThenCannotBeRemoved) {
   EXPECT_THAT(*node_.stores.catalog->ListMounts(), IsEmpty());
 }
 
+TEST_F(ImagesTest, AMountThatSomebodyElseUndidIsNoReasonToKeepAnImage) {
+  ASSERT_TRUE(node_.stores.catalog->AddMount({"/no/longer/mounted", one_.manifest.digest, false}));
+  v1::RemoveImageRequest request;
+  request.set_image(node_.Name("app:1"));
+  request.set_all_names(true);
+  v1::RemoveImageResponse answer;
+  EXPECT_TRUE(Call(&v1::Berth::Stub::RemoveImage, request, &answer).ok()) << failure_.message();
+  EXPECT_EQ(answer.manifests_size(), 1);
+  EXPECT_THAT(*node_.stores.catalog->ListMounts(), IsEmpty());
+}
+
 TEST_F(ImagesTest, MountRecordsOfBeforeARebootAreForgotten) {
   ASSERT_TRUE(node_.stores.catalog->AddMount({"/no/longer/mounted", one_.manifest.digest, false}));
   ASSERT_TRUE(service_->Recover());

@@ -1,11 +1,9 @@
 #include "api/node_service.h"
 
-#include <algorithm>
-
 #include "api/pool.h"
 #include "berth/v1/node.grpc.pb.h"
 #include "kube/parse.h"
-#include "node/log_reader.h"
+#include "node/pod_log.h"
 
 namespace berth::api {
 namespace {
@@ -30,40 +28,6 @@ Result<Taken> Take(const v1::ObjectRequest& request) {
 Result<objects::Filter> FilterOf(const v1::ListRequest& request) {
   if (!kube::IsKind(request.kind())) return Error(Reason::kUsage, "the server doesn't have a resource type " + Quoted(request.kind()));
   return objects::Filter{.kind = request.kind(), .ns = request.namespace_(), .name = request.name(), .matches = {}};
-}
-
-const kube::ContainerStatus* StatusOf(const kube::PodStatus& status, const std::string& name) {
-  for (const auto* list : {&status.init_container_statuses, &status.container_statuses, &status.ephemeral_container_statuses})
-    for (const auto& s : *list)
-      if (s.name == name) return &s;
-  return nullptr;
-}
-
-// "" stands for the only container.
-Result<std::string> ContainerOf(const kube::Pod& pod, const std::string& wanted) {
-  std::vector<std::string> names, init;
-  for (const auto& c : pod.spec.containers) names.push_back(c.name);
-  for (const auto& c : pod.spec.init_containers) init.push_back(c.name);
-  if (wanted.empty()) {
-    if (names.size() == 1) return names[0];
-    std::string all;
-    for (const auto& n : names) all += (all.empty() ? "" : " ") + n;
-    return Error(Reason::kUsage, "a container name must be specified for pod " + pod.metadata.name + ", choose one of: [" + all + "]");
-  }
-  for (const auto& c : pod.spec.ephemeral_containers) init.push_back(c.name);
-  if (std::ranges::find(names, wanted) != names.end() || std::ranges::find(init, wanted) != init.end()) return wanted;
-  return Error(Reason::kUsage, "container " + wanted + " is not valid for pod " + pod.metadata.name);
-}
-
-// The kubelet's word on a container that has no log.
-Error NoLog(const kube::Pod& pod, const kube::PodStatus& status, const std::string& container, bool previous) {
-  if (previous)
-    return Error(Reason::kNotFound, "previous terminated container \"" + container + "\" in pod \"" + pod.metadata.name + "\" not found");
-  const auto* s = StatusOf(status, container);
-  std::string reason = s != nullptr && s->state.waiting ? s->state.waiting->reason : "ContainerCreating";
-  if (reason == "ErrImagePull" || reason == "ImagePullBackOff") reason = "trying and failing to pull image";
-  else if (reason == "ErrImageNeverPull") reason = "image can't be pulled";
-  return Error(Reason::kNotFound, "container \"" + container + "\" in pod \"" + pod.metadata.name + "\" is waiting to start: " + reason);
 }
 
 }  // namespace
@@ -183,51 +147,16 @@ class NodeService::Impl final : public v1::Node::CallbackService {
   }
 
   Result<> SendLog(Stream<v1::LogChunk>& stream, const v1::LogsRequest& request) {
-    const objects::Key key{"Pod", request.namespace_(), request.pod()};
-    const auto watch = node_.store().Watching({.kind = "Pod", .ns = key.ns, .name = key.name, .matches = {}});
-    if (!watch) return watch.error().ToError();
-    const auto object = node_.store().Get(key);
+    const auto object = node_.store().Get({"Pod", request.namespace_(), request.pod()});
     if (!object) return object.error().ToError();
-    const kube::Pod pod = kube::ReadPod(**object);
-    ASSIGN_OR_RETURN(const std::string container, ContainerOf(pod, request.container()));
-    const auto worker = node_.FindPod(key.ns, key.name);
-    std::optional<std::int32_t> attempt;
-    if (worker != nullptr) {
-      if (const auto run = worker->LatestRun(container, request.previous())) attempt = run->attempt;
-    } else if (const auto* s = StatusOf(pod.status, container); s != nullptr && !s->container_id.empty()) {
-      if (const int wanted = s->restart_count - (request.previous() ? 1 : 0); wanted >= 0) attempt = wanted;
-    }
-    if (!attempt) return NoLog(pod, worker == nullptr ? pod.status : worker->status(), container, request.previous());
-    const std::string path = node_.runtime().LogPath(worker == nullptr ? pod.metadata : worker->pod()->metadata, container, *attempt);
-
-    // The log is complete when this run no longer is the running one.
-    const auto over = [&](const kube::Object& now) {
-      const kube::Pod at = kube::ReadPod(now);
-      const auto* s = StatusOf(at.status, container);
-      return at.metadata.uid != pod.metadata.uid || s == nullptr || s->restart_count != *attempt || !s->state.running;
-    };
-    std::stop_source ended;
-    const bool follow = request.follow() && !request.previous() && !over(**object);
-    std::jthread watcher;
-    if (follow)
-      watcher = std::jthread([&, clock = &clock_](const std::stop_token& stop) {
-        const task::Context ctx(stop, *clock);
-        for (;;) {
-          const auto event = (*watch)->Next(ctx);
-          if (event && event->type != objects::WatchEvent::Type::kDeleted && !over(*event->object)) continue;
-          ended.request_stop();
-          return;
-        }
-      });
-    node::LogOptions options{.tail = std::nullopt, .timestamps = request.timestamps(), .follow = follow};
+    node::LogOptions options{.timestamps = request.timestamps(), .follow = request.follow()};
     if (request.tail_lines() >= 0) options.tail = request.tail_lines();
-    auto read = node::ReadLog(stream.ctx(), path, options, ended.get_token(), [&](std::string data) {
+    ASSIGN_OR_RETURN(const auto log, node::PodLog::Find(node_, **object, {request.container(), request.previous(), std::move(options)}));
+    return log.Read(stream.ctx(), [&](std::string data) {
       v1::LogChunk chunk;
       chunk.set_data(std::move(data));
       return stream.Send(std::move(chunk));
     });
-    if (!read && read.error().reason() == Reason::kNotFound && request.previous()) return NoLog(pod, pod.status, container, true);
-    return read;
   }
 
   node::Node& node_;

@@ -35,6 +35,9 @@ struct NodeSettings {
   std::string logs;                        // "": logs/ below the store
   bool always_pull_images = false;         // admission
   bool anonymous_fallback = false;         // after all credentials were refused
+  std::string api_listen;                  // the Kubernetes API; "": not served
+  std::string api_kubeconfig;              // "": kubeconfig below run_dir
+  std::vector<std::string> api_names;      // further host names in its certificate
   bool helpers = false;                    // docker credential helpers
   std::string plugin_config, plugin_bin_dir;
   std::string token_issuer;                // of service account tokens for plug-ins; "": https:// and the node's name

@@ -17,6 +17,7 @@ class Channel {
   // --- writers
   Result<> Write(const task::Context& ctx, std::string_view bytes);
   bool TryWrite(std::string_view bytes);
+  void WhenRoom(std::size_t bytes, std::function<void()> call);
   void End() { Close(State::kEnded); }
   void Abandon() { Close(State::kAborted); }
   std::stop_token gone() const { return gone_.get_token(); }
@@ -42,6 +43,7 @@ class Channel {
   std::size_t sent_ = 0;          // guarded by mutex_: of buffer_
   State state_ = State::kOpen;    // guarded by mutex_
   std::function<void()> resume_;  // guarded by mutex_: of a paused reader
+  std::function<void()> room_came_;  // guarded by mutex_: of a writer that waits without a thread
 };
 
 }  // namespace berth::httpd::internal

@@ -36,6 +36,12 @@ bool Channel::TryWrite(std::string_view bytes) {
   return true;
 }
 
+void Channel::WhenRoom(std::size_t bytes, std::function<void()> call) {
+  std::lock_guard lock(mutex_);
+  if (state_ != State::kOpen || bytes <= room_ - (buffer_.size() - sent_)) return call();
+  room_came_ = std::move(call);
+}
+
 void Channel::Close(State state) {
   std::lock_guard lock(mutex_);
   if (state_ != State::kOpen) return;
@@ -49,6 +55,7 @@ void Channel::Hangup() {
     std::lock_guard lock(mutex_);
     state_ = State::kAborted;
     Resume();
+    if (auto call = std::exchange(room_came_, nullptr)) call();
     changed_.notify_all();
   }
   gone_.request_stop();
@@ -81,6 +88,7 @@ Channel::Next Channel::Take(char* out, std::size_t limit, std::size_t& taken, co
     sent_ = 0;
   }
   changed_.notify_all();
+  if (auto call = std::exchange(room_came_, nullptr)) call();
   return Next::kBytes;
 }
 
@@ -98,6 +106,7 @@ StreamWriter::~StreamWriter() {
 }
 Result<> StreamWriter::Write(const task::Context& ctx, std::string_view bytes) { return channel_->Write(ctx, bytes); }
 bool StreamWriter::TryWrite(std::string_view bytes) { return channel_->TryWrite(bytes); }
+void StreamWriter::WhenRoom(std::size_t bytes, std::function<void()> call) { channel_->WhenRoom(bytes, std::move(call)); }
 void StreamWriter::End() { channel_->End(); }
 std::stop_token StreamWriter::gone() const { return channel_->gone(); }
 

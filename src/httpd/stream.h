@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <stop_token>
 #include <string_view>
@@ -34,6 +35,9 @@ class StreamWriter {
   Result<> Write(const task::Context& ctx, std::string_view bytes);
   // All of it at once, or nothing: false when there is no room (a slow client) or nobody listens.
   bool TryWrite(std::string_view bytes);
+  // After a TryWrite that found no room: `call` is called once, when the client has taken something or nobody listens any more; at once
+  // when there is room for `bytes` now. On the server's thread, with a lock held: it must only wake somebody.
+  void WhenRoom(std::size_t bytes, std::function<void()> call);
   // What was written is still delivered. Later writes are refused.
   void End();
   // Stopped when the client has gone, or was cut off, or the server stops.

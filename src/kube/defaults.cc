@@ -100,6 +100,14 @@ void DefaultVolume(Tree& v, const DefaultOptions& options) {
 
 void DefaultSecret(Tree& secret) {
   Default(secret, "type", "Opaque");
+  // Base64 in lines, as kustomize writes it, is stored as one.
+  if (Tree* data = secret.Find("data"))
+    for (auto& [key, value] : data->members())
+      if (value.text().find_first_of("\r\n") != std::string_view::npos) {
+        std::string one(value.text());
+        std::erase_if(one, [](char c) { return c == '\r' || c == '\n'; });
+        value = Tree(one);
+      }
   const Tree* strings = secret.Find("stringData");
   if (strings == nullptr) return;
   const Tree moved = *strings;

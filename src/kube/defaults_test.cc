@@ -141,6 +141,7 @@ INSTANTIATE_TEST_SUITE_P(
                R"({"kind":"Secret","data":{"a":"eA=="},"stringData":{"a":"hi","b":""}})",
                {"data"},
                R"({"a":"aGk=","b":""})"},
+        Filled{"Base64InLines", R"({"kind":"Secret","data":{"a":"eA\n==\r\n"}})", {"data"}, R"({"a":"eA=="})"},
         Filled{"Namespace",
                R"({"kind":"Namespace","metadata":{"name":"n"}})",
                {"metadata", "labels"},

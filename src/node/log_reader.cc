@@ -10,6 +10,7 @@
 
 #include "host/fd.h"
 #include "host/poll.h"
+#include "kube/timestamp.h"
 
 namespace berth::node {
 namespace {
@@ -26,7 +27,8 @@ Result<host::Fd> OpenLog(const std::string& path) {
 // Turns the file's bytes into what people read.
 class Rendering {
  public:
-  Rendering(bool timestamps, const LogSink& sink) : timestamps_(timestamps), sink_(sink) {}
+  Rendering(const LogOptions& options, const LogSink& sink) : options_(options), left_(options.limit_bytes), sink_(sink) {}
+  bool full() const { return left_ && *left_ <= 0; }
 
   Result<> Add(std::string_view bytes) {
     rest_ += bytes;
@@ -52,20 +54,32 @@ class Rendering {
       out_.append(line).append("\n");
       return;
     }
-    if (timestamps_ && !inside_) out_.append(parsed->time).append(" ");
+    if (options_.since && !begun_) {
+      const auto at = kube::ParseTime(parsed->time);
+      if (at && *at < *options_.since) return;
+      begun_ = true;  // times only grow
+    }
+    if (options_.timestamps && !inside_) out_.append(parsed->time).append(" ");
     out_.append(parsed->text);
     inside_ = parsed->partial;
     if (!parsed->partial) out_ += '\n';
   }
   Result<> Flush() {
+    if (left_) {
+      if (out_.size() > static_cast<std::size_t>(std::max<std::int64_t>(*left_, 0)))
+        out_.resize(static_cast<std::size_t>(std::max<std::int64_t>(*left_, 0)));
+      *left_ -= static_cast<std::int64_t>(out_.size());
+    }
     if (out_.empty()) return {};
     return sink_(std::exchange(out_, {}));
   }
 
-  const bool timestamps_;
+  const LogOptions& options_;
+  std::optional<std::int64_t> left_;
   const LogSink& sink_;
   std::string rest_, out_;
   bool inside_ = false;  // of a line in parts
+  bool begun_ = false;   // `since` has come
 };
 
 // Where the last `lines` lines begin.
@@ -93,7 +107,7 @@ Result<> Drain(const task::Context& ctx, int fd, Rendering& rendering) {
     const ssize_t n = ::read(fd, room.data(), room.size());
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return host::OsError(errno, "read a log");
-    if (n == 0) return {};
+    if (n == 0 || rendering.full()) return {};
     RETURN_IF_ERROR(rendering.Add(std::string_view(room).substr(0, static_cast<std::size_t>(n))));
   }
 }
@@ -143,7 +157,7 @@ Result<> ReadLog(const task::Context& ctx, const std::string& path, const LogOpt
     ASSIGN_OR_RETURN(const off_t from, TailOffset(fd.get(), st.st_size, *options.tail));
     if (::lseek(fd.get(), from, SEEK_SET) < 0) return host::OsError(errno, "read a log");
   }
-  Rendering rendering(options.timestamps, sink);
+  Rendering rendering(options, sink);
   // Woken by the container's end or by the caller's, whichever is first.
   std::stop_source either;
   const std::stop_callback by_caller(ctx.stop(), [&] { either.request_stop(); });
@@ -151,6 +165,7 @@ Result<> ReadLog(const task::Context& ctx, const std::string& path, const LogOpt
   for (;;) {
     const bool last = !options.follow || ended.stop_requested();
     RETURN_IF_ERROR(Drain(ctx, fd.get(), rendering));
+    if (rendering.full()) return {};
     if (Replaced(fd.get(), path)) {
       RETURN_IF_ERROR(Drain(ctx, fd.get(), rendering));  // what came before the rename
       ASSIGN_OR_RETURN(fd, OpenLog(path));

@@ -16,6 +16,7 @@
 
 #include "result/result.h"
 #include "task/context.h"
+#include "time/clock.h"
 
 namespace berth::node {
 
@@ -28,6 +29,8 @@ std::optional<CriLine> ParseCriLine(std::string_view line);
 
 struct LogOptions {
   std::optional<std::int64_t> tail;     // the last so many lines
+  std::optional<time::WallTime> since;  // lines from then on
+  std::optional<std::int64_t> limit_bytes;
   bool timestamps = false;
   bool follow = false;
 };

@@ -6,6 +6,7 @@
 #include "kube/parse.h"
 #include "kube/write.h"
 #include "log/log.h"
+#include "node/self.h"
 #include "policy/defaults.h"
 #include "reference/reference.h"
 
@@ -58,6 +59,7 @@ Result<std::unique_ptr<Node>> Node::Start(const task::Context& ctx, NodeOptions 
 }
 
 Result<> Node::Begin(const task::Context& ctx) {
+  RETURN_IF_ERROR(RegisterSelf(parts_.store, {.name = options_.name, .host_ip = options_.host_ip}, parts_.clock.WallNow()));
   parts_.runtime.OnExit([this](const std::string& uid) { workers_.Wake(uid); });
   workers_.OnGone([this](const kube::Pod& pod) {
     std::optional<kube::Object> again;
@@ -263,9 +265,24 @@ kube::Answer<objects::Applied> Node::Apply(json::Tree object) {
   return parts_.store.Apply(object);
 }
 
-kube::Answer<objects::ObjectPtr> Node::Create(json::Tree object) {
+kube::Answer<objects::ObjectPtr> Node::Create(json::Tree object, const objects::WriteOptions& options) {
   if (auto admitted = Admit(object, false); !admitted) return kube::Refusal(admitted);
-  return parts_.store.Create(object);
+  return parts_.store.Create(object, options);
+}
+
+kube::Answer<objects::ObjectPtr> Node::Update(json::Tree object, const objects::WriteOptions& options) {
+  if (auto admitted = Admit(object, true); !admitted) return kube::Refusal(admitted);
+  return parts_.store.Update(object, options);
+}
+
+kube::Answer<objects::ObjectPtr> Node::Change(const objects::Key& key, const objects::Store::Edit& edit,
+                                              const objects::WriteOptions& options) {
+  return parts_.store.Change(key, [&](const json::Tree& stored) -> kube::Answer<json::Tree> {
+    auto wanted = edit(stored);
+    if (!wanted) return kube::Refusal(wanted);
+    if (auto admitted = Admit(*wanted, true); !admitted) return kube::Refusal(admitted);
+    return wanted;
+  }, options);
 }
 
 std::shared_ptr<PodWorker> Node::FindPod(const std::string& ns, const std::string& name) const {

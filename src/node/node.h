@@ -3,6 +3,7 @@
 // Start() first makes the machine agree with the objects: what runs and belongs to a Pod is taken over as it is, what belongs to none is
 // removed. From then on every change of a Pod in the store goes to its worker, and every status goes back (written only when it
 // differs). An object that goes without being marked first (grace 0) ends its containers at once.
+// The store has one Node object, ours: what this machine is, made at the start (node/self.h).
 // Static Pods (node/static_pods.h) run from their files; for each there is a mirror Pod in the store, which shows its status, is made
 // again when somebody deletes it, and goes with the file.
 //
@@ -51,7 +52,10 @@ class Node final : private StatusSink {
 
   // Through admission into the store.
   kube::Answer<objects::Applied> Apply(json::Tree object);
-  kube::Answer<objects::ObjectPtr> Create(json::Tree object);
+  kube::Answer<objects::ObjectPtr> Create(json::Tree object, const objects::WriteOptions& options = {});
+  kube::Answer<objects::ObjectPtr> Update(json::Tree object, const objects::WriteOptions& options = {});
+  kube::Answer<objects::ObjectPtr> Change(const objects::Key& key, const objects::Store::Edit& edit,
+                                          const objects::WriteOptions& options = {});
 
   objects::Store& store() { return parts_.store; }
   Runtime& runtime() { return parts_.runtime; }

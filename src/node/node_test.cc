@@ -95,6 +95,22 @@ TEST_F(NodeTest, APodRunsAndGoes) {
 }
 
 // Two hundred Pods over twenty images: each image is fetched once, one after the other, and no thread waits for each Pod.
+TEST_F(NodeTest, IsANodeInTheStore) {
+  options_.host_ip = "10.0.0.7";
+  Start();
+  const auto found = store_->Get({"Node", "", options_.name});
+  ASSERT_TRUE(found);
+  const kube::Node node = kube::ReadNode(**found);
+  EXPECT_EQ(node.addresses, (std::vector<std::pair<std::string, std::string>>{{"InternalIP", "10.0.0.7"}, {"Hostname", options_.name}}));
+  ASSERT_EQ(node.conditions.size(), 1u);
+  EXPECT_EQ(node.conditions[0].type + node.conditions[0].status, "ReadyTrue");
+  EXPECT_TRUE(node.node_info.at("kubeletVersion").starts_with("v1.36.0+berth."));
+  EXPECT_TRUE(node.capacity.contains("memory"));
+  node_.reset();
+  Start();
+  EXPECT_EQ((*store_->Get({"Node", "", options_.name}))->metadata.uid, (*found)->metadata.uid) << "it is brought up to date, not made anew";
+}
+
 TEST_F(NodeTest, TwoHundredPodsOverTwentyImages) {
   options_.kubelet.registry_pull_qps = 0;
   runtime_.ends_on_stop = {"c"};

@@ -133,11 +133,12 @@ class Store::Writing {
       if (Answer<> fine = CheckNamespace(meta.Text("namespace")); !fine) return kube::Refusal(fine);
     if (*kind == "Pod")
       if (Answer<> admitted = AdmitPod(object); !admitted) return kube::Refusal(admitted);
-    if (Answer<> named = Name(object, *kind); !named) return kube::Refusal(named);
+    if (Answer<> done = Name(object, *kind); !done) return kube::Refusal(done);
     Answer<json::Document> document = Reread(object);
     if (!document) return kube::Refusal(document);
-    if (auto errors = kube::Validate(document->root()); !errors.empty()) return Status::Invalid(*kind, meta.Text("name"), errors);
-    const Key key{*kind, std::string(meta.Text("namespace")), std::string(meta.Text("name"))};
+    const Tree& named = object["metadata"];  // not `meta`: admission has made the object anew
+    const Key key{*kind, std::string(named.Text("namespace")), std::string(named.Text("name"))};
+    if (auto errors = kube::Validate(document->root()); !errors.empty()) return Status::Invalid(*kind, key.name, errors);
     Answer<ObjectPtr> there = Find(key);
     if (!there) return there;
     if (*there != nullptr) return Status::AlreadyExists(Resource(*kind), key.name);
@@ -172,6 +173,21 @@ class Store::Writing {
     const bool deleted = !Member(object["metadata"], "deletionTimestamp").IsNull() && Number(Member(object["metadata"], "deletionGracePeriodSeconds"), 0) == 0;
     if (deleted && Member(object["metadata"], "finalizers").items().empty()) return Remove(*found);
     return Put(*found, std::move(object));
+  }
+
+  Answer<ObjectPtr> Alter(const Key& key, const Edit& edit, bool ephemeral) {
+    Answer<ObjectPtr> found = Need(key);
+    if (!found) return found;
+    Answer<Tree> wanted = edit(ReadTree(*found));
+    if (!wanted) return kube::Refusal(wanted);
+    Answer<std::string> kind = Check(*wanted);
+    if (!kind) return kube::Refusal(kind);
+    const Tree& meta = (*wanted)["metadata"];
+    if (*kind != key.kind) return Status::BadRequest("the kind of an object cannot be changed");
+    if (meta.Text("name") != key.name)
+      return Status::BadRequest("the name of the object (" + std::string(meta.Text("name")) + ") does not match the name on the URL (" + key.name + ")");
+    if (meta.Text("namespace") != key.ns) return Status::BadRequest("the namespace of the provided object does not match the namespace sent on the request");
+    return ephemeral ? UpdateEphemeral(*std::move(wanted)) : Update(*std::move(wanted));
   }
 
   Answer<ObjectPtr> UpdateStatus(const Key& key, const Tree& status, std::string_view uid, std::string_view resource_version) {
@@ -597,12 +613,12 @@ class Store::Writing {
 };
 
 template <class T, class Work>
-Answer<T> Store::Write(Work work) {
+Answer<T> Store::Write(Work work, bool dry_run) {
   std::lock_guard lock(write_mutex_);
   ASSIGN_OR_RETURN(db::Database::Transaction tx, writer_->Begin());
   Writing writing(*this);
   Answer<T> out = work(writing);
-  if (!out || !writing.changed()) return out;  // rolled back
+  if (!out || dry_run || !writing.changed()) return out;  // rolled back
   RETURN_IF_ERROR(writer_->Run("UPDATE state SET version = ?", writing.version()));
   RETURN_IF_ERROR(tx.Commit());
   writing.Publish();
@@ -635,11 +651,17 @@ Result<std::unique_ptr<Store>> Store::Open(const std::string& path, const time::
   return store;
 }
 
-Answer<ObjectPtr> Store::Create(const Tree& object) {
-  return Write<ObjectPtr>([&](Writing& w) { return w.Create(object); });
+Answer<ObjectPtr> Store::Create(const Tree& object, const WriteOptions& options) {
+  return Write<ObjectPtr>([&](Writing& w) { return w.Create(object); }, options.dry_run);
 }
-Answer<ObjectPtr> Store::Update(const Tree& object) {
-  return Write<ObjectPtr>([&](Writing& w) { return w.Update(object); });
+Answer<ObjectPtr> Store::Update(const Tree& object, const WriteOptions& options) {
+  return Write<ObjectPtr>([&](Writing& w) { return w.Update(object); }, options.dry_run);
+}
+Answer<ObjectPtr> Store::Change(const Key& key, const Edit& edit, const WriteOptions& options) {
+  return Write<ObjectPtr>([&](Writing& w) { return w.Alter(key, edit, false); }, options.dry_run);
+}
+Answer<ObjectPtr> Store::ChangeEphemeralContainers(const Key& key, const Edit& edit, const WriteOptions& options) {
+  return Write<ObjectPtr>([&](Writing& w) { return w.Alter(key, edit, true); }, options.dry_run);
 }
 Answer<ObjectPtr> Store::UpdateStatus(const Key& key, const Tree& status, std::string_view uid, std::string_view resource_version) {
   return Write<ObjectPtr>([&](Writing& w) { return w.UpdateStatus(key, status, uid, resource_version); });
@@ -651,7 +673,7 @@ Answer<Applied> Store::Apply(const Tree& object) {
   return Write<Applied>([&](Writing& w) { return w.Apply(object); });
 }
 Answer<ObjectPtr> Store::Delete(const Key& key, const DeleteOptions& options) {
-  return Write<ObjectPtr>([&](Writing& w) { return w.Delete(key, options); });
+  return Write<ObjectPtr>([&](Writing& w) { return w.Delete(key, options); }, options.dry_run);
 }
 Answer<ObjectPtr> Store::Record(const Happening& happening) {
   return Write<ObjectPtr>([&](Writing& w) { return w.Record(happening); });

@@ -55,9 +55,13 @@ struct Listing {
   std::vector<ObjectPtr> objects;  // by namespace, name
   std::int64_t version = 0;        // a watch from here misses nothing
 };
+struct WriteOptions {
+  bool dry_run = false;                       // judged and answered as if, but nothing is written
+};
 struct DeleteOptions {
   std::optional<std::int64_t> grace_seconds;  // nullopt: the Pod's own
   std::string uid, resource_version;          // preconditions; "" = any
+  bool dry_run = false;
 };
 struct Applied {
   ObjectPtr object;
@@ -78,17 +82,22 @@ class Store {
                                              Options options = {});
   ~Store();
 
-  Answer<ObjectPtr> Create(const json::Tree& object);
+  Answer<ObjectPtr> Create(const json::Tree& object, const WriteOptions& options = {});
   Answer<ObjectPtr> Get(const Key& key) const;
   // `filter.kind` is needed.
   Answer<Listing> List(const Filter& filter) const;
   // Replaces all but the status.
-  Answer<ObjectPtr> Update(const json::Tree& object);
+  Answer<ObjectPtr> Update(const json::Tree& object, const WriteOptions& options = {});
+  // Reads, changes and writes as one: `edit` makes of the stored object what shall be there, as for Update. It is called with the
+  // store's lock held (reading the store is allowed) and is refused a change of kind, namespace or name (BadRequest).
+  using Edit = std::function<Answer<json::Tree>(const json::Tree& stored)>;
+  Answer<ObjectPtr> Change(const Key& key, const Edit& edit, const WriteOptions& options = {});
   // The status alone; `uid`: of the object meant ("" = whatever has the name now). `resource_version` as in DeleteOptions.
   Answer<ObjectPtr> UpdateStatus(const Key& key, const json::Tree& status, std::string_view uid = "",
                                  std::string_view resource_version = "");
   // The list spec.ephemeralContainers of `pod` alone.
   Answer<ObjectPtr> UpdateEphemeralContainers(const json::Tree& pod);
+  Answer<ObjectPtr> ChangeEphemeralContainers(const Key& key, const Edit& edit, const WriteOptions& options = {});
   // kubectl apply on our side (kube/merge.h): creates, or merges by the last-applied annotation.
   Answer<Applied> Apply(const json::Tree& object);
   // The object as it was last or, when it stays for a while, as it is marked now.
@@ -109,7 +118,7 @@ class Store {
         std::function<std::uint64_t()> random, Options options);
   // `work(Writing&)` in one transaction: its changes are committed, counted and told to the watchers when it succeeds.
   template <class T, class Work>
-  Answer<T> Write(Work work);
+  Answer<T> Write(Work work, bool dry_run = false);
 
   const time::Clock& clock_;
   const std::function<std::uint64_t()> random_;

@@ -249,6 +249,67 @@ TEST_F(StoreTest, EphemeralContainersHaveTheirOwnDoor) {
   EXPECT_EQ(Refused(store_->UpdateEphemeralContainers(with("[]"))).code, 422);
 }
 
+TEST_F(StoreTest, ChangesAsOne) {
+  Create(Pod("web"));
+  const Key key{"Pod", "default", "web"};
+  const auto label = [](const Tree& stored) -> Answer<Tree> {
+    Tree wanted = stored;
+    wanted["metadata"]["labels"]["a"] = Tree("b");
+    return wanted;
+  };
+  const auto before = Get(key);
+  const std::int64_t version = store_->version();
+  const auto dry = store_->Change(key, label, {.dry_run = true});
+  ASSERT_TRUE(dry);
+  EXPECT_EQ(At(*dry, {"metadata", "labels", "a"}), "\"b\"");
+  EXPECT_EQ(Get(key)->json, before->json) << "a dry run writes nothing";
+  EXPECT_EQ(store_->version(), version);
+  ASSERT_TRUE(store_->Change(key, label));
+  EXPECT_EQ(At(Get(key), {"metadata", "labels", "a"}), "\"b\"");
+  const auto member = [](std::string_view name, std::string_view value) {
+    return [=](const Tree& stored) -> Answer<Tree> {
+      Tree wanted = stored;
+      wanted["metadata"][name] = Tree(value);
+      return wanted;
+    };
+  };
+  EXPECT_EQ(Refused(store_->Change(key, member("name", "other"))).code, 400);
+  EXPECT_EQ(Refused(store_->Change(key, member("namespace", "other"))).code, 400);
+  EXPECT_EQ(Refused(store_->Change(key, member("resourceVersion", "1"))).code, 409);
+  EXPECT_EQ(Refused(store_->Change(key, [](const Tree&) -> Answer<Tree> { return kube::Status::BadRequest("no"); })).message, "no");
+  EXPECT_EQ(Refused(store_->Change({"Pod", "default", "x"}, label)).code, 404);
+}
+
+TEST_F(StoreTest, ADryRunOfEverythingWritesNothing) {
+  Create(Named("ConfigMap", "cm"));
+  const Key key{"ConfigMap", "default", "cm"};
+  const std::int64_t version = store_->version();
+  EXPECT_TRUE(store_->Create(ReadTree(Pod("web")), {.dry_run = true}));
+  EXPECT_EQ(Refused(store_->Create(ReadTree(Named("ConfigMap", "cm")), {.dry_run = true})).code, 409);
+  EXPECT_TRUE(store_->Update(ReadTree(Named("ConfigMap", "cm", R"(,"labels":{"a":"b"})")), {.dry_run = true}));
+  EXPECT_TRUE(store_->Delete(key, {.dry_run = true}));
+  EXPECT_EQ(store_->version(), version);
+  EXPECT_NE(Get(key), nullptr);
+  EXPECT_THAT(Names({.kind = "Pod"}), IsEmpty());
+}
+
+TEST_F(StoreTest, AWatchTellsThatThereIsNews) {
+  Create(Named("ConfigMap", "cm"));
+  const auto watch = store_->Watching({.kind = "ConfigMap"}, 0);
+  const auto fresh = store_->Watching({.kind = "ConfigMap"});
+  ASSERT_TRUE(fresh);
+  int news = 0;
+  (*fresh)->OnNews([&] { ++news; });
+  EXPECT_EQ(news, 0);
+  Create(Named("ConfigMap", "other"));
+  Create(Named("Secret", "s"));
+  EXPECT_EQ(news, 1);
+  const auto behind = store_->Watching({.kind = "ConfigMap"}, store_->version() - 2);
+  ASSERT_TRUE(behind);
+  (*behind)->OnNews([&] { ++news; });
+  EXPECT_EQ(news, 2) << "there was something already";
+}
+
 TEST_F(StoreTest, AppliesByThreeWays) {
   const auto first = store_->Apply(ReadTree(Pod("p", "", "i:1")));
   ASSERT_TRUE(first) << first.error().message;

@@ -17,6 +17,12 @@ std::string_view NameOf(WatchEvent::Type type) {
   return type == WatchEvent::Type::kAdded ? "ADDED" : type == WatchEvent::Type::kModified ? "MODIFIED" : "DELETED";
 }
 
+void Watch::OnNews(std::function<void()> news) {
+  std::lock_guard lock(mutex_);
+  news_ = std::move(news);
+  if (dropped_ || !queue_.empty()) news_();
+}
+
 void Watch::Push(const Change& change) {
   // To a selector, an object that no longer fits is deleted, one that now fits is new.
   const bool was = change.before && filter_.Passes(*change.before), is = change.after && filter_.Passes(*change.after);
@@ -31,8 +37,10 @@ void Watch::Push(const Change& change) {
       queue_.push_back(std::move(event));
     } else {
       queue_.clear();
+      queue_.shrink_to_fit();
       dropped_ = true;
     }
+    if (news_) news_();
   }
   came_.notify_all();
 }
@@ -41,6 +49,7 @@ void Watch::Drop() {
   {
     std::lock_guard lock(mutex_);
     dropped_ = true;
+    if (news_) news_();
   }
   came_.notify_all();
 }

@@ -41,6 +41,9 @@ class Watch {
   kube::Answer<WatchEvent> Next(const task::Context& ctx);
   // Without blocking: nullopt when there is none now.
   kube::Answer<std::optional<WatchEvent>> Poll();
+  // For readers without a thread: `news` is called whenever there may be something for Poll(), at once if there is now. On the thread
+  // of whoever writes, with the store's locks held: it must only wake somebody. Once, before the first Poll().
+  void OnNews(std::function<void()> news);
 
  private:
   friend class Hub;
@@ -58,6 +61,7 @@ class Watch {
   std::condition_variable_any came_;
   std::deque<WatchEvent> queue_;
   bool dropped_ = false;
+  std::function<void()> news_;
 };
 
 // The store's side: recent changes, and who wants to hear of them.

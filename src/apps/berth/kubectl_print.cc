@@ -11,18 +11,8 @@ namespace {
 
 using kube::ContainerState;
 using kube::ContainerStatus;
-using Seconds = std::chrono::seconds;
 
-std::string N(std::int64_t n, const char* unit) { return std::to_string(n) + unit; }
 std::string OrNone(std::string text) { return text.empty() ? "<none>" : text; }
-
-std::string EndState(const ContainerState::Terminated& t) {
-  return t.signal != 0 ? "Signal:" + std::to_string(t.signal) : "ExitCode:" + std::to_string(t.exit_code);
-}
-
-bool Condition(const kube::PodStatus& status, std::string_view type) {
-  return std::ranges::any_of(status.conditions, [&](const auto& c) { return c.type == type && c.status == "True"; });
-}
 
 // "Wed, 25 Nov 2026 14:00:00 +0000"
 std::string Date(const std::optional<time::WallTime>& t) {
@@ -36,26 +26,6 @@ std::string Date(const std::optional<time::WallTime>& t) {
 }
 
 }  // namespace
-
-std::string HumanDuration(time::Duration d) {
-  const std::int64_t s = std::chrono::duration_cast<Seconds>(d).count();
-  if (s < -1) return "<invalid>";
-  if (s < 0) return "0s";
-  if (s < 60 * 2) return N(s, "s");
-  const std::int64_t m = s / 60;
-  if (m < 10) return s % 60 == 0 ? N(m, "m") : N(m, "m") + N(s % 60, "s");
-  if (m < 60 * 3) return N(m, "m");
-  const std::int64_t h = s / 3600;
-  if (h < 8) return m % 60 == 0 ? N(h, "h") : N(h, "h") + N(m % 60, "m");
-  if (h < 48) return N(h, "h");
-  if (h < 24 * 8) return h % 24 == 0 ? N(h / 24, "d") : N(h / 24, "d") + N(h % 24, "h");
-  if (h < 24 * 365 * 2) return N(h / 24, "d");
-  const std::int64_t days = h / 24, years = days / 365;
-  if (years < 8) return days % 365 == 0 ? N(years, "y") : N(years, "y") + N(days % 365, "d");
-  return N(years, "y");
-}
-
-std::string Age(const std::optional<time::WallTime>& then, time::WallTime now) { return then ? HumanDuration(now - *then) : "<unknown>"; }
 
 void KubeTable::Row(std::vector<std::string> cells) {
   for (std::size_t i = 0; i < cells.size(); ++i) {
@@ -78,61 +48,6 @@ std::string KubeTable::Take() {
   return out;
 }
 
-// kubectl's printPod.
-PodRow SummarizePod(const kube::Pod& pod, time::WallTime now) {
-  const kube::PodStatus& status = pod.status;
-  std::string reason = status.reason.empty() ? status.phase : status.reason;
-  std::int64_t restarts = 0, sidecar_restarts = 0;
-  std::optional<time::WallTime> last, last_sidecar;
-  std::size_t total = pod.spec.containers.size(), ready = 0;
-  const auto newer = [](std::optional<time::WallTime>& latest, const ContainerStatus& s) {
-    if (s.last_state.terminated && s.last_state.terminated->finished_at && (!latest || *latest < *s.last_state.terminated->finished_at))
-      latest = s.last_state.terminated->finished_at;
-  };
-  const auto is_sidecar = [&](const std::string& name) {
-    return std::ranges::any_of(pod.spec.init_containers, [&](const auto& c) { return c.name == name && c.restart_policy == "Always"; });
-  };
-  for (const auto& c : pod.spec.init_containers) total += c.restart_policy == "Always";
-  bool initializing = false;
-  for (std::size_t i = 0; i < status.init_container_statuses.size(); ++i) {
-    const auto& s = status.init_container_statuses[i];
-    restarts += s.restart_count;
-    newer(last, s);
-    if (is_sidecar(s.name)) {
-      sidecar_restarts += s.restart_count;
-      newer(last_sidecar, s);
-    }
-    if (s.state.terminated && s.state.terminated->exit_code == 0) continue;
-    if (is_sidecar(s.name) && s.started.value_or(false)) {
-      ready += s.ready;
-      continue;
-    }
-    if (s.state.terminated) reason = "Init:" + (s.state.terminated->reason.empty() ? EndState(*s.state.terminated) : s.state.terminated->reason);
-    else if (s.state.waiting && !s.state.waiting->reason.empty() && s.state.waiting->reason != "PodInitializing") reason = "Init:" + s.state.waiting->reason;
-    else reason = "Init:" + std::to_string(i) + "/" + std::to_string(pod.spec.init_containers.size());
-    initializing = true;
-    break;
-  }
-  if (!initializing || Condition(status, "Initialized")) {
-    restarts = sidecar_restarts;
-    last = last_sidecar;
-    bool running = false;
-    for (auto s = status.container_statuses.rbegin(); s != status.container_statuses.rend(); ++s) {
-      restarts += s->restart_count;
-      newer(last, *s);
-      if (s->state.waiting && !s->state.waiting->reason.empty()) reason = s->state.waiting->reason;
-      else if (s->state.terminated)
-        reason = s->state.terminated->reason.empty() ? EndState(*s->state.terminated) : s->state.terminated->reason;
-      else if (s->ready && s->state.running) running = true, ++ready;
-    }
-    if (reason == "Completed" && running) reason = Condition(status, "Ready") ? "Running" : "NotReady";
-  }
-  if (pod.metadata.deletion_timestamp && status.phase != "Succeeded" && status.phase != "Failed") reason = "Terminating";
-  PodRow row{std::to_string(ready) + "/" + std::to_string(total), reason, std::to_string(restarts)};
-  if (restarts != 0 && last) row.restarts += " (" + HumanDuration(now - *last) + " ago)";
-  return row;
-}
-
 std::string KindFor(std::string_view word) {
   struct Names { const char* kind; std::vector<std::string_view> words; };
   static const std::vector<Names> kNames{
@@ -146,31 +61,13 @@ std::string KindFor(std::string_view word) {
   return "";
 }
 
-std::string NameFor(std::string_view kind, std::string_view name) {
-  std::string lower(kind);
-  std::ranges::transform(lower, lower.begin(), [](unsigned char c) { return static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c); });
-  return lower + "/" + std::string(name);
-}
-
 std::vector<std::string> HeadersFor(const std::string& kind, const PrintOptions& options) {
   std::vector<std::string> headers;
   if (options.all_namespaces && kube::IsNamespaced(kind)) headers.emplace_back("NAMESPACE");
-  const auto add = [&](std::initializer_list<const char*> names) { headers.insert(headers.end(), names.begin(), names.end()); };
-  if (kind == "Pod") {
-    add({"NAME", "READY", "STATUS", "RESTARTS", "AGE"});
-    if (options.wide) add({"IP", "NODE", "NOMINATED NODE", "READINESS GATES"});
-  } else if (kind == "Secret") {
-    add({"NAME", "TYPE", "DATA", "AGE"});
-  } else if (kind == "ConfigMap") {
-    add({"NAME", "DATA", "AGE"});
-  } else if (kind == "ServiceAccount") {
-    add({"NAME", "SECRETS", "AGE"});
-  } else if (kind == "Namespace") {
-    add({"NAME", "STATUS", "AGE"});
-  } else if (kind == "Event") {
-    add({"LAST SEEN", "TYPE", "REASON", "OBJECT", "MESSAGE"});
-  } else {
-    add({"NAME", "AGE"});
+  for (const kube::Column& column : kube::ColumnsOf(kind)) {
+    if (column.priority > 0 && !options.wide) continue;
+    std::string& name = headers.emplace_back(column.name);
+    std::ranges::transform(name, name.begin(), [](unsigned char c) { return static_cast<char>(c >= 'a' && c <= 'z' ? c - 32 : c); });
   }
   return headers;
 }
@@ -178,38 +75,11 @@ std::vector<std::string> HeadersFor(const std::string& kind, const PrintOptions&
 std::vector<std::string> RowFor(const kube::Object& object, const PrintOptions& options) {
   std::vector<std::string> row;
   if (options.all_namespaces && kube::IsNamespaced(object.kind)) row.push_back(object.metadata.ns);
-  const auto add = [&](std::initializer_list<std::string> cells) { row.insert(row.end(), cells); };
-  const std::string& name = object.metadata.name;
-  const std::string age = Age(object.metadata.creation_timestamp, options.now);
-  if (object.kind == "Pod") {
-    const kube::Pod pod = kube::ReadPod(object);
-    const PodRow summary = SummarizePod(pod, options.now);
-    add({name, summary.ready, summary.status, summary.restarts, age});
-    if (options.wide) add({OrNone(pod.status.pod_ip), OrNone(pod.spec.node_name), OrNone(pod.status.nominated_node_name), "<none>"});
-  } else if (object.kind == "Secret") {
-    const kube::Secret secret = kube::ReadSecret(object);
-    add({name, secret.type, std::to_string(secret.data.size()), age});
-  } else if (object.kind == "ConfigMap") {
-    const kube::ConfigMap map = kube::ReadConfigMap(object);
-    add({name, std::to_string(map.data.size() + map.binary_data.size()), age});
-  } else if (object.kind == "ServiceAccount") {
-    add({name, std::to_string(kube::ReadServiceAccount(object).secrets.size()), age});
-  } else if (object.kind == "Namespace") {
-    add({name, kube::ReadNamespace(object).phase, age});
-  } else if (object.kind == "Event") {
-    const kube::Event event = kube::ReadEvent(object);
-    add({HumanDuration(options.now - LastSeen(event)), event.type, event.reason, NameFor(event.involved.kind, event.involved.name),
-         event.message});
-  } else {
-    add({name, age});
-  }
+  const auto columns = kube::ColumnsOf(object.kind);
+  const auto cells = kube::CellsOf(object, options.now);
+  for (std::size_t i = 0; i < columns.size(); ++i)
+    if (columns[i].priority == 0 || options.wide) row.push_back(cells[i].IsString() ? std::string(cells[i].text()) : cells[i].Dump());
   return row;
-}
-
-time::WallTime LastSeen(const kube::Event& event) {
-  for (const auto& t : {event.last_timestamp, event.first_timestamp, event.metadata.creation_timestamp})
-    if (t) return *t;
-  return {};
 }
 
 std::string Seen(const kube::Event& event, time::WallTime now) {

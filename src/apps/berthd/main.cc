@@ -278,7 +278,8 @@ Result<int> Serve(config::DaemonConfig config, const LoadSettings& load) {
   for (grpc::Service* more : {&explain.service().grpc(), &cri.images(), &cri.runtime()}) listen.more.push_back(more);
   listen.health.push_back("runtime.v1.ImageService");
   if (node != nullptr) listen.more.push_back(&node->service().grpc());
-  ASSIGN_OR_RETURN(auto server, api::Server::Start(service, std::move(listen)));
+  if (node != nullptr) RETURN_IF_ERROR(node->ServeApi(config, root));
+  ASSIGN_OR_RETURN(auto server, api::Server::Start(service, std::move(listen)));  // last: who can call it finds all else
 
   // What goes on beside it.
   const std::jthread sweeper([&](const std::stop_token& stop) {
@@ -328,6 +329,7 @@ Result<int> Serve(config::DaemonConfig config, const LoadSettings& load) {
   cri.Drain();
   explain.service().Drain();
   if (node != nullptr) node->service().Drain();
+  if (node != nullptr) node->StopApi(std::chrono::seconds(1));
   server->Stop(kGrace);
   return 0;
 }

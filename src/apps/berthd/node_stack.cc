@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "apiserver/server.h"
 #include "apps/berthd/process.h"
 #include "credentials/sources.h"
 #include "launch/machine.h"
@@ -12,12 +13,15 @@
 #include "node/launcher.h"
 #include "node/node.h"
 #include "node/pod_credentials.h"
+#include "node/self.h"
 #include "node/service_tokens.h"
 #include "policy/records.h"
 #include "yaml/document.h"
 
 namespace berth::berthd {
 namespace {
+
+constexpr std::size_t kWatches = 2'000;  // of clients and our own
 
 // Where no container can run: Pods are taken and say why they wait.
 class NoRuntime final : public node::Runtime {
@@ -102,6 +106,7 @@ struct NodeStack::State {
   std::vector<api::Probe> probes;
   std::unique_ptr<node::Node> node;
   std::optional<api::NodeService> service;
+  std::unique_ptr<apiserver::Server> kubernetes;
   credentials::NodeConfig* node_config = nullptr;
 };
 
@@ -119,6 +124,19 @@ node::Node& NodeStack::node() { return *state_->node; }
 
 const credentials::ProviderSet* NodeStack::plugins() const { return state_->plugins.get(); }
 
+Result<> NodeStack::ServeApi(const config::DaemonConfig& config, const host::Dir& root) {
+  if (config.node.api_listen.empty()) return {};
+  const std::string kubeconfig = config.node.api_kubeconfig.empty() ? config.run_dir + "/kubeconfig" : config.node.api_kubeconfig;
+  ASSIGN_OR_RETURN(state_->kubernetes, apiserver::Server::Start(root, apiserver::BackendOf(*state_->node),
+                                                                {.listen = config.node.api_listen, .kubeconfig = kubeconfig,
+                                                                 .version = node::KubernetesVersion(), .names = config.node.api_names},
+                                                                time::SystemClock()));
+  return {};
+}
+void NodeStack::StopApi(time::Duration grace) {
+  if (state_->kubernetes != nullptr) state_->kubernetes->Stop(grace);
+}
+
 Result<> NodeStack::Reload() {
   if (state_->plugins == nullptr) return {};
   if (const auto again = state_->plugins->Reload(); !again) return again.error();
@@ -133,7 +151,7 @@ Result<std::unique_ptr<NodeStack>> NodeStack::Start(const task::Context& ctx, co
 
   // What is wanted.
   objects::Options store_options{.defaults = {.digest_beats_latest = config.profile == credentials::Profile::kDocumented},
-                                 .node_name = name};
+                                 .node_name = name, .watches = kWatches};
   ASSIGN_OR_RETURN(state->store, objects::Store::Open(config.root + "/objects.db", clock, parts.random, store_options));
 
   // Who may have which image.

@@ -44,6 +44,10 @@ class NodeStack {
   policy::Records* records();               // nullptr: no verification
   node::Node& node();
   const credentials::ProviderSet* plugins() const;  // nullptr: none configured
+  // The Kubernetes API, when `apiserver.listen` says where.
+  Result<> ServeApi(const config::DaemonConfig& config, const host::Dir& root);
+  // No new calls of it, and those at work get `grace`.
+  void StopApi(time::Duration grace);
   Result<> Reload();                        // credentials and plug-ins
 
  private:

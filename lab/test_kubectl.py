@@ -1,0 +1,340 @@
+"""The real kubectl against berthd, word for word: python3 lab/test_kubectl.py [-v]; BERTH_BIN as for the demo. Root, crun or runc, kubectl.
+
+What a person sees is in lab/golden/kubectl/*.txt, with times, addresses and ids replaced; GOLDEN=write makes them anew.
+"""
+import base64
+import contextlib
+import http.client
+import json
+import os
+import pathlib
+import re
+import secrets
+import shutil
+import socket
+import ssl
+import subprocess
+import tempfile
+import time
+import unittest
+
+import content
+import daemon
+import images
+import registry
+from pods import Pods, pod
+
+USER = "demo"
+GOLDEN = pathlib.Path(__file__).parent / "golden/kubectl"
+PLACES = [(r"\b[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}\b", "UID"), (r"\bsha256:[0-9a-f]{64}\b", "sha256:DIGEST"),
+          (r"\b[0-9a-f]{64}\b", "ID"), (r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "TIME"),
+          (r"\b[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d [+-]\d{4}", "DATE"), (r"resourceVersion: \"\d+\"", 'resourceVersion: "N"'),
+          (r"\(x\d+ over [0-9hms]+\)", "(xN over AGE)"), (r"(?<![\w.:/-])(\d+h)?(\d+m)?\d+s\b(?! grace)", "AGE")]
+
+
+def golden(test, name, text, *replace):
+    """What kubectl printed is what it printed before. Runs of blanks are as long as what they align, so they become two."""
+    for old, new in replace:
+        text = text.replace(old, new)
+    for pattern, new in PLACES:
+        text = re.sub(pattern, new, text)
+    text = "\n".join(re.sub(r"(?<=\S) {2,}", "  ", line).rstrip() for line in text.splitlines()) + "\n"
+    path = GOLDEN / f"{name}.txt"
+    if os.environ.get("GOLDEN") == "write":
+        path.write_text(text)
+    test.assertEqual(text, path.read_text() if path.exists() else "", f"{path.name}; GOLDEN=write makes it anew")
+
+
+@unittest.skipUnless(os.geteuid() == 0, "root is needed")
+@unittest.skipUnless(shutil.which("crun") or shutil.which("runc"), "crun or runc is needed")
+@unittest.skipUnless(shutil.which("docker-registry"), "docker-registry is needed")
+@unittest.skipUnless(shutil.which("kubectl"), "kubectl (kubernetes-client) is needed")
+class Kubectl(unittest.TestCase):
+    maxDiff = None
+
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = pathlib.Path(tempfile.mkdtemp(prefix="berth-kubectl-"))
+        cls.addClassCleanup(shutil.rmtree, cls.folder, True)
+        layout = images.Layout(cls.folder / "layout")
+        content.busybox(layout)
+        cls.password = secrets.token_hex(8)
+        cls.server = cls.enterClassContext(registry.Registry(users={USER: cls.password}))
+        images.push(layout, cls.server.url, "shop/web", "v1", auth=(USER, cls.password))
+        cls.image = f"{cls.server.host}/shop/web:v1"
+
+    def setUp(self):
+        self.home = self.folder / self._testMethodName
+        self.berthd = daemon.Berthd(self.home, settings={"node.name": "lab", "credentials.nodeConfig": [str(self.home / "none")],
+                                                         "apiserver.listen": "127.0.0.1:0"})
+        self.berthd.start()
+        self.addCleanup(self.berthd.stop)
+        self.pods = Pods(self.berthd)
+        self.config = self.berthd.run / "kubeconfig"
+        self.env = {"PATH": os.environ["PATH"], "HOME": str(self.home), "KUBECONFIG": str(self.config)}
+
+    def tearDown(self):
+        self.kubectl("delete", "pods", "--all", "-A", "--grace-period=1", "--wait=false")
+        with contextlib.suppress(RuntimeError):
+            self.pods.wait("nothing is left", lambda: not self.pods.leftovers(), 60)
+
+    def kubectl(self, *args, feed=None, timeout=90):
+        return subprocess.run(["kubectl", *map(str, args)], env=self.env, input=feed, stdin=None if feed else subprocess.DEVNULL, capture_output=True,
+                              text=True, timeout=timeout)
+
+    def run_ok(self, *args, **more):
+        done = self.kubectl(*args, **more)
+        self.assertEqual(done.returncode, 0, f"kubectl {args}: {done.stdout}{done.stderr}\n{self.berthd.tail()}")
+        return done.stdout
+
+    def fails(self, *args, **more):
+        done = self.kubectl(*args, **more)
+        self.assertNotEqual(done.returncode, 0, done.stdout)
+        return done.stderr
+
+    def golden(self, name, text):
+        golden(self, name, text, (self.server.host, "REGISTRY"), (self.password, "PASSWORD"), (str(self.home), "HOME"))
+
+    def regcred(self, name="regcred"):
+        return self.run_ok("create", "secret", "docker-registry", name, f"--docker-server={self.server.host}", f"--docker-username={USER}",
+                           f"--docker-password={self.password}", "--docker-email=demo@shop.test")
+
+    def write(self, name, *objects):
+        path = self.home / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(f"---\n{json.dumps(o)}\n" for o in objects))
+        return path
+
+    def status(self, name):
+        return self.kubectl("get", "pod", name, "--no-headers").stdout.split()[2:3]
+
+    def until(self, name, *wanted, seconds=60):
+        self.pods.wait(f"{name} is {wanted}", lambda: self.status(name) and self.status(name)[0] in wanted, seconds)
+
+    # ---- the concept page
+
+    def test_a_private_image_from_end_to_end(self):
+        self.golden("get-pods-none", self.kubectl("get", "pods").stderr)
+        file = self.write("my-private-reg-pod.yaml", pod("private-reg", self.image, "echo hello; sleep 1000", secrets=["regcred"]))
+        self.assertEqual(self.run_ok("apply", "-f", file), "pod/private-reg created\n")
+        self.until("private-reg", "ErrImagePull")
+        self.until("private-reg", "ImagePullBackOff", seconds=40)
+        self.golden("get-pods-backoff", self.run_ok("get", "pods"))
+        self.assertIn("is waiting to start: trying and failing to pull image", self.fails("logs", "private-reg"))
+        told = self.run_ok("describe", "pod", "private-reg")
+        self.golden("describe-pod-head", told[:told.index("Events:")])
+        events = told[told.index("Events:"):]
+        for line in (f'Pulling image "{self.image}"', f'Back-off pulling image "{self.image}"', "Error: ErrImagePull", "Error: ImagePullBackOff",
+                     "Unable to retrieve some image pull secrets (regcred); attempting to pull the image may not succeed."):
+            self.assertIn(line, events)
+        self.golden("describe-pod-event-columns", "\n".join(events.splitlines()[:3]))
+        listed = self.run_ok("get", "events", "--field-selector", "reason=FailedToRetrieveImagePullSecret")
+        self.golden("get-events", listed)
+
+        self.golden("create-secret", self.regcred())
+        self.golden("create-secret-again", self.kubectl("create", "secret", "docker-registry", "regcred", "--docker-server=x", "--docker-username=x",
+                                                        "--docker-password=x").stderr)
+        text = self.run_ok("get", "secret", "regcred", "--output=yaml")
+        self.golden("get-secret-yaml", re.sub(r"(?<=dockerconfigjson: )\S+", "DATA", text))
+        data = self.run_ok("get", "secret", "regcred", "--output=jsonpath={.data.\\.dockerconfigjson}")
+        self.assertEqual(json.loads(base64.b64decode(data)), {"auths": {self.server.host: {
+            "username": USER, "password": self.password, "email": "demo@shop.test", "auth": base64.b64encode(f"{USER}:{self.password}".encode()).decode()}}})
+        self.golden("get-secrets", self.run_ok("get", "secrets"))
+
+        self.until("private-reg", "Running")
+        self.golden("get-pods-running", self.run_ok("get", "pods"))
+        self.golden("get-pods-wide", self.run_ok("get", "pods", "-o", "wide"))
+        self.assertEqual(self.run_ok("get", "pods", "-o", "name"), "pod/private-reg\n")
+        self.golden("get-pods-all-namespaces", self.run_ok("get", "po", "-A", "--show-labels"))
+        got = json.loads(self.run_ok("get", "pod", "private-reg", "-o", "json"))
+        self.assertEqual(got["status"]["phase"], "Running")
+        self.assertIn("kind: Pod\n", self.run_ok("get", "pod/private-reg", "-o", "yaml"))
+        self.assertEqual(json.loads(self.run_ok("get", "pods", "-o", "json"))["kind"], "List")
+        self.pods.wait("its log", lambda: self.kubectl("logs", "private-reg").stdout == "hello\n", 20)
+        self.assertEqual(self.run_ok("logs", "private-reg", "-c", "main", "--tail=1", "--since=1h", "--limit-bytes=3"), "hel")
+        self.assertRegex(self.run_ok("logs", "private-reg", "--timestamps"), r"^\d{4}-\d\d-\d\dT\S+Z hello\n$")
+        self.run_ok("wait", "--for=condition=Ready", "pod/private-reg", "--timeout=30s")
+        self.golden("delete-pod", self.run_ok("delete", "pod", "private-reg"))
+        self.golden("get-pod-gone", self.kubectl("get", "pod", "private-reg").stderr)
+
+    def test_the_secret_at_the_account_and_run(self):
+        self.regcred("myregistrykey")
+        self.golden("get-serviceaccounts", self.run_ok("get", "serviceaccounts"))
+        self.golden("patch-serviceaccount", self.run_ok("patch", "serviceaccount", "default", "-p", '{"imagePullSecrets": [{"name": "myregistrykey"}]}'))
+        self.golden("run", self.run_ok("run", "nginx", f"--image={self.image}", "--restart=Never", "--command", "--", "sh", "-c", "for i in 1 2 3; do echo $i; sleep 0.2; done"))
+        self.assertEqual(self.run_ok("get", "pod", "nginx", "-o=jsonpath={.spec.imagePullSecrets[0].name}{'\\n'}"), "myregistrykey\n")
+        self.until("nginx", "Running", "Completed")
+        self.assertEqual(self.run_ok("logs", "-f", "nginx"), "1\n2\n3\n")
+        self.until("nginx", "Completed")
+        self.golden("get-pods-completed", self.run_ok("get", "pods"))
+        account = json.loads(self.run_ok("get", "sa", "default", "-o", "json"))
+        account.pop("imagePullSecrets")
+        self.golden("replace-serviceaccount", self.run_ok("replace", "-f", "-", feed=json.dumps(account)))
+        self.assertIn("the object has been modified; please apply your changes to the latest version and try again",
+                      self.fails("replace", "-f", "-", feed=json.dumps(account)))
+        self.golden("describe-serviceaccount", self.run_ok("describe", "sa", "default"))
+
+    def test_apply_with_kustomize(self):
+        folder = self.home / "k"
+        config = json.dumps({"auths": {self.server.host: {"auth": base64.b64encode(f"{USER}:{self.password}".encode()).decode()}}})
+        folder.mkdir(parents=True)
+        (folder / ".dockerconfigjson").write_text(config)
+        (folder / "pod.yaml").write_text(json.dumps(pod("web", self.image, "echo kustom; sleep 1000", secrets=["myregistrykey"], namespace=None)))
+        (folder / "kustomization.yaml").write_text("secretGenerator:\n- name: myregistrykey\n  type: kubernetes.io/dockerconfigjson\n  files:\n  - .dockerconfigjson\n"
+                                                   "resources:\n- pod.yaml\n")
+        said = self.run_ok("apply", "-k", folder)
+        self.assertRegex(said, r"^secret/myregistrykey-[a-z0-9]{10} created\npod/web created\n$")
+        self.assertRegex(self.run_ok("apply", "-k", folder), r"^secret/myregistrykey-[a-z0-9]{10} (unchanged|configured)\npod/web (unchanged|configured)\n$")
+        self.until("web", "Running")
+        self.assertRegex(self.run_ok("delete", "-k", folder, "--grace-period=1"), r'secret "myregistrykey-\S+" deleted.*\n?pod "web" deleted')
+
+    # ---- what else people type
+
+    def test_changes(self):
+        config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "cm"}, "data": {"a": "1", "b": "2"}}
+        web = pod("web", self.image, "sleep 1000", secrets=["none"])
+        file = self.write("all.yaml", config, web)
+        said = [self.run_ok("apply", "-f", file), self.run_ok("apply", "-f", file)]
+        web["metadata"]["labels"] = {"app": "web"}
+        web["spec"]["containers"][0]["image"] = self.image + "x"
+        del config["data"]["b"]
+        self.write("all.yaml", config, web)
+        diff = self.kubectl("diff", "-f", file)
+        self.assertEqual(diff.returncode, 1, diff.stderr)
+        self.assertIn(f"+  - image: {self.image}x", diff.stdout.replace("+    image", "+  - image"))
+        said += [self.run_ok("apply", "-f", file, "--dry-run=server"), self.run_ok("apply", "-f", file)]
+        self.golden("apply", "".join(said))
+        self.assertEqual(json.loads(self.run_ok("get", "cm", "cm", "-o", "json"))["data"], {"a": "1"})
+        self.golden("changes", "".join(self.run_ok(*args) for args in (
+            ("label", "pod", "web", "tier=front"), ("label", "pod", "web", "tier=back", "--overwrite"), ("annotate", "pod", "web", "note=x"), ("label", "pod", "web", "tier-"),
+            ("set", "image", "pod/web", f"main={self.image}"), ("patch", "pod", "web", "--type=merge", "-p", '{"metadata":{"labels":{"a":"b"}}}'),
+            ("patch", "pod", "web", "--type=json", "-p", '[{"op":"remove","path":"/metadata/labels/a"}]'), ("get", "pods", "-l", "app=web", "-o", "name"),
+            ("get", "pods", "--field-selector", "spec.nodeName=lab", "-o", "name"), ("create", "namespace", "shop"), ("get", "ns"), ("delete", "ns", "shop"))))
+
+    def test_refusals(self):
+        web = self.write("web.yaml", pod("web", self.image, "sleep 1000", secrets=["none"]))
+        self.run_ok("create", "-f", web)
+        container = {"name": "a", "image": "i"}
+
+        def bad(kind, name, api="v1", **members):
+            return "create", "-f", self.write(f"{kind}-{name}.yaml", {"apiVersion": api, "kind": kind, "metadata": {"name": name}} | members)
+        for args, words in (
+                (("patch", "pod", "web", "--type=merge", "-p", '{"spec":{"restartPolicy":"Never"}}'), 'The Pod "web" is invalid: spec: Forbidden: pod updates may not change fields other than'),
+                (("get", "pods", "--field-selector", "spec.image=x"), "field label not supported: spec.image"),
+                (("get", "deployments"), 'error: the server doesn\'t have a resource type "deployments"'),
+                (("get", "pod", "nothing"), 'Error from server (NotFound): pods "nothing" not found'),
+                (bad("Pod", "bad", spec={"containers": [container], "contaners": []}), 'strict decoding error: unknown field "spec.contaners"'),
+                (bad("Pod", "Bad", spec={"containers": [container]}), 'The Pod "Bad" is invalid: metadata.name: Invalid value: "Bad"'),
+                (bad("Secret", "bad", type="kubernetes.io/dockerconfigjson", data={".dockerconfigjson": "W10="}),
+                 'data[.dockerconfigjson]: Invalid value: "<secret contents redacted>"'),
+                (bad("Deployment", "bad", "apps/v1"), "error validating data: the server could not find the requested resource"),  # without /openapi/v2
+                (("apply", "--server-side", "-f", web), "berth has no server-side apply: use kubectl apply without --server-side"),
+                (("label", "node", "lab", "a=b"), "Error from server (MethodNotAllowed): the server does not allow this method on the requested resource"),
+                (("exec", "web", "--", "ls"), "Error from server (NotFound): the server could not find the requested resource"),
+                (("delete", "ns", "default"), 'Error from server (Forbidden): namespaces "default" is forbidden: this namespace may not be deleted')):
+            with self.subTest(args=args):
+                self.assertIn(words, self.fails(*args))
+
+    def test_looking_around(self):
+        self.golden("api-resources", self.run_ok("api-resources"))
+        self.assertEqual(self.run_ok("api-versions"), "v1\n")
+        self.assertIn("Server Version: v1.36.0+berth.", self.run_ok("version"))
+        self.golden("explain", self.run_ok("explain", "pod.spec.containers.imagePullPolicy"))
+        self.assertRegex(self.run_ok("get", "nodes"), r"(?m)^lab +Ready +<none> +\S+ +v1\.36\.0\+berth\.\S+$")
+        self.assertIn("Container Runtime Version:  berth://", self.run_ok("describe", "node", "lab"))
+        self.golden("describe-namespace", self.run_ok("describe", "ns", "default"))
+        self.assertEqual(self.run_ok("get", "--raw", "/readyz"), "ok")
+        self.assertEqual(self.run_ok("get", "all"), "")
+        self.assertEqual(self.config.stat().st_mode & 0o777, 0o600)
+
+    def test_watching(self):
+        self.regcred()
+        watch = subprocess.Popen(["kubectl", "get", "pods", "-w"], env=self.env, stdout=subprocess.PIPE, text=True)
+        self.addCleanup(watch.kill)
+        events = subprocess.Popen(["kubectl", "get", "events", "-w", "--no-headers"], env=self.env, stdout=subprocess.PIPE, text=True)
+        self.addCleanup(events.kill)
+        self.run_ok("apply", "-f", self.write("p.yaml", pod("web", self.image, "sleep 1000", secrets=["regcred"])))
+        self.until("web", "Running")
+        self.run_ok("delete", "pod", "web", "--grace-period=1")
+        time.sleep(1)
+        watch.terminate()
+        events.terminate()
+        rows = [line.split() for line in watch.communicate()[0].splitlines()]
+        self.assertEqual(rows[0], ["NAME", "READY", "STATUS", "RESTARTS", "AGE"])
+        seen = [row[2] for row in rows[1:]]
+        order = [s for i, s in enumerate(seen) if i == 0 or seen[i - 1] != s]
+        self.assertEqual([s for s in order if s in ("Pending", "ContainerCreating", "Running", "Terminating")][:1], ["Pending"], order)
+        self.assertIn("Running", order)
+        self.assertIn("Terminating", order)
+        told = events.communicate()[0]
+        for reason in ("Pulling", "Pulled", "Created", "Started", "Killing"):
+            self.assertIn(reason, told)
+
+    # ---- who may, and how much
+
+    def connection(self):
+        text = self.config.read_text()
+        ca = base64.b64decode(re.search(r"certificate-authority-data: (\S+)", text)[1]).decode()
+        host, port = re.search(r"https://([\d.]+):(\d+)", text).groups()
+        return host, int(port), re.search(r"token: (\S+)", text)[1], ssl.create_default_context(cadata=ca)
+
+    def test_only_root_with_the_token(self):
+        host, port, token, context = self.connection()
+
+        def ask(path, **headers):
+            connection = http.client.HTTPSConnection(host, port, context=context, timeout=20)
+            with contextlib.closing(connection):
+                connection.request("GET", path, headers=headers)
+                answer = connection.getresponse()
+                return answer.status, answer.read().decode()
+        self.assertEqual(ask("/api/v1/secrets")[0], 403)
+        self.assertEqual(ask("/api/v1/secrets", Authorization="Bearer x")[0], 401)
+        self.assertEqual(ask("/api/v1/secrets", Authorization=f"Bearer {token}")[0], 200)
+        self.assertEqual(ask("/version")[0], 200)
+        self.assertNotIn(token, self.berthd.log_path.read_text())
+        self.berthd.stop()
+        self.berthd.start()
+        self.assertEqual(self.connection()[2], token, "it stays over a restart")
+        self.assertIn("No resources found", self.kubectl("get", "pods").stderr)
+
+    def test_a_thousand_watchers(self):
+        host, port, token, context = self.connection()
+        self.run_ok("create", "configmap", "cm", "--from-literal=n=0")
+        before = self.berthd.memory()[self.berthd.process.pid][0]
+        watchers = []
+        for _ in range(1000):
+            s = context.wrap_socket(socket.create_connection((host, port), timeout=60), server_hostname="localhost")
+            s.sendall(f"GET /api/v1/namespaces/default/configmaps?watch=1 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n".encode())
+            watchers.append(s)
+        self.addCleanup(lambda: [s.close() for s in watchers])
+
+        def read(s, wanted, text=b""):
+            while wanted not in text:
+                more = s.recv(65536)
+                self.assertTrue(more, text[-200:])
+                text += more
+        for s in watchers:
+            read(s, b'"ADDED"')
+        # Half of them listen; the others do not, and must cost no more for it.
+        for n in range(200):
+            self.run_patch(host, port, token, context, {"data": {"n": str(n + 1), "ballast": "x" * 2000}})
+        for s in watchers[:500]:
+            read(s, b'"n":"200"')
+        after = self.berthd.memory()[self.berthd.process.pid][1]
+        print(f"\n1000 watchers, 200 changes of 2 KiB, half of them never read: {before / 1024:.0f} MiB before, at most {after / 1024:.0f} MiB")
+        self.assertLess(after - before, 100 * 1024)
+        self.assertIn("cm ", self.run_ok("get", "configmaps"))
+
+    def run_patch(self, host, port, token, context, patch):
+        if not hasattr(self, "_patcher"):
+            self._patcher = http.client.HTTPSConnection(host, port, context=context, timeout=60)
+        self._patcher.request("PATCH", "/api/v1/namespaces/default/configmaps/cm", json.dumps(patch),
+                              {"Authorization": f"Bearer {token}", "Content-Type": "application/merge-patch+json"})
+        answer = self._patcher.getresponse()
+        answer.read()
+        self.assertEqual(answer.status, 200)
+        self.addCleanup(self._patcher.close)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,33 @@
+#include "apiserver/log_threads.h"
+
+namespace berth::apiserver {
+
+LogThreads::~LogThreads() {
+  std::list<Worker> all;
+  {
+    std::lock_guard lock(mutex_);
+    for (Worker& worker : workers_) worker.thread.request_stop();
+    all.splice(all.end(), workers_);
+  }
+  for (Worker& worker : all) worker.thread.join();
+}
+
+bool LogThreads::Start(Job job) {
+  std::list<Worker> ended;  // joined without the lock
+  std::lock_guard lock(mutex_);
+  for (auto it = workers_.begin(); it != workers_.end();) {
+    const auto next = std::next(it);
+    if (it->done) ended.splice(ended.end(), workers_, it);
+    it = next;
+  }
+  if (workers_.size() >= limit_) return false;
+  Worker& worker = workers_.emplace_back();
+  worker.thread = std::jthread([this, &worker, job = std::move(job)](const std::stop_token& stop) {
+    job(stop);
+    std::lock_guard hold(mutex_);
+    worker.done = true;
+  });
+  return true;
+}
+
+}  // namespace berth::apiserver

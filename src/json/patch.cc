@@ -1,0 +1,140 @@
+#include "json/patch.h"
+
+#include <charconv>
+#include <optional>
+#include <utility>
+#include <vector>
+
+namespace berth::json {
+namespace {
+
+using Pointer = std::vector<std::string>;
+
+std::optional<Pointer> ParsePointer(std::string_view text) {
+  Pointer out;
+  if (text.empty()) return out;
+  if (text.front() != '/') return std::nullopt;
+  std::string* part = nullptr;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '/') {
+      part = &out.emplace_back();
+    } else if (text[i] == '~') {
+      if (++i == text.size() || (text[i] != '0' && text[i] != '1')) return std::nullopt;
+      *part += text[i] == '0' ? '~' : '/';
+    } else {
+      *part += text[i];
+    }
+  }
+  return out;
+}
+
+// An index of an existing item, or, for `end`, one behind the last ("-" is that one).
+std::optional<std::size_t> Index(const Tree& array, const std::string& text, bool end) {
+  if (end && text == "-") return array.items().size();
+  std::size_t n = 0;
+  const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), n);
+  if (error != std::errc() || stop != text.data() + text.size() || (text.size() > 1 && text[0] == '0')) return std::nullopt;
+  return n < array.items().size() + (end ? 1 : 0) ? std::optional(n) : std::nullopt;
+}
+
+Tree* Walk(Tree& root, const Pointer& pointer, std::size_t depth) {
+  Tree* at = &root;
+  for (std::size_t i = 0; i < depth && at != nullptr; ++i) {
+    if (at->IsArray()) {
+      const auto index = Index(*at, pointer[i], false);
+      at = index ? &at->items()[*index] : nullptr;
+    } else {
+      at = at->Find(pointer[i]);
+    }
+  }
+  return at;
+}
+
+bool Add(Tree& root, const Pointer& pointer, Tree value) {
+  if (pointer.empty()) {
+    root = std::move(value);
+    return true;
+  }
+  Tree* parent = Walk(root, pointer, pointer.size() - 1);
+  if (parent == nullptr) return false;
+  if (parent->IsArray()) {
+    const auto index = Index(*parent, pointer.back(), true);
+    if (!index) return false;
+    parent->items().insert(parent->items().begin() + static_cast<std::ptrdiff_t>(*index), std::move(value));
+    return true;
+  }
+  if (!parent->IsObject()) return false;
+  (*parent)[pointer.back()] = std::move(value);
+  return true;
+}
+
+bool Remove(Tree& root, const Pointer& pointer) {
+  if (pointer.empty()) return false;
+  Tree* parent = Walk(root, pointer, pointer.size() - 1);
+  if (parent == nullptr) return false;
+  if (!parent->IsArray()) return parent->Erase(pointer.back());
+  const auto index = Index(*parent, pointer.back(), false);
+  if (index) parent->items().erase(parent->items().begin() + static_cast<std::ptrdiff_t>(*index));
+  return index.has_value();
+}
+
+}  // namespace
+
+Result<> ApplyPatch(Tree& target, const Value& patch, const PatchLimits& limits) {
+  if (!patch.IsArray()) return Error(Reason::kUsage, "a JSON patch is an array of operations");
+  if (patch.size() > limits.operations) {
+    return Error(Reason::kLimitExceeded, "the allowed maximum operations in a JSON patch is " + std::to_string(limits.operations) +
+                                             ", got " + std::to_string(patch.size()));
+  }
+  Tree out = target;
+  std::size_t copied = 0;
+  for (std::size_t i = 0; i < patch.size(); ++i) {
+    const Value step = patch.at(i);
+    const auto text = [&](std::string_view key) {
+      const auto m = step.Find(key);
+      return m && m->IsString() ? std::optional(*m->AsString()) : std::nullopt;
+    };
+    const auto op = text("op"), path = text("path"), from = text("from");
+    const auto refuse = [&](std::string_view why) {
+      return Error(Reason::kUsage, "operation " + std::to_string(i) + (op ? " (" + Quoted(*op) + ")" : "") + " of the JSON patch " + std::string(why) +
+                                       (path ? ": " + Quoted(*path) : ""));
+    };
+    const auto pointer = path ? ParsePointer(*path) : std::nullopt;
+    if (!op || !pointer) return refuse("has no op or no well-formed path");
+    const auto value = step.Find("value");
+    const auto source = from ? ParsePointer(*from) : std::nullopt;
+    const bool moves = *op == "move" || *op == "copy";
+    if (moves && !source) return refuse("has no well-formed from");
+    if ((*op == "add" || *op == "replace" || *op == "test") && !value) return refuse("has no value");
+    if (*op == "add") {
+      if (!Add(out, *pointer, Tree(*value))) return refuse("has no place there");
+    } else if (*op == "remove") {
+      if (!Remove(out, *pointer)) return refuse("removes what is not there");
+    } else if (*op == "replace") {
+      Tree* at = Walk(out, *pointer, pointer->size());
+      if (at == nullptr) return refuse("replaces what is not there");
+      *at = Tree(*value);
+    } else if (*op == "test") {
+      const Tree* at = Walk(out, *pointer, pointer->size());
+      if (at == nullptr ? !value->IsNull() : *at != Tree(*value)) return refuse("finds another value");
+    } else if (moves) {
+      const Tree* at = Walk(out, *source, source->size());
+      if (at == nullptr) return refuse("takes what is not there");
+      Tree taken = *at;
+      if (*op == "copy") {
+        copied += taken.Dump().size();
+        if (copied > limits.copied) return Error(Reason::kLimitExceeded, "the copies of the JSON patch are larger than " + std::to_string(limits.copied) + " bytes");
+      } else {
+        if (*path != *from && path->starts_with(std::string(*from) + "/")) return refuse("moves a value into itself");
+        if (!source->empty() && !Remove(out, *source)) return refuse("takes what is not there");
+      }
+      if (!Add(out, *pointer, std::move(taken))) return refuse("has no place there");
+    } else {
+      return refuse("is none that we know");
+    }
+  }
+  target = std::move(out);
+  return {};
+}
+
+}  // namespace berth::json
