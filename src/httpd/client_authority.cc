@@ -30,7 +30,8 @@ bool ClientAuthority::Parts::Admits(gnutls_session_t session) const {
     ++made;
   }
   if (good) {
-    gnutls_typed_vdata_st purpose{GNUTLS_DT_KEY_PURPOSE_OID, reinterpret_cast<unsigned char*>(const_cast<char*>(GNUTLS_KP_TLS_WWW_CLIENT)), 0};
+    gnutls_typed_vdata_st purpose{GNUTLS_DT_KEY_PURPOSE_OID,
+                                  reinterpret_cast<unsigned char*>(const_cast<char*>(GNUTLS_KP_TLS_WWW_CLIENT)), 0};
     unsigned int status = GNUTLS_CERT_INVALID;
     std::lock_guard lock(mutex);
     good = gnutls_x509_trust_list_verify_crt2(roots, chain.data(), count, &purpose, 1, 0, &status, nullptr) == 0 && status == 0;

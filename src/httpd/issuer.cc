@@ -79,7 +79,8 @@ void AddName(Work& w, const std::string& name) {
   } else if (::inet_pton(AF_INET6, name.c_str(), address.data()) == 1) {
     w.Do(gnutls_x509_crt_set_subject_alt_name(w.certificate, GNUTLS_SAN_IPADDRESS, address.data(), 16, GNUTLS_FSAN_APPEND));
   } else {
-    w.Do(gnutls_x509_crt_set_subject_alt_name(w.certificate, GNUTLS_SAN_DNSNAME, name.data(), static_cast<unsigned>(name.size()), GNUTLS_FSAN_APPEND));
+    w.Do(gnutls_x509_crt_set_subject_alt_name(w.certificate, GNUTLS_SAN_DNSNAME, name.data(), static_cast<unsigned>(name.size()),
+                                              GNUTLS_FSAN_APPEND));
   }
 }
 
@@ -110,7 +111,8 @@ Result<Issued> Issue(const Issued& authority, const std::vector<std::string>& na
   Begin(w, names.front(), now, lifetime);
   w.Do(gnutls_x509_crt_set_basic_constraints(w.certificate, 0, -1));
   w.Do(gnutls_x509_crt_set_key_usage(w.certificate, GNUTLS_KEY_DIGITAL_SIGNATURE));
-  w.Do(gnutls_x509_crt_set_key_purpose_oid(w.certificate, purpose == Purpose::kServer ? GNUTLS_KP_TLS_WWW_SERVER : GNUTLS_KP_TLS_WWW_CLIENT, 0));
+  w.Do(gnutls_x509_crt_set_key_purpose_oid(w.certificate,
+                                           purpose == Purpose::kServer ? GNUTLS_KP_TLS_WWW_SERVER : GNUTLS_KP_TLS_WWW_CLIENT, 0));
   for (const std::string& name : names) AddName(w, name);
   std::array<unsigned char, 64> id{};
   std::size_t size = id.size();

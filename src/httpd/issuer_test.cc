@@ -39,7 +39,7 @@ class IssuerTest : public ::testing::Test {
   void Start(std::optional<ClientAuthority> clients) {
     const auto leaf = Issue(authority_, {"webhook.svc", "127.0.0.1"}, Purpose::kServer, kNow, hours(24));
     ASSERT_TRUE(leaf) << leaf.error().Text();
-    server_ = *Server::Start(*host::ListenTcp({.ip = "127.0.0.1"}), 
+    server_ = *Server::Start(*host::ListenTcp({.ip = "127.0.0.1"}),
                              [](const task::Context&, const Request&) { return Response::Text(200, "hi\n"); },
                              {.certificate = *Certificate::Parse(leaf->certificate_pem, leaf->key_pem), .clients = std::move(clients)});
   }
@@ -82,7 +82,8 @@ TEST_F(IssuerTest, OnlyClientsOfTheAuthorityGetIn) {
 TEST_F(IssuerTest, WhatCannotBeIssued) {
   const Issued other = *MakeAuthority("other", kNow, hours(48));
   EXPECT_EQ(Issue(authority_, {}, Purpose::kServer, kNow, hours(1)).error().reason(), Reason::kUsage);
-  EXPECT_EQ(Issue({authority_.certificate_pem, other.key_pem.Clone()}, {"a"}, Purpose::kServer, kNow, hours(1)).error().reason(), Reason::kConfig);
+  EXPECT_EQ(Issue({authority_.certificate_pem, other.key_pem.Clone()}, {"a"}, Purpose::kServer, kNow, hours(1)).error().reason(),
+            Reason::kConfig);
   EXPECT_EQ(ClientAuthority::Parse("").error().reason(), Reason::kConfig);
   EXPECT_EQ(ClientAuthority::Parse("no certificate").error().reason(), Reason::kConfig);
 }

@@ -84,7 +84,8 @@ Result<ClusterAccess> ReadKubeconfig(const std::string& path) {
   return access;
 }
 
-Result<ClusterAccess> InClusterAccess(const std::function<std::optional<std::string>(std::string_view)>& variable, const std::string& folder) {
+Result<ClusterAccess> InClusterAccess(const std::function<std::optional<std::string>(std::string_view)>& variable,
+                                      const std::string& folder) {
   const auto host = variable("KUBERNETES_SERVICE_HOST"), port = variable("KUBERNETES_SERVICE_PORT");
   if (!host || !port || host->empty())
     return Bad("this is no Pod of a cluster: KUBERNETES_SERVICE_HOST is not set").Next("set `kubeconfig`");

@@ -75,7 +75,8 @@ Result<Events> Listen(const Settings& s) {
   for (const std::string& file : {s.certificate, s.key, s.client_ca})
     if (!file.empty()) folders.insert(file.find('/') == std::string::npos ? "." : file.substr(0, file.rfind('/') + 1));
   for (const auto& folder : folders)
-    if (::inotify_add_watch(events.folders.get(), folder.c_str(), IN_CLOSE_WRITE | IN_MOVED_TO) < 0) return host::OsError(errno, "watch the folder " + Quoted(folder));
+    if (::inotify_add_watch(events.folders.get(), folder.c_str(), IN_CLOSE_WRITE | IN_MOVED_TO) < 0)
+      return host::OsError(errno, "watch the folder " + Quoted(folder));
   return events;
 }
 
@@ -115,7 +116,8 @@ struct Registries {
 };
 
 admission::Options AdmissionOptions(const Settings& s, bool mutate) {
-  admission::Options options{.always_pull = s.always_pull, .pin = s.pin && mutate, .pinning = s.pinning, .mutate = mutate, .judge = !mutate};
+  admission::Options options{.always_pull = s.always_pull, .pin = s.pin && mutate, .pinning = s.pinning, .mutate = mutate,
+                             .judge = !mutate};
   options.always.ephemeral_containers = s.documented;
   return options;
 }
@@ -156,9 +158,10 @@ Result<int> Serve(const Settings& s) {
   ASSIGN_OR_RETURN(const auto address, host::ParseTcpAddress(s.listen));
   ASSIGN_OR_RETURN(auto listener, host::ListenTcp(address));
   ASSIGN_OR_RETURN(const auto server,
-                   httpd::Server::Start(std::move(listener), [&](const task::Context& ctx, const httpd::Request& r) { return service.Answer(ctx, r); },
-                                        {.name = "webhook", .pollers = static_cast<unsigned>(s.pollers), .workers = workers, .body_bytes = 8u << 20,
-                                         .certificate = first.certificate, .clients = first.clients}));
+                   httpd::Server::Start(
+                       std::move(listener), [&](const task::Context& ctx, const httpd::Request& r) { return service.Answer(ctx, r); },
+                       {.name = "webhook", .pollers = static_cast<unsigned>(s.pollers), .workers = workers, .body_bytes = 8u << 20,
+                        .certificate = first.certificate, .clients = first.clients}));
   std::atomic<bool> stopping{false};
   const web::OpsPages pages({metrics,
                              {{"ping", true, [](const task::Context&) -> Result<> { return {}; }},
@@ -213,7 +216,9 @@ Result<int> MakeCertificates(const std::string& path, const std::vector<std::str
   const time::WallTime now = time::SystemClock().WallNow();
   if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) return host::OsError(errno, "make the folder " + Quoted(path));
   ASSIGN_OR_RETURN(const host::Dir folder, host::Dir::Open(path));
-  const auto save = [&](const char* name, std::string_view text, std::uint32_t mode) { return folder.WriteDurably(name, bytes::AsView(text), mode); };
+  const auto save = [&](const char* name, std::string_view text, std::uint32_t mode) {
+    return folder.WriteDurably(name, bytes::AsView(text), mode);
+  };
   ASSIGN_OR_RETURN(const bool old, folder.Exists("ca.key"));
   httpd::Issued authority;
   if (old) {

@@ -25,7 +25,8 @@ bool IsJson(std::string_view type) {
 
 }  // namespace
 
-Service::Service(const admission::Admission& mutating, const admission::Admission& validating, metrics::Registry& metrics, ServiceOptions options)
+Service::Service(const admission::Admission& mutating, const admission::Admission& validating, metrics::Registry& metrics,
+                 ServiceOptions options)
     : options_(std::move(options)), mutate_{mutating, {}, {}}, validate_{validating, {}, {}} {
   const auto counters = metrics.Counters("berth_webhook_reviews_total",
                                          "Reviews by their end; failed: denied (or let through) for trouble of our own; refused: no review.",

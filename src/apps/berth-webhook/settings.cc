@@ -132,7 +132,8 @@ Result<std::string> Scalar(const json::Value& value, const std::string& where) {
 Result<> Read(Settings& settings, const yaml::Document& document, const json::Value& value, const std::string& name) {
   const std::string where = document.At(name.empty() ? "$" : name);
   if (value.IsObject()) {
-    for (const auto& [key, member] : value.Members()) RETURN_IF_ERROR(Read(settings, document, member, name.empty() ? std::string(key) : name + "." + std::string(key)));
+    for (const auto& [key, member] : value.Members())
+      RETURN_IF_ERROR(Read(settings, document, member, name.empty() ? std::string(key) : name + "." + std::string(key)));
     return {};
   }
   if (name.empty()) return Error(Reason::kConfig, where + "settings are a mapping");

@@ -46,15 +46,18 @@ double Seconds(clockid_t clock) {
 std::string Request() {
   const auto container = [](const std::string& name) {
     return R"({"name":")" + name + R"(","image":"registry.example/team/)" + name + R"(:v1.4.2","imagePullPolicy":"IfNotPresent","args":["--listen=:8080","--log=json"],)"
-           R"("ports":[{"name":"http","containerPort":8080,"protocol":"TCP"}],"env":[{"name":"POD_IP","valueFrom":{"fieldRef":{"apiVersion":"v1","fieldPath":"status.podIP"}}},)"
+           R"("ports":[{"name":"http","containerPort":8080,"protocol":"TCP"}],)"
+           R"("env":[{"name":"POD_IP","valueFrom":{"fieldRef":{"apiVersion":"v1","fieldPath":"status.podIP"}}},)"
            R"({"name":"LEVEL","value":"info"}],"resources":{"limits":{"cpu":"500m","memory":"512Mi"},"requests":{"cpu":"100m","memory":"128Mi"}},)"
            R"("volumeMounts":[{"name":"token","readOnly":true,"mountPath":"/var/run/secrets/kubernetes.io/serviceaccount"}],)"
-           R"("livenessProbe":{"httpGet":{"path":"/healthz","port":8080,"scheme":"HTTP"},"timeoutSeconds":1,"periodSeconds":10,"successThreshold":1,"failureThreshold":3},)"
+           R"("livenessProbe":{"httpGet":{"path":"/healthz","port":8080,"scheme":"HTTP"},)"
+           R"("timeoutSeconds":1,"periodSeconds":10,"successThreshold":1,"failureThreshold":3},)"
            R"("terminationMessagePath":"/dev/termination-log","terminationMessagePolicy":"File"})";
   };
   const std::string body =
       R"({"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{"uid":"705ab4f5-6393-11e8-b7cc-42010a800002",)"
-      R"("kind":{"group":"","version":"v1","kind":"Pod"},"resource":{"group":"","version":"v1","resource":"pods"},"name":"web-1","namespace":"shop","operation":"CREATE",)"
+      R"("kind":{"group":"","version":"v1","kind":"Pod"},"resource":{"group":"","version":"v1","resource":"pods"},)"
+      R"("name":"web-1","namespace":"shop","operation":"CREATE",)"
       R"("userInfo":{"username":"system:serviceaccount:kube-system:replicaset-controller","groups":["system:serviceaccounts","system:authenticated"]},)"
       R"("object":{"kind":"Pod","apiVersion":"v1","metadata":{"name":"web-1","namespace":"shop","labels":{"app":"web"},"ownerReferences":[{"apiVersion":"apps/v1",)"
       R"("kind":"ReplicaSet","name":"web","uid":"9d1","controller":true,"blockOwnerDeletion":true}]},"spec":{"restartPolicy":"Always","terminationGracePeriodSeconds":30,)"
@@ -76,7 +79,8 @@ void Run(benchmark::State& state, const admission::Options& options, unsigned wo
   RunOn(0);
   const auto server = *httpd::Server::Start(*host::ListenTcp({.ip = "127.0.0.1"}),
                                             [&](const task::Context& ctx, const httpd::Request& r) { return service.Answer(ctx, r); },
-                                            {.workers = workers, .certificate = *httpd::Certificate::Parse(leaf.certificate_pem, leaf.key_pem)});
+                                            {.workers = workers,
+                                             .certificate = *httpd::Certificate::Parse(leaf.certificate_pem, leaf.key_pem)});
   RunOn(1);
   const std::string request = Request();
   std::vector<double> times;

@@ -69,7 +69,8 @@ class WebhookTest : public ::testing::Test {
     service_.emplace(*mutating_, *validating_, metrics_, std::move(service));
     server_ = *httpd::Server::Start(*host::ListenTcp({.ip = "127.0.0.1"}),
                                     [this](const task::Context& ctx, const httpd::Request& r) { return service_->Answer(ctx, r); },
-                                    {.workers = workers, .body_bytes = 8u << 20, .certificate = Leaf(authority_), .clients = std::move(clients)});
+                                    {.workers = workers, .body_bytes = 8u << 20, .certificate = Leaf(authority_),
+                                     .clients = std::move(clients)});
   }
   static httpd::Certificate Leaf(const httpd::Issued& by) {
     const auto leaf = *httpd::Issue(by, {"127.0.0.1"}, httpd::Purpose::kServer, kNow, hours(24));
@@ -93,7 +94,8 @@ TEST_F(WebhookTest, MutatesAndValidates) {
   Start({.always_pull = true, .judge = false});
   const std::string changed = Ask(Post("/mutate?timeout=10s", Body("a:1")));
   EXPECT_TRUE(changed.starts_with("HTTP/1.1 200 ")) << changed;
-  EXPECT_THAT(changed, HasSubstr(bytes::ToBase64(bytes::AsView(R"([{"op":"replace","path":"/spec/containers/0/imagePullPolicy","value":"Always"}])"))));
+  EXPECT_THAT(changed, HasSubstr(bytes::ToBase64(bytes::AsView(
+                           R"([{"op":"replace","path":"/spec/containers/0/imagePullPolicy","value":"Always"}])"))));
   const std::string denied = Ask(Post("/validate", Body("a:1")));
   EXPECT_THAT(denied, HasSubstr("\"allowed\":false"));
   EXPECT_THAT(denied, Not(HasSubstr("JSONPatch")));
@@ -143,7 +145,8 @@ TEST_F(WebhookTest, H03ARegistryThatIsSilentIsADenialInTime) {
 
 // As many clients wait for a registry as there are workers: who finds an answer in the cache gets it all the same.
 TEST_F(WebhookTest, H10CachedAnswersDoNotQueueBehindASilentRegistry) {
-  Start({.pin = true, .pinning = {.label = ""}, .judge = false}, {.timeout = std::chrono::minutes(5), .hurried = std::chrono::milliseconds(20), .workers = 4});
+  Start({.pin = true, .pinning = {.label = ""}, .judge = false},
+        {.timeout = std::chrono::minutes(5), .hurried = std::chrono::milliseconds(20), .workers = 4});
   EXPECT_THAT(Ask(Post("/mutate", Body("registry.example/quick:1"))), HasSubstr("JSONPatch"));
   std::vector<std::jthread> waiting;
   std::atomic<int> answered{0};
@@ -218,7 +221,9 @@ class ClusterTest : public ::testing::Test {
  protected:
   ClusterTest() { EXPECT_NE(::mkdtemp(folder_.data()), nullptr); }
   ~ClusterTest() override { std::filesystem::remove_all(folder_); }
-  void Save(const std::string& name, std::string_view text) { EXPECT_TRUE((*host::Dir::Open(folder_)).WriteDurably(name, bytes::AsView(text), 0600)); }
+  void Save(const std::string& name, std::string_view text) {
+    EXPECT_TRUE((*host::Dir::Open(folder_)).WriteDurably(name, bytes::AsView(text), 0600));
+  }
   std::string folder_ = (std::filesystem::temp_directory_path() / "berth-cluster-XXXXXX").string();
 };
 
@@ -255,7 +260,8 @@ TEST_F(ClusterTest, SecretsAndLabelsAreReadWithTheAccountsToken) {
         if (r.target == "/api/v1/namespaces/shop")
           return http::testing::Reply::Json(200, R"({"apiVersion":"v1","kind":"Namespace","metadata":{"name":"shop","labels":{"a":"b"}}})");
         if (r.target == "/api/v1/namespaces/shop/secrets/regcred")
-          return http::testing::Reply::Json(200, R"({"apiVersion":"v1","kind":"Secret","metadata":{"name":"regcred","namespace":"shop"},"type":"t","data":{"k":"djE="}})");
+          return http::testing::Reply::Json(200, R"({"apiVersion":"v1","kind":"Secret",)"
+                                                 R"("metadata":{"name":"regcred","namespace":"shop"},"type":"t","data":{"k":"djE="}})");
         return http::testing::Reply::Text(r.target.find("broken") != std::string::npos ? 500 : 404, "secret text");
       },
       {.tls = http::testing::ServerTls{.leaf = ca.Issue({"127.0.0.1"})}});
