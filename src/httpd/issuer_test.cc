@@ -21,8 +21,12 @@ const time::WallTime kNow = std::chrono::system_clock::now();
 
 class IssuerTest : public ::testing::Test {
  protected:
-  IssuerTest() { EXPECT_NE(::mkdtemp(folder_.data()), nullptr); }
   ~IssuerTest() override { std::filesystem::remove_all(folder_); }
+  static std::string MakeFolder() {
+    std::string folder = (std::filesystem::temp_directory_path() / "berth-issuer-XXXXXX").string();
+    EXPECT_NE(::mkdtemp(folder.data()), nullptr);
+    return folder;
+  }
   std::string Save(const std::string& name, std::string_view text) {
     EXPECT_TRUE((*host::Dir::Open(folder_)).WriteDurably(name, bytes::AsView(text), 0600));
     return folder_ + "/" + name;
@@ -44,9 +48,9 @@ class IssuerTest : public ::testing::Test {
                              {.certificate = *Certificate::Parse(leaf->certificate_pem, leaf->key_pem), .clients = std::move(clients)});
   }
 
-  std::string folder_ = (std::filesystem::temp_directory_path() / "berth-issuer-XXXXXX").string();
+  const std::string folder_ = MakeFolder();  // the first of the members: the others are saved in it
   const Issued authority_ = *MakeAuthority("berth", kNow, hours(48));
-  const std::string ca_file_ = Save("ca.crt", authority_.certificate_pem);
+  const std::string ca_file_ = Save("trusted.crt", authority_.certificate_pem);
   std::unique_ptr<Server> server_;
 };
 

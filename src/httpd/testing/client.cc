@@ -31,7 +31,7 @@ Client::Client(std::uint16_t port, Transport transport, const std::string& ca_fi
   if (::connect(s.fd, reinterpret_cast<sockaddr*>(&a), sizeof a) != 0) std::abort();
   if (transport == Transport::kPlain) return;
   gnutls_certificate_allocate_credentials(&s.trust);
-  gnutls_init(&s.session, GNUTLS_CLIENT);
+  gnutls_init(&s.session, GNUTLS_CLIENT | GNUTLS_NO_SIGNAL);  // a server that shuts the door must not end the test
   if (priority.empty()) gnutls_set_default_priority(s.session);
   else if (gnutls_priority_set_direct(s.session, priority.c_str(), nullptr) != 0) std::abort();
   if (!self.cert_file.empty() &&
@@ -61,9 +61,15 @@ bool Client::ok() const { return state_->good; }
 bool Client::Send(const std::string& bytes) {
   State& s = *state_;
   if (!s.good) return false;
-  const ssize_t sent = s.session ? gnutls_record_send(s.session, bytes.data(), bytes.size())
-                                 : ::send(s.fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);
-  return sent == static_cast<ssize_t>(bytes.size());
+  for (std::size_t done = 0; done < bytes.size();) {
+    const char* const rest = bytes.data() + done;
+    const ssize_t sent = s.session ? gnutls_record_send(s.session, rest, bytes.size() - done)  // one record at most
+                                   : ::send(s.fd, rest, bytes.size() - done, MSG_NOSIGNAL);
+    if (s.session && (sent == GNUTLS_E_AGAIN || sent == GNUTLS_E_INTERRUPTED)) continue;
+    if (sent <= 0) return false;
+    done += static_cast<std::size_t>(sent);
+  }
+  return true;
 }
 
 std::optional<std::string> Client::Ask(const std::string& request) {
