@@ -179,6 +179,7 @@ Result<> Check(const Settings& s) {
 
 Result<Settings> ParseSettings(std::string_view text, std::string_view name, const std::vector<std::string>& overrides) {
   Settings settings;
+  settings.pinning.registries.emplace();  // none, not all (H-09)
   ASSIGN_OR_RETURN(const auto documents, yaml::Parse(text, name, Reason::kConfig));
   if (documents.size() > 1) return Error(Reason::kConfig, std::string(name) + ": one document is wanted");
   for (const auto& document : documents) RETURN_IF_ERROR(Read(settings, document, document.root(), ""));
