@@ -35,7 +35,7 @@ class Program(unittest.TestCase):
 
     def start(self, tls, *settings):
         settings = ("listen=127.0.0.1:0", "ops_listen=127.0.0.1:0", f"tls.certificate={tls}/tls.crt", f"tls.key={tls}/tls.key",
-                    "log.format=json") + settings
+                    "log.format=json", "drain=10m") + settings
         self.process = subprocess.Popen([PROGRAM, *(word for setting in settings for word in ("--set", setting))],
                                         stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
         self.addCleanup(self.end)
@@ -104,6 +104,9 @@ class Program(unittest.TestCase):
         self.assertIn("always_pull: ", self.page("/configz")[1])
         self.process.send_signal(signal.SIGTERM)
         self.said("stopping")
+        self.assertEqual((self.page("/livez")[0], self.page("/readyz")[0]), (200, 500))
+        self.assertTrue(self.review(self.connect())["allowed"], "answered until the cluster knows")
+        self.process.send_signal(signal.SIGTERM)
         self.assertEqual(self.process.wait(60), 0)
 
     def test_certificates_are_read_again_and_bad_ones_are_not_taken(self):
@@ -179,6 +182,10 @@ class Manifests(unittest.TestCase):
         self.assertEqual(text.count("failurePolicy: Fail"), 2)
         self.assertEqual(text.count("sideEffects: None"), 2)
         self.assertNotIn((self.folder / "tls/ca.key").read_text().splitlines()[1], text)
+
+    def test_the_settings_in_the_manifests_are_settings(self):
+        shown = subprocess.run([PROGRAM, "--config", self.folder / "webhook.yaml", "--print-config"], check=True, capture_output=True, text=True).stdout
+        self.assertIn('ops_listen: ["0.0.0.0:8081"]', shown)
 
     def test_a_new_certificate_keeps_the_authority_and_a_new_authority_keeps_the_old_one_trusted(self):
         self.certificates()

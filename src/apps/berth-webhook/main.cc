@@ -29,6 +29,7 @@
 #include "metrics/process.h"
 #include "registry/client.h"
 #include "resolve/registry_resolver.h"
+#include "time/go_duration.h"
 #include "web/ops_pages.h"
 
 namespace berth::webhook {
@@ -205,8 +206,10 @@ Result<int> Serve(const Settings& s) {
     }
     if (changed && go) reload();
   }
-  log::Info("stopping", {});
   stopping = true;
+  log::Info("stopping", {{"drain", time::FormatGoDuration(s.drain)}});
+  std::array<pollfd, 1> again{{{events.signals.get(), POLLIN, 0}}};  // who signals twice does not want to wait
+  (void)host::Poll(task::Context().WithTimeout(s.drain), again);
   server->Stop(s.grace);
   return 0;
 }

@@ -20,7 +20,7 @@ struct Settings {
   admission::PinOptions pinning;
   bool documented = true;                       // profile
   bool deny_on_error = true;
-  time::Duration timeout = std::chrono::seconds(10), grace = std::chrono::seconds(20);
+  time::Duration timeout = std::chrono::seconds(10), drain = std::chrono::seconds(5), grace = std::chrono::seconds(20);
   std::uint64_t pollers = 1, workers = 128;
   std::string kubeconfig;                       // "": the Pod's account
   std::vector<std::string> hosts, plain_http;   // folders of hosts.toml; registries without TLS
