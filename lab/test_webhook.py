@@ -159,6 +159,7 @@ class Program(unittest.TestCase):
         self.assertNotEqual(self.shown(), old)
 
 
+@unittest.skipUnless(shutil.which("kubectl"), "kubectl (kubernetes-client) is needed")
 class Manifests(unittest.TestCase):
     def setUp(self):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="berth-webhook-")) / "webhook"
