@@ -101,6 +101,7 @@ struct Server::State {
   std::size_t exchanges = 0;                                         // guarded by mutex
   time::SteadyTime watching_until = time::SteadyTime::max();         // guarded by mutex
   std::optional<Certificate> certificate;                            // guarded by mutex
+  std::optional<ClientAuthority> clients;                            // guarded by mutex
 
   std::unique_ptr<task::Pool> pool;
   std::jthread watcher;                  // last: uses all of the above
@@ -360,6 +361,7 @@ struct Server::State {
   }
   static int OnCertificate(gnutls_session_t session, const gnutls_cert_retr_st*, gnutls_pcert_st** pcerts, unsigned int* count,
                            gnutls_ocsp_data_st**, unsigned int* ocsp, gnutls_privkey_t* key, unsigned int* flags);
+  static int OnClient(gnutls_session_t session);
   static void OnLog(void* cls, const char* format, va_list arguments) {
     if (!log::Enabled(log::Level::kDebug)) return;
     std::array<char, 256> text{};
@@ -380,9 +382,25 @@ int Server::State::OnCertificate(gnutls_session_t session, const gnutls_cert_ret
     std::lock_guard lock(c->server->mutex);
     certificate = c->server->certificate;
   }
+  // The request for the client's certificate follows ours, and there are no tickets: no session begins without both.
+  if (c->server->options.clients) {
+    gnutls_certificate_server_set_request(session, GNUTLS_CERT_REQUIRE);
+    gnutls_session_set_verify_function(session, &OnClient);
+  }
   *ocsp = 0;
   *flags = GNUTLS_CERT_RETR_DEINIT_ALL;
   return certificate->parts().Lend(pcerts, count, key);
+}
+
+int Server::State::OnClient(gnutls_session_t session) {
+  Connection* c = Of(static_cast<MHD_Connection*>(gnutls_session_get_ptr(session)));
+  if (c == nullptr) return GNUTLS_E_CERTIFICATE_ERROR;
+  std::optional<ClientAuthority> clients;
+  {
+    std::lock_guard lock(c->server->mutex);
+    clients = c->server->clients;
+  }
+  return clients->parts().Admits(session) ? 0 : GNUTLS_E_CERTIFICATE_ERROR;
 }
 
 Server::Server(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -392,6 +410,7 @@ Result<std::unique_ptr<Server>> Server::Start(host::Fd listener, Handler handler
   auto state = std::make_unique<State>(std::move(handler), std::move(options));
   const ServerOptions& o = state->options;
   state->certificate = o.certificate;
+  state->clients = o.clients;
   if (const auto port = host::PortOf(listener.get())) state->port = *port;
   RETURN_IF_ERROR(host::SetNonBlocking(listener.get(), true));
   state->epoll.reset(::epoll_create1(EPOLL_CLOEXEC));
@@ -454,6 +473,12 @@ void Server::SetCertificate(Certificate certificate) {
   std::lock_guard lock(state_->mutex);
   BERTH_CHECK(state_->certificate.has_value());
   state_->certificate = std::move(certificate);
+}
+
+void Server::SetClients(ClientAuthority clients) {
+  std::lock_guard lock(state_->mutex);
+  BERTH_CHECK(state_->clients.has_value());
+  state_->clients = std::move(clients);
 }
 
 std::uint16_t Server::port() const { return state_->port; }

@@ -33,6 +33,7 @@
 
 #include "host/fd.h"
 #include "httpd/certificate.h"
+#include "httpd/client_authority.h"
 #include "httpd/message.h"
 #include "result/result.h"
 #include "task/context.h"
@@ -54,6 +55,7 @@ struct ServerOptions {
   time::Duration idle = std::chrono::seconds(90);
   time::Duration answer = std::chrono::minutes(5);
   std::optional<Certificate> certificate;  // given: TLS 1.2 and 1.3
+  std::optional<ClientAuthority> clients;  // given, with a certificate: nobody else gets through the handshake
   const time::Clock* clock = &time::SystemClock();
 };
 
@@ -69,8 +71,9 @@ class Server {
   ~Server();  // Stop with no grace
   void Stop(time::Duration grace);
 
-  // For handshakes from now on; connections stay. Only for a server that was started with one.
+  // For handshakes from now on; connections stay. Only for a server that was started with one of the kind.
   void SetCertificate(Certificate certificate);
+  void SetClients(ClientAuthority clients);
   std::uint16_t port() const;  // 0: a Unix socket
   ServerStats stats() const;
 

@@ -18,7 +18,8 @@ struct Client::State {
   bool good = true;
 };
 
-Client::Client(std::uint16_t port, Transport transport, const std::string& ca_file) : state_(std::make_unique<State>()) {
+Client::Client(std::uint16_t port, Transport transport, const std::string& ca_file, const Self& self, const std::string& priority)
+    : state_(std::make_unique<State>()) {
   State& s = *state_;
   s.fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   sockaddr_in a{};
@@ -30,8 +31,12 @@ Client::Client(std::uint16_t port, Transport transport, const std::string& ca_fi
   if (::connect(s.fd, reinterpret_cast<sockaddr*>(&a), sizeof a) != 0) std::abort();
   if (transport == Transport::kPlain) return;
   gnutls_certificate_allocate_credentials(&s.trust);
-  gnutls_init(&s.session, GNUTLS_CLIENT);
-  gnutls_set_default_priority(s.session);
+  gnutls_init(&s.session, GNUTLS_CLIENT | GNUTLS_NO_SIGNAL);  // a server that shuts the door must not end the test
+  if (priority.empty()) gnutls_set_default_priority(s.session);
+  else if (gnutls_priority_set_direct(s.session, priority.c_str(), nullptr) != 0) std::abort();
+  if (!self.cert_file.empty() &&
+      gnutls_certificate_set_x509_key_file(s.trust, self.cert_file.c_str(), self.key_file.c_str(), GNUTLS_X509_FMT_PEM) < 0)
+    std::abort();
   gnutls_credentials_set(s.session, GNUTLS_CRD_CERTIFICATE, s.trust);
   if (!ca_file.empty()) {
     if (gnutls_certificate_set_x509_trust_file(s.trust, ca_file.c_str(), GNUTLS_X509_FMT_PEM) <= 0) std::abort();
@@ -53,11 +58,23 @@ Client::~Client() {
 
 bool Client::ok() const { return state_->good; }
 
+bool Client::Send(const std::string& bytes) {
+  State& s = *state_;
+  if (!s.good) return false;
+  for (std::size_t done = 0; done < bytes.size();) {
+    const char* const rest = bytes.data() + done;
+    const ssize_t sent = s.session ? gnutls_record_send(s.session, rest, bytes.size() - done)  // one record at most
+                                   : ::send(s.fd, rest, bytes.size() - done, MSG_NOSIGNAL);
+    if (s.session && (sent == GNUTLS_E_AGAIN || sent == GNUTLS_E_INTERRUPTED)) continue;
+    if (sent <= 0) return false;
+    done += static_cast<std::size_t>(sent);
+  }
+  return true;
+}
+
 std::optional<std::string> Client::Ask(const std::string& request) {
   State& s = *state_;
-  const ssize_t sent = s.session ? gnutls_record_send(s.session, request.data(), request.size())
-                                 : ::send(s.fd, request.data(), request.size(), MSG_NOSIGNAL);
-  if (sent != static_cast<ssize_t>(request.size())) return std::nullopt;
+  if (!Send(request)) return std::nullopt;
   std::string got;
   char room[4096];
   for (;;) {
