@@ -435,6 +435,7 @@ def pod_kills(folder, count, seed):
                 die(1.5)
                 for name in names:
                     world.until(name, "Running")
+                    world.wait(f"{name} says something", lambda name=name: berthd.berth("logs", name).stdout)
                     said = berthd.berth("logs", name).stdout
                     restarts = world.get(name)["status"]["containerStatuses"][0]["restartCount"]
                     if said != "up\n" or restarts:

@@ -606,7 +606,10 @@ Result<> Catalog::MarkUsed(const std::vector<Digest>& configs, time::WallTime at
 
 Result<> Catalog::AddMount(const MountRecord& mount) {
   std::lock_guard lock(writer_mutex_);
-  return writer_->Run("INSERT INTO mounts VALUES(?, ?, ?)", mount.target, mount.manifest.ToString(), mount.writable);
+  RETURN_IF_ERROR(writer_->Run("INSERT INTO mounts SELECT ?1, manifest, ?3 FROM images WHERE manifest = ?2", mount.target,
+                               mount.manifest.ToString(), mount.writable));
+  if (writer_->changes() == 0) return Error(Reason::kNotFound, "the image was removed a moment ago").Next("pull it again");
+  return {};
 }
 
 Result<bool> Catalog::RemoveMount(std::string_view target) {

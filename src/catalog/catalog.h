@@ -211,6 +211,7 @@ class Catalog {
   Result<> MarkUsed(const std::vector<Digest>& configs, time::WallTime at);
 
   // --- mounts
+  // kNotFound: there is no such image (any more).
   Result<> AddMount(const MountRecord& mount);
   Result<bool> RemoveMount(std::string_view target);
   Result<std::vector<MountRecord>> ListMounts();

@@ -216,6 +216,15 @@ TEST_F(CatalogTest, AnOlderCatalogIsBroughtUpToDate) {
   EXPECT_EQ((*catalog_->FindImage(Of("one")))->pin->owner, "bob");
 }
 
+TEST_F(CatalogTest, AnImageThatWentMeanwhileIsNotMounted) {
+  Publish("a:1", "one", {"base"});
+  ASSERT_TRUE(catalog_->RemoveName("a:1"));
+  const auto mounted = catalog_->AddMount({"/mnt", Of("one"), false});
+  ASSERT_FALSE(mounted);
+  EXPECT_EQ(mounted.error().reason(), Reason::kNotFound);
+  EXPECT_THAT(*catalog_->ListMounts(), IsEmpty());
+}
+
 TEST_F(CatalogTest, DamageMakesTheImageAbsentNotHalfThere) {
   Publish("a:1", "one", {"base", "top"});
   Publish("b:1", "two", {"top"});
