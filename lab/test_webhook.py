@@ -1,4 +1,4 @@
-"""The webhook as a program, and its manifests as Debian's kubectl builds them: python3 lab/test_webhook.py [-v]; BERTH_BIN as for the demo."""
+"""The webhook as a program, and its manifests as kubectl builds them: python3 lab/test_webhook.py [-v]; BERTH_BIN as for the demo."""
 import base64
 import http.client
 import json
@@ -182,6 +182,8 @@ class Manifests(unittest.TestCase):
             self.assertIn(f"- {resource}\n", text)
         self.assertEqual(text.count("failurePolicy: Fail"), 2)
         self.assertEqual(text.count("sideEffects: None"), 2)
+        self.assertEqual(text.count(base64.b64encode((self.folder / "tls/tls.crt").read_bytes()).decode()), 1)
+        self.assertEqual(text.count("name: berth-webhook-tls\n"), 1)
         self.assertNotIn((self.folder / "tls/ca.key").read_text().splitlines()[1], text)
 
     def test_the_settings_in_the_manifests_are_settings(self):
