@@ -86,7 +86,7 @@ class Merger {
       if (key.starts_with(kDelete)) {
         Tree* list = object.Find(std::string_view(key).substr(kDelete.size()));
         if (list == nullptr) continue;
-        std::erase_if(list->items(), [&](const Tree& item) { return Find(value.items(), item, "") >= 0; });
+        std::erase_if(list->items(), [&, &value = value](const Tree& item) { return Find(value.items(), item, "") >= 0; });
       }
     }
     for (const auto& [key, value] : patch.members()) {
