@@ -2,6 +2,7 @@
 
 #include "bytes/bytes.h"
 #include "bytes/encoding.h"
+#include "digest/signature.h"
 
 namespace berth::apiserver {
 namespace {
@@ -35,12 +36,15 @@ Result<Identity> Identity::Open(const host::Dir& folder, time::WallTime now) {
     if (!facts) return damaged("the certificate");
     fresh = facts->validity.not_after - Seconds(now) < kYear;
   }
-  if (fresh) {
-    std::string key = digest::GenerateKeyPem();
+  if (!there) {
+    std::string key = digest::MakeEcKey();
     out.authority_key_ = secret::Secret::Take(key);
-    ASSIGN_OR_RETURN(out.authority_, digest::MakeAuthority(out.authority_key_.Reveal(), "berth-ca", From(now, 10 * kYear)));
-    // The certificate last: without it the key is made again.
+    // Before the certificate: without that the key is made again. A certificate that ends is renewed for the same key, so
+    // that the two fit whenever the power goes.
     RETURN_IF_ERROR(folder.WriteDurably("ca.key", bytes::AsView(out.authority_key_.Reveal()), 0600));
+  }
+  if (fresh) {
+    ASSIGN_OR_RETURN(out.authority_, digest::MakeAuthority(out.authority_key_.Reveal(), "berth-ca", From(now, 10 * kYear)));
     RETURN_IF_ERROR(folder.WriteDurably("ca.crt", bytes::AsView(out.authority_), 0600));
   }
   ASSIGN_OR_RETURN(const bool has_token, folder.Exists("token"));
@@ -55,10 +59,10 @@ Result<Identity> Identity::Open(const host::Dir& folder, time::WallTime now) {
   return out;
 }
 
-Result<httpd::Certificate> Identity::Issue(const digest::ServerNames& names, time::WallTime now) const {
-  std::string text = digest::GenerateKeyPem();
+Result<httpd::Certificate> Identity::Issue(const digest::LeafNames& names, time::WallTime now) const {
+  std::string text = digest::MakeEcKey();
   const secret::Secret key = secret::Secret::Take(text);
-  auto leaf = digest::IssueServer(authority_, authority_key_.Reveal(), key.Reveal(), names, From(now, kYear));
+  auto leaf = digest::Issue(authority_, authority_key_.Reveal(), key.Reveal(), names, From(now, kYear));
   if (!leaf) return std::move(leaf).error().Context("the certificate of the API server");
   return httpd::Certificate::Parse(*leaf + authority_, key);
 }

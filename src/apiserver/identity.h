@@ -23,7 +23,7 @@ class Identity {
   static Result<Identity> Open(const host::Dir& folder, time::WallTime now);
 
   // A new key and certificate for a server of these names.
-  Result<httpd::Certificate> Issue(const digest::ServerNames& names, time::WallTime now) const;
+  Result<httpd::Certificate> Issue(const digest::LeafNames& names, time::WallTime now) const;
   const secret::Secret& token() const { return token_; }
 
   // A kubeconfig with one context, for the server at `url` ("https://127.0.0.1:6443"). Holds the token.

@@ -1,8 +1,8 @@
 #include "digest/x509.h"
 
+#include <arpa/inet.h>
 #include <openssl/bio.h>
 #include <openssl/bn.h>
-#include <openssl/ec.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
@@ -84,13 +84,6 @@ std::int64_t Seconds(const ASN1_TIME* t) {
 
 }  // namespace
 
-std::string GenerateKeyPem() {
-  const Key key(EVP_EC_gen("P-256"));
-  const Bio out(BIO_new(BIO_s_secmem()));
-  BERTH_CHECK(key && out && PEM_write_bio_PKCS8PrivateKey(out.get(), key.get(), nullptr, nullptr, 0, nullptr, nullptr) == 1);
-  return Text(out.get());
-}
-
 std::string GenerateToken() {
   unsigned char bits[32];
   BERTH_CHECK(RAND_priv_bytes(bits, sizeof bits) == 1);
@@ -112,8 +105,19 @@ Result<std::string> MakeAuthority(std::string_view key_pem, const std::string& c
   return Finish(std::move(cert), key.get());
 }
 
-Result<std::string> IssueServer(std::string_view authority_pem, std::string_view authority_key_pem,
-                                std::string_view key_pem, const ServerNames& names, Validity validity) {
+LeafNames LeafNames::Of(std::span<const std::string> names) {
+  LeafNames out;
+  if (!names.empty()) out.common_name = names.front().substr(0, 64);
+  for (const std::string& name : names) {
+    in6_addr room;
+    const bool address = ::inet_pton(AF_INET, name.c_str(), &room) == 1 || ::inet_pton(AF_INET6, name.c_str(), &room) == 1;
+    (address ? out.ips : out.dns).push_back(name);
+  }
+  return out;
+}
+
+Result<std::string> Issue(std::string_view authority_pem, std::string_view authority_key_pem, std::string_view key_pem,
+                          const LeafNames& names, Validity validity, Purpose purpose) {
   const Cert authority = ReadCert(authority_pem);
   const Key authority_key = ReadKey(authority_key_pem), key = ReadKey(key_pem);
   if (!authority || !authority_key || !key) return Refuse("the authority or a key is not in PEM form");
@@ -129,7 +133,8 @@ Result<std::string> IssueServer(std::string_view authority_pem, std::string_view
     }
   if (!cert || others.empty() || !Extend(cert.get(), authority.get(), NID_basic_constraints, "critical,CA:FALSE") ||
       !Extend(cert.get(), authority.get(), NID_key_usage, "critical,digitalSignature") ||
-      !Extend(cert.get(), authority.get(), NID_ext_key_usage, "serverAuth") || !Extend(cert.get(), authority.get(), NID_subject_alt_name, others) ||
+      !Extend(cert.get(), authority.get(), NID_ext_key_usage, purpose == Purpose::kServer ? "serverAuth" : "clientAuth") ||
+      !Extend(cert.get(), authority.get(), NID_subject_alt_name, others) ||
       !Extend(cert.get(), authority.get(), NID_authority_key_identifier, "keyid"))
     return Refuse("a name for the certificate is neither a host name nor an address");
   return Finish(std::move(cert), authority_key.get());

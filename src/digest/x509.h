@@ -1,11 +1,11 @@
-// digest/x509.h: keys and certificates of our own making: an authority, and servers that it vouches for.
+// digest/x509.h: certificates of our own making: an authority, and servers and clients that it vouches for.
 //
-// Keys are ECDSA P-256, signatures SHA-256, serial numbers 127 random bits (RFC 5280 4.1.2.2). Everything is PEM; private keys are
-// PKCS#8 without a pass phrase, and are the caller's to keep in a secret::Secret. Texts of errors never hold keys. Safe for
-// concurrent use.
+// Keys are those of MakeEcKey (signature.h), signatures SHA-256, serial numbers 127 random bits (RFC 5280 4.1.2.2). Everything is
+// PEM; private keys are the caller's to keep in a secret::Secret. Texts of errors never hold keys. Safe for concurrent use.
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -14,7 +14,6 @@
 
 namespace berth::digest {
 
-std::string GenerateKeyPem();
 std::string GenerateToken();  // 64 hex digits: 256 random bits, to be kept secret
 
 // Times are seconds since 1970.
@@ -25,17 +24,20 @@ struct Validity {
 // A certificate that signs others (CA:TRUE, path length 0, keyCertSign), signed by its own key.
 Result<std::string> MakeAuthority(std::string_view key_pem, const std::string& common_name, Validity validity);
 
-struct ServerNames {
+struct LeafNames {
   std::string common_name;
   std::vector<std::string> dns;  // "localhost"
   std::vector<std::string> ips;  // "127.0.0.1", "::1"
+  // Told apart; the first is the common name, too, as far as X.520 lets it be that long.
+  static LeafNames Of(std::span<const std::string> names);
 };
-// For the server whose key is `key_pem`, signed by the authority (serverAuth). kUsage when a name is none or the authority's key does
-// not fit its certificate.
-Result<std::string> IssueServer(std::string_view authority_pem, std::string_view authority_key_pem,
-                                std::string_view key_pem, const ServerNames& names, Validity validity);
+enum class Purpose : unsigned char { kServer, kClient };
+// For whoever has the key `key_pem`, signed by the authority. kUsage when a name is none or the authority's key does not fit its
+// certificate.
+Result<std::string> Issue(std::string_view authority_pem, std::string_view authority_key_pem, std::string_view key_pem,
+                          const LeafNames& names, Validity validity, Purpose purpose = Purpose::kServer);
 
-// What is in a certificate; kUsage when it is none. `names` as in ServerNames, sorted, IPs in OpenSSL's spelling.
+// What is in a certificate; kUsage when it is none. `names` as in LeafNames, sorted, IPs in OpenSSL's spelling.
 struct CertificateFacts {
   Validity validity;
   std::vector<std::string> names;

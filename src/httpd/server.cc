@@ -282,15 +282,15 @@ struct Server::State {
     return made;
   }
   static ssize_t Read(void* cls, std::uint64_t, char* out, std::size_t limit) {
-    const auto& [state, exchange, stream] = *static_cast<Reader*>(cls);
+    const Reader& reader = *static_cast<Reader*>(cls);
     std::size_t taken = 0;
-    const auto next = stream->Take(
+    const auto next = reader.stream->Take(
         out, limit, taken,
         [&] {
-          MHD_suspend_connection(exchange->mhd);
-          state->Watch(*exchange->connection);
+          MHD_suspend_connection(reader.exchange->mhd);
+          reader.state->Watch(*reader.exchange->connection);
         },
-        [s = state, e = exchange.get()] {  // the suspended connection keeps both
+        [s = reader.state, e = reader.exchange.get()] {  // the suspended connection keeps both
           s->Unwatch(*e->connection);
           MHD_resume_connection(e->mhd);
         });

@@ -1,6 +1,5 @@
 #include "apps/berth-webhook/cluster.h"
 
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "bytes/encoding.h"
@@ -36,11 +35,10 @@ Result<std::string> File(const json::Value& owner, const std::string& key, const
     auto bytes = bytes::FromBase64(data);
     secret::Secret::Wipe(data);
     if (!bytes) return Bad(key + "-data of the kubeconfig is no base64");
-    host::Fd file(::memfd_create("kubeconfig", MFD_CLOEXEC));
-    const bool written = file.valid() && ::write(file.get(), bytes->data(), bytes->size()) == static_cast<ssize_t>(bytes->size());
+    auto file = host::MemFd("kubeconfig", bytes::AsView(*bytes));
     secret::Secret::Wipe(*bytes);
-    if (!written) return host::OsError(errno, "keep " + key + "-data");
-    access.kept.push_back(std::move(file));
+    if (!file) return std::move(file).error().Context(key + "-data");
+    access.kept.push_back(*std::move(file));
     return "/proc/self/fd/" + std::to_string(access.kept.back().get());
   }
   std::string path = Text(owner, key);

@@ -20,11 +20,12 @@
 #include "apps/berth-webhook/settings.h"
 #include "bytes/bytes.h"
 #include "credentials/sources.h"
+#include "digest/signature.h"
+#include "digest/x509.h"
 #include "host/dir.h"
 #include "host/listen.h"
 #include "host/poll.h"
 #include "http/client.h"
-#include "httpd/issuer.h"
 #include "httpd/server.h"
 #include "metrics/process.h"
 #include "registry/client.h"
@@ -223,19 +224,30 @@ Result<int> MakeCertificates(const std::string& path, const std::vector<std::str
     return folder.WriteDurably(name, bytes::AsView(text), mode);
   };
   ASSIGN_OR_RETURN(const bool old, folder.Exists("ca.key"));
-  httpd::Issued authority;
+  // From an hour ago on: clocks differ.
+  const auto valid = [&](int length) {
+    const auto seconds = [](time::WallTime t) { return std::chrono::floor<std::chrono::seconds>(t.time_since_epoch()).count(); };
+    return digest::Validity{seconds(now - std::chrono::hours(1)), seconds(now + std::chrono::hours(24 * length))};
+  };
+  std::string authority, authority_key_text;
   if (old) {
-    ASSIGN_OR_RETURN(authority.certificate_pem, folder.ReadSmall("ca.crt", kPemBytes));
-    ASSIGN_OR_RETURN(std::string key, folder.ReadSmall("ca.key", kPemBytes));
-    authority.key_pem = secret::Secret::Take(key);
+    ASSIGN_OR_RETURN(authority, folder.ReadSmall("ca.crt", kPemBytes));
+    ASSIGN_OR_RETURN(authority_key_text, folder.ReadSmall("ca.key", kPemBytes));
   } else {
-    ASSIGN_OR_RETURN(authority, httpd::MakeAuthority("berth-webhook", now, std::chrono::hours(24 * 3650)));
-    RETURN_IF_ERROR(save("ca.crt", authority.certificate_pem, 0644));
-    RETURN_IF_ERROR(save("ca.key", authority.key_pem.Reveal(), 0600));
+    authority_key_text = digest::MakeEcKey();
   }
-  ASSIGN_OR_RETURN(const auto leaf, httpd::Issue(authority, names, httpd::Purpose::kServer, now, std::chrono::hours(24 * days)));
-  RETURN_IF_ERROR(save("tls.key", leaf.key_pem.Reveal(), 0600));
-  RETURN_IF_ERROR(save("tls.crt", leaf.certificate_pem, 0644));
+  const auto authority_key = secret::Secret::Take(authority_key_text);
+  if (!old) {
+    ASSIGN_OR_RETURN(authority, digest::MakeAuthority(authority_key.Reveal(), "berth-webhook", valid(3650)));
+    RETURN_IF_ERROR(save("ca.crt", authority, 0644));
+    RETURN_IF_ERROR(save("ca.key", authority_key.Reveal(), 0600));  // last: without it both are made again
+  }
+  std::string key_text = digest::MakeEcKey();
+  const auto key = secret::Secret::Take(key_text);
+  ASSIGN_OR_RETURN(const std::string leaf,
+                   digest::Issue(authority, authority_key.Reveal(), key.Reveal(), digest::LeafNames::Of(names), valid(days)));
+  RETURN_IF_ERROR(save("tls.key", key.Reveal(), 0600));
+  RETURN_IF_ERROR(save("tls.crt", leaf, 0644));
   std::printf("%s/{ca.crt,ca.key,tls.crt,tls.key}: %s, valid for %d days\n", path.c_str(), old ? "a new certificate by the same authority" : "a new authority and a certificate", days);
   return 0;
 }

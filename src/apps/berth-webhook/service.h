@@ -26,7 +26,6 @@ class Service {
  public:
   Service(const admission::Admission& mutating, const admission::Admission& validating, metrics::Registry& metrics, ServiceOptions options);
   httpd::Response Answer(const task::Context& ctx, const httpd::Request& request);
-  unsigned running() const { return running_; }
 
  private:
   struct Page {

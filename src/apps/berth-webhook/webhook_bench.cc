@@ -12,7 +12,7 @@
 
 #include "apps/berth-webhook/service.h"
 #include "host/listen.h"
-#include "httpd/issuer.h"
+#include "httpd/testing/authority.h"
 #include "httpd/server.h"
 #include "httpd/testing/client.h"
 
@@ -74,8 +74,8 @@ void Run(benchmark::State& state, const admission::Options& options, unsigned wo
   metrics::Registry metrics;
   Service service(admission, admission, metrics, {.workers = workers});
   const auto now = time::SystemClock().WallNow();
-  const auto authority = *httpd::MakeAuthority("bench", now, std::chrono::hours(24));
-  const auto leaf = *httpd::Issue(authority, {"127.0.0.1"}, httpd::Purpose::kServer, now, std::chrono::hours(24));
+  const auto authority = httpd::testing::MakeAuthority("bench", now, std::chrono::hours(24));
+  const auto leaf = httpd::testing::Issue(authority, {"127.0.0.1"}, digest::Purpose::kServer, now, std::chrono::hours(24));
   RunOn(0);
   const auto server = *httpd::Server::Start(*host::ListenTcp({.ip = "127.0.0.1"}),
                                             [&](const task::Context& ctx, const httpd::Request& r) { return service.Answer(ctx, r); },

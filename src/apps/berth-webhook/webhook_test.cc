@@ -13,7 +13,7 @@
 #include "host/dir.h"
 #include "host/listen.h"
 #include "http/testing/fault_server.h"
-#include "httpd/issuer.h"
+#include "httpd/testing/authority.h"
 #include "httpd/server.h"
 #include "httpd/testing/client.h"
 
@@ -72,8 +72,8 @@ class WebhookTest : public ::testing::Test {
                                     {.workers = workers, .body_bytes = 8u << 20, .certificate = Leaf(authority_),
                                      .clients = std::move(clients)});
   }
-  static httpd::Certificate Leaf(const httpd::Issued& by) {
-    const auto leaf = *httpd::Issue(by, {"127.0.0.1"}, httpd::Purpose::kServer, kNow, hours(24));
+  static httpd::Certificate Leaf(const httpd::testing::Issued& by) {
+    const auto leaf = httpd::testing::Issue(by, {"127.0.0.1"}, digest::Purpose::kServer, kNow, hours(24));
     return *httpd::Certificate::Parse(leaf.certificate_pem, leaf.key_pem);
   }
   std::string Ask(const std::string& request) { return Client(server_->port(), Client::Transport::kTls).Ask(request).value_or("cut"); }
@@ -81,7 +81,7 @@ class WebhookTest : public ::testing::Test {
     return "berth_webhook_reviews_total{page=\"" + page + "\",result=\"" + result + "\"} ";
   }
 
-  const httpd::Issued authority_ = *httpd::MakeAuthority("test", kNow, hours(48));
+  const httpd::testing::Issued authority_ = httpd::testing::MakeAuthority("test", kNow, hours(48));
   Slow resolver_;
   admission::DigestCache digests_{resolver_, time::SystemClock()};
   metrics::Registry metrics_;
