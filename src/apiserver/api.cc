@@ -54,14 +54,8 @@ std::string_view VerbOf(const Request& request, const Resource& at) {
   if (request.method == "PUT") return "update";
   if (request.method == "PATCH") return "patch";
   if (request.method == "DELETE") return at.name.empty() ? "deletecollection" : "delete";
-  if (request.Query("watch")) return "watch";
+  if (Flag(request, "watch")) return "watch";
   return at.name.empty() ? "list" : "get";
-}
-
-std::string Lower(std::string_view s) {
-  std::string out(s);
-  std::ranges::transform(out, out.begin(), [](unsigned char c) { return static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c); });
-  return out;
 }
 
 // An object in a body, for this place.
@@ -223,7 +217,7 @@ Api::Reply Api::Read(const Request& request, const Resource& at) {
   if (at.subresource == "log") return Log(request, at);
   const auto form = ParseAccept(request.Field("Accept"));
   if (!form) return Status{.reason = "NotAcceptable", .code = 406, .message = "only the following media types are accepted: application/json"};
-  if (at.name.empty() || request.Query("watch")) return List(request, at, *form);
+  if (at.name.empty() || Flag(request, "watch")) return List(request, at, *form);
   auto include = ParseInclude(request);
   if (!include) return kube::Refusal(include);
   const auto found = backend_.store.Get({at.kind, at.ns, at.name});
@@ -292,13 +286,9 @@ Api::Reply Api::Log(const Request& request, const Resource& at) {
     errors.push_back({kube::FieldError::Type::kInvalid, name, std::string(*text), "must be greater than or equal to " + std::to_string(least)});
     return std::nullopt;
   };
-  const auto flag = [&](const char* name) {
-    const auto text = request.Query(name);
-    return text && *text != "false" && *text != "0";
-  };
-  node::LogQuery query{.container = std::string(request.Query("container").value_or("")), .previous = flag("previous"), .options = {}};
-  query.options.follow = flag("follow");
-  query.options.timestamps = flag("timestamps");
+  node::LogQuery query{.container = std::string(request.Query("container").value_or("")), .previous = Flag(request, "previous"), .options = {}};
+  query.options.follow = Flag(request, "follow");
+  query.options.timestamps = Flag(request, "timestamps");
   query.options.tail = number("tailLines", 0);
   query.options.limit_bytes = number("limitBytes", 1);
   if (const auto seconds = number("sinceSeconds", 1))

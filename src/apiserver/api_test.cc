@@ -119,6 +119,7 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{"patch_type", "PATCH", kWeb, "{}", kJson, 415, "UnsupportedMediaType", "application/strategic-merge-patch+json"},
         Refusal{"delete_nothing", "DELETE", kPods + "/x", "", kJson, 404, "NotFound", "pods \"x\" not found"},
         Refusal{"delete_other", "DELETE", kWeb, R"({"kind":"DeleteOptions","apiVersion":"v1","preconditions":{"uid":"u"}})", kJson, 409, "Conflict", "Precondition failed: UID in precondition: u"},
+        Refusal{"delete_odd_preconditions", "DELETE", kWeb, R"({"preconditions":"x"})", kJson, 400, "BadRequest", "the field \"preconditions\" has another type"},
         Refusal{"delete_odd", "DELETE", kWeb, R"({"propagationPolicy":"Never"})", kJson, 422, "Invalid", "propagationPolicy: Unsupported value"},
         Refusal{"delete_what", "DELETE", kWeb, R"({"kind":"Pod"})", kJson, 400, "BadRequest", "no DeleteOptions"},
         Refusal{"kept_namespace", "DELETE", "/api/v1/namespaces/default", "", kJson, 403, "Forbidden", "this namespace may not be deleted"},
@@ -189,6 +190,12 @@ TEST_F(ApiTest, SaysWhatThereIs) {
 }
 
 // ---- objects
+
+TEST_F(ApiTest, AWatchThatIsNotWantedIsNone) {
+  ASSERT_EQ(Send("POST", kPods, Pod("web")).status, 201);
+  EXPECT_EQ(Get(kWeb + "?watch=false").Text("kind"), "Pod");
+  EXPECT_EQ(Get(kPods + "?watch=0").Text("kind"), "PodList");
+}
 
 TEST_F(ApiTest, CreatesWithDefaultsAndWarnings) {
   const auto reply = Send("POST", kPods + "?fieldManager=kubectl-create", Pod("web", R"(,"contaners":"a\"b")"));

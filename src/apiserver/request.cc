@@ -32,11 +32,6 @@ std::vector<std::string_view> Split(std::string_view s, char by) {
     s.remove_prefix(at + 1);
   }
 }
-std::string Lower(std::string_view s) {
-  std::string out(s);
-  std::ranges::transform(out, out.begin(), [](unsigned char c) { return static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c); });
-  return out;
-}
 
 // Absent and "" are nullopt.
 Answer<std::optional<std::int64_t>> Number(const httpd::Request& request, std::string_view name) {
@@ -47,11 +42,6 @@ Answer<std::optional<std::int64_t>> Number(const httpd::Request& request, std::s
   if (error != std::errc() || end != text->data() + text->size() || n < 0)
     return Status::BadRequest("invalid parameter " + Quoted(name) + ": " + Quoted(*text) + " is not a number from 0 on");
   return std::optional(n);
-}
-// As Kubernetes reads booleans in queries: there and neither "false" nor "0".
-bool Flag(const httpd::Request& request, std::string_view name) {
-  const auto text = request.Query(name);
-  return text && *text != "false" && *text != "0";
 }
 
 Status Unsupported(const std::string& what, std::string field, std::string_view value, std::string supported) {
@@ -64,6 +54,17 @@ bool HasSubresource(std::string_view kind, std::string_view sub) {
 }
 
 }  // namespace
+
+std::string Lower(std::string_view s) {
+  std::string out(s);
+  std::ranges::transform(out, out.begin(), [](unsigned char c) { return static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c); });
+  return out;
+}
+
+bool Flag(const httpd::Request& request, std::string_view name) {
+  const auto text = request.Query(name);
+  return text && *text != "false" && *text != "0";
+}
 
 std::optional<Resource> ParseResource(std::string_view path) {
   auto parts = Split(path, '/');
@@ -219,6 +220,7 @@ Answer<objects::DeleteOptions> ParseDelete(const httpd::Request& request) {
       }
     }
     if (const auto m = member(root, "preconditions")) {
+      if (!m->IsObject()) return wrong("preconditions");
       for (const auto& [key, to] : {std::pair("uid", &out.uid), {"resourceVersion", &out.resource_version}}) {
         const auto text = member(*m, key);
         if (text && !text->IsString()) return wrong(key);

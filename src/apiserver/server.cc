@@ -33,7 +33,7 @@ Result<std::unique_ptr<Server>> Server::Start(const host::Dir& root, Backend bac
   ASSIGN_OR_RETURN(Identity identity, Identity::Open(folder, clock.WallNow()));
   ASSIGN_OR_RETURN(const auto address, host::ParseTcpAddress(options.listen));
   const bool any = address.ip == "0.0.0.0" || address.ip == "::";
-  digest::ServerNames names{"berthd", std::move(options.names), {"127.0.0.1", "::1"}};
+  digest::LeafNames names{"berthd", std::move(options.names), {"127.0.0.1", "::1"}};
   names.dns.insert(names.dns.begin(), {"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"});
   if (!any && !address.loopback) names.ips.push_back(address.ip);
   ASSIGN_OR_RETURN(host::Fd listener, host::ListenTcp(address));

@@ -36,12 +36,12 @@ class Server {
   const std::string& url() const { return url_; }
 
  private:
-  Server(Identity identity, digest::ServerNames names, const time::Clock& clock)
+  Server(Identity identity, digest::LeafNames names, const time::Clock& clock)
       : identity_(std::move(identity)), names_(std::move(names)), clock_(clock) {}
   void Renew(const std::stop_token& stop, time::WallTime until);
 
   const Identity identity_;
-  const digest::ServerNames names_;
+  const digest::LeafNames names_;
   const time::Clock& clock_;
   std::string url_;
   std::unique_ptr<Api> api_;

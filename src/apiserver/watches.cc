@@ -61,7 +61,7 @@ class Client : public std::enable_shared_from_this<Client> {
     };
     gone_.emplace(writer_.gone(), wake_);
     watch_->OnNews(wake_);
-    if (!initial_.empty()) wake_();
+    wake_();  // whether there is anything is the pump's to see: it may be at work already
   }
 
   enum class Next : std::uint8_t { kIdle, kMore, kOver };

@@ -1,5 +1,6 @@
 #include "json/patch.h"
 
+#include <algorithm>
 #include <charconv>
 #include <optional>
 #include <utility>
@@ -48,6 +49,14 @@ Tree* Walk(Tree& root, const Pointer& pointer, std::size_t depth) {
     }
   }
   return at;
+}
+
+// Containers in containers; no deeper than the limit itself, so this recursion is not either.
+std::size_t Depth(const Tree& tree) {
+  std::size_t most = 0;
+  for (const Tree& item : tree.items()) most = std::max(most, Depth(item));
+  for (const auto& [key, member] : tree.members()) most = std::max(most, Depth(member));
+  return tree.IsArray() || tree.IsObject() ? most + 1 : 0;
 }
 
 bool Add(Tree& root, const Pointer& pointer, Tree value) {
@@ -106,27 +115,32 @@ Result<> ApplyPatch(Tree& target, const Value& patch, const PatchLimits& limits)
     const bool moves = *op == "move" || *op == "copy";
     if (moves && !source) return refuse("has no well-formed from");
     if ((*op == "add" || *op == "replace" || *op == "test") && !value) return refuse("has no value");
+    const auto too_deep = [&](const Tree& added) { return pointer->size() + Depth(added) > limits.depth; };
+    const auto deep = [&] { return Error(Reason::kLimitExceeded, "the JSON patch makes a document of more than " + std::to_string(limits.depth) + " levels"); };
+    Tree given = *op == "add" || *op == "replace" ? Tree(*value) : Tree();
+    if (too_deep(given)) return deep();
     if (*op == "add") {
-      if (!Add(out, *pointer, Tree(*value))) return refuse("has no place there");
+      if (!Add(out, *pointer, std::move(given))) return refuse("has no place there");
     } else if (*op == "remove") {
       if (!Remove(out, *pointer)) return refuse("removes what is not there");
     } else if (*op == "replace") {
       Tree* at = Walk(out, *pointer, pointer->size());
       if (at == nullptr) return refuse("replaces what is not there");
-      *at = Tree(*value);
+      *at = std::move(given);
     } else if (*op == "test") {
       const Tree* at = Walk(out, *pointer, pointer->size());
       if (at == nullptr ? !value->IsNull() : *at != Tree(*value)) return refuse("finds another value");
     } else if (moves) {
-      const Tree* at = Walk(out, *source, source->size());
+      Tree* at = Walk(out, *source, source->size());
       if (at == nullptr) return refuse("takes what is not there");
-      Tree taken = *at;
+      if (too_deep(*at)) return deep();
+      if (*op == "move" && *path != *from && path->starts_with(std::string(*from) + "/")) return refuse("moves a value into itself");
+      Tree taken = *op == "copy" ? *at : std::move(*at);  // what is refused from here on leaves `target` as it was
       if (*op == "copy") {
         copied += taken.Dump().size();
         if (copied > limits.copied) return Error(Reason::kLimitExceeded, "the copies of the JSON patch are larger than " + std::to_string(limits.copied) + " bytes");
-      } else {
-        if (*path != *from && path->starts_with(std::string(*from) + "/")) return refuse("moves a value into itself");
-        if (!source->empty() && !Remove(out, *source)) return refuse("takes what is not there");
+      } else if (!source->empty() && !Remove(out, *source)) {
+        return refuse("takes what is not there");
       }
       if (!Add(out, *pointer, std::move(taken))) return refuse("has no place there");
     } else {

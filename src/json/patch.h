@@ -11,6 +11,7 @@ namespace berth::json {
 
 struct PatchLimits {
   std::size_t operations = 10'000;
+  std::size_t depth = 64;         // of what comes out: a few copies of a value into itself would make it as deep as the stack
   std::size_t copied = 3u << 20;  // bytes of JSON that all "copy" operations may add: a few of them could double a document each
 };
 

@@ -48,6 +48,26 @@ INSTANTIATE_TEST_SUITE_P(
         Row{"no_array", R"({})", R"({"op":"add"})", ""}, Row{"scalar_step", R"({})", "[1]", ""}),
     [](const auto& row) { return row.param.name; });
 
+// Each step makes a value as deep again: twenty of them would be deeper than any stack.
+TEST(JsonPatch, MakesNothingDeeperThanWhatIsRead) {
+  Tree tree = Read(R"({"x":{},"y":1})");
+  std::string steps, path = "/x/a";
+  for (int i = 0; i < 20; ++i, path += path.substr(2)) steps += std::string(i == 0 ? "[" : ",") + R"({"op":"copy","from":"/x","path":")" + path + "\"}";
+  const auto bomb = Document::Parse(steps + "]", Reason::kUsage);
+  ASSERT_TRUE(bomb);
+  const auto applied = ApplyPatch(tree, bomb->root());
+  ASSERT_FALSE(applied);
+  EXPECT_EQ(applied.error().reason(), Reason::kLimitExceeded);
+  EXPECT_EQ(tree.Dump(), R"({"x":{},"y":1})");
+  for (const char* step : {R"([{"op":"add","path":"/x/a","value":[[]]}])", R"([{"op":"replace","path":"/y","value":[[[]]]}])",
+                           R"([{"op":"add","path":"/z","value":[[]]},{"op":"move","from":"/z","path":"/x/a"}])"}) {
+    const auto patch = Document::Parse(step, Reason::kUsage);
+    EXPECT_FALSE(ApplyPatch(tree, patch->root(), {.depth = 3})) << step;
+    EXPECT_TRUE(ApplyPatch(tree, patch->root(), {.depth = 4})) << step;
+    tree = Read(R"({"x":{},"y":1})");
+  }
+}
+
 TEST(JsonPatch, HasLimits) {
   Tree tree = Read(R"({"a":"0123456789"})");
   const auto bomb = Document::Parse(

@@ -14,6 +14,10 @@ constexpr auto kResync = std::chrono::seconds(60);         // after one without
 constexpr auto kShortestStop = std::chrono::seconds(2);    // between stop signal and SIGKILL, however long the hook took
 constexpr auto kKillAgain = std::chrono::seconds(5);
 constexpr std::int64_t kDefaultGrace = 30;
+constexpr std::int64_t kMostGrace = 1'000'000'000;  // that a clock of nanoseconds can add
+std::chrono::seconds Grace(std::optional<std::int64_t> seconds) {
+  return std::chrono::seconds(std::clamp<std::int64_t>(seconds.value_or(kDefaultGrace), 0, kMostGrace));
+}
 
 std::chrono::nanoseconds Stretch(std::chrono::nanoseconds d, double jitter) {
   return d + std::chrono::nanoseconds(static_cast<std::int64_t>(static_cast<double>(d.count()) * 0.5 * jitter));
@@ -128,7 +132,7 @@ void PodWorker::TakeInbox() {
     grace = pod_->metadata.deletion_grace_period_seconds.value_or(pod_->spec.termination_grace_period_seconds.value_or(kDefaultGrace));
   if (grace) {
     // A second deletion may shorten the grace period, never lengthen it.
-    const auto deadline = parts_.clock.SteadyNow() + std::chrono::seconds(std::max<std::int64_t>(0, *grace));
+    const auto deadline = parts_.clock.SteadyNow() + Grace(grace);
     if (!stop_deadline_ || deadline < *stop_deadline_ || !deleting_) stop_deadline_ = deadline;
     deleting_ = true;
     facts_.terminating = true;
@@ -316,7 +320,7 @@ void PodWorker::RunRound(const task::Context& ctx, Step& step) {
   for (auto& [name, entry] : entries_)
     if (entry.Live() && (entry.role == Role::kMain || entry.role == Role::kSidecar) && !entry.image.empty() &&
         entry.image != SpecOf(name).image) {
-      if (!stop_deadline_) stop_deadline_ = now + std::chrono::seconds(pod_->spec.termination_grace_period_seconds.value_or(kDefaultGrace));
+      if (!stop_deadline_) stop_deadline_ = now + Grace(pod_->spec.termination_grace_period_seconds);
       StopOne(name, entry, DefinitionChanged(name), step);
     }
   if (!round_.active) {
@@ -548,7 +552,7 @@ bool PodWorker::StopAll(Step& step) {
 void PodWorker::Wind(const task::Context& ctx, Step& step) {
   round_.active = false;
   if (!stop_deadline_)
-    stop_deadline_ = parts_.clock.SteadyNow() + std::chrono::seconds(pod_->spec.termination_grace_period_seconds.value_or(kDefaultGrace));
+    stop_deadline_ = parts_.clock.SteadyNow() + Grace(pod_->spec.termination_grace_period_seconds);
   if (!StopAll(step) || pending_ > 0 || sandbox_stopped_) return;
   if (const auto stopped = parts_.runtime.StopSandbox(ctx, *pod_); !stopped) {
     log::Warning("a Pod's sandbox cannot be stopped yet", {{"pod", Format(pod_->metadata)}, {"error", stopped.error()}});

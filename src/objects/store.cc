@@ -36,6 +36,7 @@ CREATE INDEX objects_by_ns ON objects(ns);
 
 constexpr std::string_view kDefaultNamespaces[] = {"default", "kube-system"};
 constexpr std::int64_t kDefaultGrace = 30;
+constexpr std::int64_t kMostGrace = 1'000'000'000;  // that a clock of nanoseconds can add
 constexpr std::size_t kGeneratedBase = 58;  // bytes of a generateName that are kept
 constexpr int kNameTries = 8;
 
@@ -535,6 +536,7 @@ class Store::Writing {
     const Tree& spec = Member(pod, "spec");
     std::int64_t grace = asked.value_or(Number(Member(spec, "terminationGracePeriodSeconds"), kDefaultGrace));
     if (grace < 0) grace = 1;
+    grace = std::min(grace, kMostGrace);
     const std::string_view phase = Member(pod, "status").Text("phase");
     // Nothing runs that would need time.
     if (spec.Text("nodeName").empty() || phase == "Succeeded" || phase == "Failed") grace = 0;

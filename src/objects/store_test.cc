@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <fstream>
 #include <latch>
+#include <limits>
 #include <sstream>
 #include <thread>
 
@@ -331,6 +332,13 @@ TEST_F(StoreTest, AppliesByThreeWays) {
   EXPECT_EQ(At(Get({"Secret", "default", "s"}), {"data", "b"}), "\"Mw==\"");
   EXPECT_EQ(store_->Apply(ReadTree(head + R"("data":{"b":"Mw=="}})"))->what, Applied::What::kUnchanged);
   EXPECT_FALSE(store_->Apply(ReadTree(Pod("p", R"(,"hostNetwork":true)"))));  // immutable
+}
+
+TEST_F(StoreTest, AGracePeriodEndsInTheFuture) {
+  Create(Pod("p", R"(,"nodeName":"n")"));
+  const auto marked = store_->Delete({"Pod", "default", "p"}, {.grace_seconds = std::numeric_limits<std::int64_t>::max()});
+  ASSERT_TRUE(marked);
+  EXPECT_EQ(*(*marked)->metadata.deletion_timestamp, std::chrono::floor<seconds>(clock_.WallNow()) + seconds(1'000'000'000));
 }
 
 TEST_F(StoreTest, PodsGoInTwoSteps) {
