@@ -15,8 +15,6 @@ Result<std::optional<verify::Verdict>> Gate::Recall(const reference::Reference& 
 }
 
 Result<verify::Verdict> Gate::Ask(const task::Context& ctx, const verify::Subject& subject, registry::Repository& repository) const {
-  ASSIGN_OR_RETURN(auto known, Recall(subject.name, subject.digest));
-  if (known) return *std::move(known);
   return verifier_->Verify(ctx, subject, repository);
 }
 

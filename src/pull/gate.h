@@ -31,7 +31,7 @@ class Gate {
   }
   // By the rules alone or from the record; nothing when somebody has to be asked.
   Result<std::optional<verify::Verdict>> Recall(const reference::Reference& name, const digest::Digest& digest) const;
-  // Recall, else Verify.
+  // Whatever is on record.
   Result<verify::Verdict> Ask(const task::Context& ctx, const verify::Subject& subject, registry::Repository& repository) const;
   // What the catalog keeps of it.
   catalog::VerdictRecord RecordOf(const verify::Subject& subject, const verify::Verdict& verdict) const;

@@ -103,6 +103,20 @@ TEST_F(Guarded, AVerdictIsKeptWithTheImage) {
   EXPECT_FALSE(*node.stores.catalog->FindVerdict(verifier.KeyOf(*reference::Reference::Parse(name->name), name->target)));
 }
 
+// ARCHITECTURE 2: with Never nobody is asked, about signatures neither.
+TEST_F(Guarded, NeverAsksNobody) {
+  ASSERT_TRUE(Pull());
+  Require();
+  SignIt();
+  const int before = node.registry.Count("");
+  const auto refused = Pull(Policy::kNever);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().reason(), Reason::kSignature);
+  EXPECT_EQ(node.registry.Count(""), before);
+  ASSERT_TRUE(Pull(Policy::kIfNotPresent));
+  EXPECT_TRUE(Pull(Policy::kNever)) << "the verdict is on record now";
+}
+
 // B-64: pulled before there were rules; every policy; by digest; used without a pull.
 TEST_F(Guarded, WhatIsHerePassesAgainWhenTheRulesChange) {
   ASSERT_TRUE(Pull());

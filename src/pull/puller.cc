@@ -181,6 +181,7 @@ class Puller::Flight {
   Result<> Admit(const verify::Subject& subject, bool present) {
     if (!state_.gate.on()) return {};
     ASSIGN_OR_RETURN(auto known, state_.gate.Recall(subject.name, subject.digest));
+    if (!known && request_.policy == Policy::kNever) return state_.gate.CheckPresent(subject.name, subject.digest);  // nobody is asked
     if (!known) {
       Open();
       ASSIGN_OR_RETURN(auto verdict, state_.gate.Ask(ctx_, subject, *repository_));
@@ -206,9 +207,9 @@ class Puller::Flight {
 
   Result<> Present(const catalog::NameRecord& local) {
     if (state_.gate.on()) {
-      const auto document = stores_.content.ReadDocument(local.target, state_.options.limits.document_bytes);
+      const auto size = stores_.content.Size(local.target);
       RETURN_IF_ERROR(Admit({.name = request_.reference, .digest = local.target, .media_type = local.media_type,
-                             .size = document ? document->size() : 0}, true));
+                             .size = size ? size->value_or(0) : 0}, true));
     }
     result_.was_present = true;
     result_.target = local.target;

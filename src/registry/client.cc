@@ -177,6 +177,8 @@ class RepositoryImpl final : public Repository {
     }
   }
 
+  static bool IsNextPage(std::string_view link) { return link.find("rel=\"next\"") != link.npos || link.find("rel=next") != link.npos; }
+
   // The query of a `Link: <…>; rel="next"`, which may only lead to the same list of the same host.
   Result<std::string> NextPage(const Host& host, const Ask& ask, const std::string& link) const {
     http::Url here = host.Base();
@@ -195,7 +197,7 @@ class RepositoryImpl final : public Repository {
     if (!tried.result) return {std::move(tried.result).error(), std::move(tried.record)};
     http::Response& response = **tried.result;
     Document document{"", oci::BareMediaType(response.headers().Get("Content-Type")), host.Name()};
-    if (link != nullptr) *link = response.headers().Get("Link");
+    if (link != nullptr && IsNextPage(response.headers().Get("Link"))) *link = response.headers().Get("Link");
     auto body = http::ReadAll(response, limit, ask.what);
     if (!body && body.error().reason() == Reason::kLimitExceeded) {
       if (document.media_type == kHtml) return {NoRegistry(document), std::move(tried.record)};

@@ -268,6 +268,25 @@ TEST_F(ClientTest, V18_C60_MirrorWithOtherBytesForADigest) {
   EXPECT_THAT(mirror.violations(), IsEmpty());
 }
 
+// A mirror of several registries is told whose list it is on every page; a Link that is no next page is none.
+TEST_F(ClientTest, PagesOfReferrersComeFromTheSameRegistry) {
+  FakeRegistry mirror;
+  const auto image = registry_.PutImage("team/app", "v1", {"one"});
+  std::vector<std::string> targets;
+  mirror.On("GET /v2/team/app/referrers/", [&](const ServerRequest& r) {
+    targets.push_back(r.target);
+    const bool first = r.target.find("last=") == std::string::npos;
+    return Reply::Text(200, R"({"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]})",
+                       {{"Content-Type", "application/vnd.oci.image.index.v1+json"},
+                        {"Link", first ? "<" + r.path() + "?last=a>; rel=\"next\"" : "<https://docs.test/>; rel=\"help\""}});
+  });
+  Mirrors({mirror.url("")});
+  const auto found = Open()->Referrers(ctx_, image.manifest.digest);
+  ASSERT_OK(found);
+  ASSERT_EQ(targets.size(), 2u);
+  for (const auto& target : targets) EXPECT_THAT(target, HasSubstr("ns=" + http::PercentEncode(registry_.host()))) << target;
+}
+
 TEST_F(ClientTest, V19_C23_AWebPageIsNoRegistry) {
   FakeRegistry mirror;
   const auto image = registry_.PutImage("team/app", "v1", {"one"});

@@ -137,7 +137,8 @@ Tried<std::unique_ptr<http::Response>> Session::Exchange(const task::Context& ct
     request.url = host.Base();
     request.url.path += "/" + reference.path() + "/" + ask.path;
     if (!ask.query.empty()) request.url.query = ask.query;
-    else if (!host.endpoint.ns.empty()) request.url.query = "ns=" + http::PercentEncode(host.endpoint.ns);
+    if (!host.endpoint.ns.empty() && ("&" + ask.query).find("&ns=") == std::string::npos)
+      request.url.query = (ask.query.empty() ? "" : ask.query + "&") + "ns=" + http::PercentEncode(host.endpoint.ns);
     for (const http::Header& header : host.endpoint.headers) {
       if (http::EqualNoCase(header.name, "Authorization")) request.authorization = secret::Secret(header.value);
       else request.headers.Add(header.name, header.value);

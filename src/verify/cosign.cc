@@ -22,8 +22,6 @@ Cause CauseOf(const Error& error) {
   }
 }
 
-std::string Canonical(std::string_view host) { return std::string(host == "index.docker.io" ? "docker.io" : host); }
-
 class Search {
  public:
   Search(const task::Context& ctx, const task::Context& limited, const Rule& rule, const Subject& subject, registry::Repository& repository)
@@ -247,7 +245,7 @@ class Search {
     const auto raw = reference::Reference::ParseRaw(text);
     const auto full = reference::Reference::Parse(text);
     if (!raw || !full) return "is for " + Quoted(text) + ", which is no name of an image";
-    const std::string repository = Canonical(full->domain()) + "/" + full->path();
+    const std::string repository = full->Repository();
     const bool ours = repository == subject_.name.Repository() ||
                       std::ranges::any_of(rule_.signed_as, [&](const std::string& pattern) {
                         return MatchesRepository(pattern, repository);

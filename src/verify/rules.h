@@ -60,7 +60,7 @@ struct Rule {
   std::vector<digest::Digest> digests;   // not empty: nothing else is let through
   std::optional<time::WallTime> signed_after;
   bool warn_when_unreachable = false;    // the registry cannot be asked: let through with a warning
-  std::string hash;                      // of all of the above: a verdict holds as long as it is the same
+  std::string hash;                      // of all of the above but `match`, and of the programs' folder: a verdict holds as long as it is the same
 
   bool Matches(const reference::Reference& name) const;
 };

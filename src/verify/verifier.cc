@@ -147,6 +147,10 @@ void Settle(Verdict& v, const Rules& rules, const Rule& rule, const std::string&
 
 std::optional<Verdict> RuleVerifier::Decide(const Rules& rules, const Rule& rule, const reference::Reference& name,
                                             const digest::Digest* digest) const {
+  // What has to be asked costs nothing here: the hash of a rule with programs reads their folder.
+  const bool listed = digest == nullptr || rule.digests.empty() || std::ranges::find(rule.digests, *digest) != rule.digests.end();
+  const bool asks = !rule.keys.empty() || rule.programs;
+  if (rule.action != Action::kDeny && (digest == nullptr || (asks && listed))) return std::nullopt;
   Verdict v = Start(rules, rule);
   const std::string image = digest != nullptr ? name.Repository() + "@" + digest->ToString() : name.ToString();
   const bool fallback = &rule == &rules.fallback();
@@ -154,12 +158,10 @@ std::optional<Verdict> RuleVerifier::Decide(const Rules& rules, const Rule& rule
     Settle(v, rules, rule, image, fallback ? Cause::kNoRule : Cause::kDeniedByRule, "images of " + name.Repository() + " are not allowed on this node");
     return v;
   }
-  if (digest == nullptr) return std::nullopt;
-  if (!rule.digests.empty() && std::ranges::find(rule.digests, *digest) == rule.digests.end()) {
+  if (!listed) {
     Settle(v, rules, rule, image, Cause::kDigestNotListed, digest->ToString() + " is not one of the digests that are allowed for " + name.Repository());
     return v;
   }
-  if (!rule.keys.empty() || rule.programs) return std::nullopt;
   if (rule.action == Action::kWarn)
     Settle(v, rules, rule, image, fallback ? Cause::kNoRule : Cause::kUnsigned, "nothing was verified of " + name.Repository());
   return v;
@@ -185,7 +187,9 @@ bool RuleVerifier::MayRefuse(const reference::Reference& name) const {
 
 std::string RuleVerifier::KeyOf(const reference::Reference& name, const digest::Digest& digest) const {
   const auto rules = this->rules();
-  const bool by_tag = rules->enabled() && rules->Find(name).identity == Identity::kExact && !name.digest();
+  const Rule* rule = rules->enabled() ? &rules->Find(name) : nullptr;
+  // Programs are told the tag and may decide by it.
+  const bool by_tag = rule != nullptr && (rule->identity == Identity::kExact || rule->programs) && !name.digest();
   return (by_tag ? name.Canonical() : name.Repository()) + "@" + digest.ToString();
 }
 
@@ -210,7 +214,7 @@ Result<Verdict> RuleVerifier::Verify(const task::Context& ctx, const Subject& su
   }
   if (!decided && rule.programs && v.cause == Cause::kNone) {
     ASSIGN_OR_RETURN(ProgramsVerdict ran, RunPrograms(ctx, rules->programs(),
-                                                      {subject.name.ToString(), subject.digest,
+                                                      {subject.name.Canonical(), subject.digest,
                                                        subject.media_type, subject.size}));
     v.programs = std::move(ran.accepted);
     const std::string who = ran.program.empty() ? "" : "verifier " + Quoted(ran.program) + " ";

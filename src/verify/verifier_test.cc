@@ -464,6 +464,19 @@ TEST(Verifier, ProgramsJudgeBesideKeys) {
       << "the program is another one now";
 }
 
+// A program is told the tag: what it said of one is nothing about another with the same digest.
+TEST(Verifier, ProgramsJudgeEachTag) {
+  Lab lab;
+  host::testing::Scratch scratch;
+  ASSERT_TRUE(scratch.dir().MakeDir("v", 0755));
+  const auto verifier = RuleVerifier(lab.Read("verification:\n  programs: {dir: " + scratch.path("v") +
+                                              "}\n  rules:\n  - {name: a, match: ['*/*'], action: RequireSignature, programs: true}\n"), lab.clock);
+  const auto digest = digest::Digest::Of({});
+  const auto key = [&](const std::string& tag) { return verifier.KeyOf(*reference::Reference::Parse(lab.name() + tag), digest); };
+  EXPECT_NE(key(":prod"), key(":dev"));
+  EXPECT_EQ(key("@" + digest.ToString()), key(":dev@" + digest.ToString()));
+}
+
 TEST(Verifier, StopsWithItsCaller) {
   Lab lab;
   const RuleVerifier verifier(lab.Require(), time::SystemClock());
