@@ -35,7 +35,7 @@ Result<objects::Filter> FilterOf(const v1::ListRequest& request) {
 class NodeService::Impl final : public v1::Node::CallbackService {
  public:
   Impl(node::Node& node, NodeServiceOptions options, const time::Clock& clock)
-      : node_(node), clock_(clock), streams_(options.streams, clock), pool_(options.workers, options.queue) {}
+      : node_(node), streams_(options.streams, clock), pool_(options.workers, options.queue) {}
   void Drain() {
     stop_.request_stop();
     streams_.Drain();
@@ -160,7 +160,6 @@ class NodeService::Impl final : public v1::Node::CallbackService {
   }
 
   node::Node& node_;
-  const time::Clock& clock_;
   std::stop_source stop_;
   Streams streams_;
   Pool pool_;  // last: its jobs use all of the above

@@ -271,26 +271,21 @@ class Service::Impl final : public v1::Berth::CallbackService {
         for (const auto& manifest : removed.manifests) answer->add_manifests(manifest.ToString());
         answer->set_freed_bytes(answer->freed_bytes() + removed.freed.bytes);
       };
-      // A mount that somebody undid without us is on record until it is in the way.
-      const auto remove = [&](const auto& work) -> Result<> {
-        auto removed = work();
-        if (!removed && removed.error().reason() == Reason::kInUse) {
-          ASSIGN_OR_RETURN(const std::size_t gone, mounts_.Recover());
-          if (gone > 0) removed = work();
-        }
-        if (!removed) return removed.error();
-        note(*removed);
+      if (match.name && !message->all_names()) {
+        ASSIGN_OR_RETURN(const auto removed, mounts_.Remove([&] { return parts_.reclaimer.RemoveName(ctx, match.name->name, how); }));
+        note(removed);
         return {};
-      };
-      if (match.name && !message->all_names()) return remove([&] { return parts_.reclaimer.RemoveName(ctx, match.name->name, how); });
+      }
       for (const auto& image : match.images) {
         const auto tags = std::ranges::count_if(image.names, [](const std::string& name) { return name.find('@') == name.npos; });
         if (!message->all_names() && tags > 1)
           return Error(Reason::kInUse, "the image has " + std::to_string(tags) + " names, " + image.names.front() + " among them")
               .Next("remove it by name, or with all its names");
       }
-      for (const auto& image : match.images)
-        RETURN_IF_ERROR(remove([&] { return parts_.reclaimer.RemoveImage(ctx, image.manifest, how); }));
+      for (const auto& image : match.images) {
+        ASSIGN_OR_RETURN(const auto removed, mounts_.Remove([&] { return parts_.reclaimer.RemoveImage(ctx, image.manifest, how); }));
+        note(removed);
+      }
       return {};
     });
   }

@@ -231,7 +231,7 @@ class Service::Impl final : public Base {
       if (entry == nullptr) return {};
       for (const auto& manifest : entry->manifests) {
         // Also a pinned one: a pin is advice to collectors, and this is somebody's word (runtime-registry 1.3).
-        const auto removed = parts_.reclaimer.RemoveImage(ctx, manifest, {.pinned = true});
+        const auto removed = parts_.mounts.Remove([&] { return parts_.reclaimer.RemoveImage(ctx, manifest, {.pinned = true}); });
         if (!removed && removed.error().reason() != Reason::kNotFound) return removed.error();  // somebody else was faster
       }
       return {};

@@ -25,6 +25,7 @@
 #include "catalog/catalog.h"
 #include "content/store.h"
 #include "layer/report.h"
+#include "node/mounts.h"
 #include "oci/oci.h"
 #include "pull/puller.h"
 #include "reclaim/reclaimer.h"
@@ -49,6 +50,7 @@ class Service {
     reclaim::Reclaimer& reclaimer;
     content::Store& content;
     catalog::Catalog& catalog;
+    node::Mounts& mounts;
   };
   Service(Parts parts, ServiceOptions options, const time::Clock& clock);
   ~Service();

@@ -53,11 +53,38 @@ Result<bool> ImageService::IsWhole(const catalog::ImageRecord& image) const {
 }
 
 Result<catalog::ImageRecord> ImageService::Find(const std::string& image_ref) const {
-  ASSIGN_OR_RETURN(auto images, catalog_.FindImagesById(image_ref.substr(image_ref.find(':') + 1)));
+  ASSIGN_OR_RETURN(auto images, ById(image_ref));
   const auto* image = ForHost(images, host_);
   if (image == nullptr && !images.empty()) image = &images.front();
   if (image == nullptr) return Error(Reason::kNotFound, "the image " + Quoted(image_ref) + " is no longer here");
   return *image;
+}
+
+Result<std::vector<catalog::ImageRecord>> ImageService::ById(const std::string& id) const {
+  return catalog_.FindImagesById(id.substr(id.find(':') + 1));
+}
+
+Result<std::vector<catalog::ImageRecord>> ImageService::ByName(const catalog::NameRecord& name) const {
+  std::vector<catalog::ImageRecord> images;
+  for (const auto& digest : name.images) {
+    ASSIGN_OR_RETURN(auto found, catalog_.FindImage(digest));
+    if (found) images.push_back(*std::move(found));
+  }
+  return images;
+}
+
+Result<std::string> ImageService::KnownId(const std::string& image) {
+  std::vector<catalog::ImageRecord> images;
+  if (reference::IsImageId(image)) {
+    ASSIGN_OR_RETURN(images, ById(image));
+  } else {
+    ASSIGN_OR_RETURN(const auto name, reference::Reference::Parse(image));
+    ASSIGN_OR_RETURN(const auto record, catalog_.FindName(name.Canonical()));
+    if (!record) return std::string();
+    ASSIGN_OR_RETURN(images, ByName(*record));
+  }
+  const auto* found = ForHost(images, host_);
+  return found == nullptr ? std::string() : found->config.ToString();
 }
 
 // By id there is no name to verify: any of its own will do.
@@ -73,7 +100,7 @@ Result<> ImageService::Admit(std::vector<catalog::ImageRecord>& images) const {
 Result<std::string> ImageService::ImageRef(const task::Context&, const std::string& image) {
   std::vector<catalog::ImageRecord> images;
   if (reference::IsImageId(image)) {
-    ASSIGN_OR_RETURN(images, catalog_.FindImagesById(image.substr(image.find(':') + 1)));
+    ASSIGN_OR_RETURN(images, ById(image));
     RETURN_IF_ERROR(Admit(images));
   } else {
     ASSIGN_OR_RETURN(const auto name, reference::Reference::Parse(image));
@@ -84,10 +111,7 @@ Result<std::string> ImageService::ImageRef(const task::Context&, const std::stri
       if (usable.error().reason() == Reason::kSignature) return std::string();
       return usable.error();
     }
-    for (const auto& digest : record->images) {
-      ASSIGN_OR_RETURN(auto found, catalog_.FindImage(digest));
-      if (found) images.push_back(*std::move(found));
-    }
+    ASSIGN_OR_RETURN(images, ByName(*record));
   }
   const auto* found = ForHost(images, host_);
   if (found == nullptr) return std::string();

@@ -28,6 +28,7 @@ class ImageService final : public policy::ImageService {
       : puller_(puller), catalog_(catalog), leases_(leases), layers_(layers), host_(std::move(host)) {}
 
   Result<std::string> ImageRef(const task::Context& ctx, const std::string& image) override;
+  Result<std::string> KnownId(const std::string& image) override;
   Result<std::string> Pull(const task::Context& ctx, const std::string& image, const credentials::Credential* credential) override;
   Result<std::uint64_t> Size(const task::Context& ctx, const std::string& image_ref) override;
 
@@ -35,6 +36,8 @@ class ImageService final : public policy::ImageService {
   Result<catalog::ImageRecord> Find(const std::string& image_ref) const;
 
  private:
+  Result<std::vector<catalog::ImageRecord>> ById(const std::string& id) const;
+  Result<std::vector<catalog::ImageRecord>> ByName(const catalog::NameRecord& name) const;
   Result<> Admit(std::vector<catalog::ImageRecord>& images) const;
   Result<bool> IsWhole(const catalog::ImageRecord& image) const;
 

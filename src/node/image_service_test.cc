@@ -42,6 +42,21 @@ TEST_F(ImageServiceTest, APulledImageIsPresentByEveryName) {
   EXPECT_EQ(service_.Size({}, "sha256:" + std::string(64, 'a')).error().reason(), Reason::kNotFound);
 }
 
+// What garbage collection asks of every Pod: the collector has claimed the image before.
+TEST_F(ImageServiceTest, AClaimedImageIsAbsentAndStillKnown) {
+  node_.registry.PutImage("app", "1", {Tar("a", "x")});
+  const std::string id = *service_.Pull({}, Name("app:1"), nullptr);
+  {
+    const auto claim = node_.stores.leases->ClaimFree({service_.Find(id)->manifest});
+    ASSERT_THAT(claim.objects(), SizeIs(1));
+    EXPECT_EQ(Ref(Name("app:1")), "");
+    EXPECT_EQ(*service_.KnownId(Name("app:1")), id);
+    EXPECT_EQ(*service_.KnownId(id), id);
+  }
+  EXPECT_EQ(*service_.KnownId(Name("app:2")), "");
+  EXPECT_FALSE(service_.KnownId(Name("App:1")));
+}
+
 // Layers that list no parent directories of what they add are mounted by a variant of their own.
 TEST_F(ImageServiceTest, AnImageWithLayersThatWereFittedIsPresent) {
   const std::string base = tar::testing::Builder().Dir("usr").Dir("usr/share").Mode(0711).File("usr/share/old", "o").Finish();

@@ -25,6 +25,14 @@ class Mounts {
   Result<std::string> Mount(const task::Context& ctx, const catalog::ImageRecord& image, const std::string& target,
                             rootfs::Writable writable, std::optional<host::MountFlags> flags = std::nullopt);
   Result<> Unmount(const std::string& target);
+  // Runs the removal of an image. When a mount is in its way that somebody undid without us, forgets that and runs it again.
+  template <class Work>
+  auto Remove(const Work& work) -> decltype(work()) {
+    auto done = work();
+    if (done || done.error().reason() != Reason::kInUse) return done;
+    ASSIGN_OR_RETURN(const std::size_t gone, Recover());
+    return gone > 0 ? work() : std::move(done);
+  }
 
  private:
   catalog::Catalog& catalog_;

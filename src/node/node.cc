@@ -59,7 +59,7 @@ Result<std::unique_ptr<Node>> Node::Start(const task::Context& ctx, NodeOptions 
 }
 
 Result<> Node::Begin(const task::Context& ctx) {
-  RETURN_IF_ERROR(RegisterSelf(parts_.store, {.name = options_.name, .host_ip = options_.host_ip}, parts_.clock.WallNow()));
+  RETURN_IF_ERROR(RegisterSelf(parts_.store, {.name = options_.name, .host_ip = options_.host_ip, .pods = options_.kubelet.max_pods}, parts_.clock.WallNow()));
   parts_.runtime.OnExit([this](const std::string& uid) { workers_.Wake(uid); });
   workers_.OnGone([this](const kube::Pod& pod) {
     std::optional<kube::Object> again;
@@ -292,7 +292,7 @@ std::shared_ptr<PodWorker> Node::FindPod(const std::string& ns, const std::strin
   return workers_.Find(mirror == (*object)->metadata.annotations.end() ? (*object)->metadata.uid : mirror->second);
 }
 
-Result<std::map<std::string, std::string>> Node::ImagesInUse(const task::Context& ctx) const {
+Result<std::map<std::string, std::string>> Node::ImagesInUse() const {
   std::map<std::string, std::string> in_use;
   for (const auto& worker : workers_.List()) {
     const auto pod = worker->pod();
@@ -305,7 +305,8 @@ Result<std::map<std::string, std::string>> Node::ImagesInUse(const task::Context
     for (const auto& name : names) {
       const auto spelled = reference::Reference::Parse(name);
       if (!spelled) continue;  // InvalidImageName never runs
-      ASSIGN_OR_RETURN(const std::string ref, parts_.images.ImageRef(ctx, spelled->CriSpelling()));
+      // Not ImageRef: who collects has made the image absent before he asks, and one that may not be used now is named all the same.
+      ASSIGN_OR_RETURN(const std::string ref, parts_.images.KnownId(spelled->CriSpelling()));
       if (!ref.empty()) in_use.emplace(ref, "pod " + pod->metadata.ns + "/" + pod->metadata.name);
     }
   }

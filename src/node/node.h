@@ -67,7 +67,7 @@ class Node final : private StatusSink {
 
   // Images, by id, that Pods of this node have or are about to have: those their containers and image volumes name, from the moment
   // that a Pod is known until it has ended; and by which Pod. What containers run from is known to node::Mounts.
-  Result<std::map<std::string, std::string>> ImagesInUse(const task::Context& ctx) const;
+  Result<std::map<std::string, std::string>> ImagesInUse() const;
   // An Event about the node itself.
   void Tell(const policy::Event& event) { recorder_.TellNode(event); }
 

@@ -45,7 +45,7 @@ Error NoLog(const kube::Pod& pod, const kube::PodStatus& status, const std::stri
 }  // namespace
 
 Result<PodLog> PodLog::Find(Node& node, const kube::Object& object, LogQuery query) {
-  PodLog log(node, kube::ReadPod(object), std::move(query));
+  PodLog log(kube::ReadPod(object), std::move(query));
   const objects::Key key{"Pod", object.metadata.ns, object.metadata.name};
   LogQuery& wanted = log.query_;
   ASSIGN_OR_RETURN(wanted.container, ContainerOf(log.pod_, wanted.container));

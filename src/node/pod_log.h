@@ -15,7 +15,7 @@ struct LogQuery {
   LogOptions options;
 };
 
-// What Find() found. Refers to the node.
+// What Find() found.
 class PodLog {
  public:
   // kUsage: `a container name must be specified for pod web, choose one of: [a b]`, `container x is not valid for pod web`;
@@ -25,10 +25,9 @@ class PodLog {
   Result<> Read(const task::Context& ctx, const LogSink& sink) const;
 
  private:
-  PodLog(Node& node, kube::Pod pod, LogQuery query) : node_(&node), pod_(std::move(pod)), query_(std::move(query)) {}
+  PodLog(kube::Pod pod, LogQuery query) : pod_(std::move(pod)), query_(std::move(query)) {}
   bool Over(const kube::Pod& now) const;
 
-  Node* node_;
   kube::Pod pod_;
   LogQuery query_;
   std::string path_;

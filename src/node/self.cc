@@ -3,13 +3,12 @@
 #include "host/dir.h"
 #include "host/machine.h"
 #include "kube/timestamp.h"
+#include "oci/platform.h"
 
 namespace berth::node {
 namespace {
 
 using json::Tree;
-
-constexpr int kPods = 250;  // what a Node says it takes; nothing here enforces a number
 
 std::string Line(const std::string& path) {
   const auto text = host::ReadSmallFile(path, 64u << 10);
@@ -27,23 +26,13 @@ std::string OsImage() {
   return value;
 }
 
-constexpr std::string_view Architecture() {
-#if defined(__x86_64__)
-  return "amd64";
-#elif defined(__aarch64__)
-  return "arm64";
-#else
-  return "unknown";
-#endif
-}
-
 Tree Status(const Self& self, time::WallTime now) {
   Tree status = Tree::Object();
   for (const char* list : {"capacity", "allocatable"}) {
     Tree& have = status[list] = Tree::Object();
     have["cpu"] = Tree(std::to_string(host::CpuCount()));
     if (const auto memory = host::MemoryBytes()) have["memory"] = Tree(std::to_string(*memory / 1024) + "Ki");
-    have["pods"] = Tree(std::to_string(kPods));
+    have["pods"] = Tree(std::to_string(self.pods));
   }
   const auto address = [&](const char* type, const std::string& value) {
     if (value.empty()) return;
@@ -61,11 +50,11 @@ Tree Status(const Self& self, time::WallTime now) {
   ready["lastHeartbeatTime"] = ready["lastTransitionTime"] = Tree(kube::FormatTime(now));
   Tree& info = status["nodeInfo"] = Tree::Object();
   info["machineID"] = info["systemUUID"] = Tree(Line("/etc/machine-id"));
-  info["bootID"] = Tree(Line("/proc/sys/kernel/random/boot_id"));
+  info["bootID"] = Tree(host::BootId().value_or(""));
   info["kernelVersion"] = Tree(Line("/proc/sys/kernel/osrelease"));
   info["osImage"] = Tree(OsImage());
   info["operatingSystem"] = Tree("linux");
-  info["architecture"] = Tree(Architecture());
+  info["architecture"] = Tree(oci::HostPlatform().architecture);
   info["containerRuntimeVersion"] = Tree("berth://" BERTH_VERSION);
   info["kubeletVersion"] = Tree(KubernetesVersion());
   info["kubeProxyVersion"] = Tree("");
@@ -88,7 +77,7 @@ Result<> RegisterSelf(objects::Store& store, const Self& self, time::WallTime no
     Tree& labels = node["metadata"]["labels"] = Tree::Object();
     labels["kubernetes.io/hostname"] = Tree(self.name);
     labels["kubernetes.io/os"] = labels["beta.kubernetes.io/os"] = Tree("linux");
-    labels["kubernetes.io/arch"] = labels["beta.kubernetes.io/arch"] = Tree(Architecture());
+    labels["kubernetes.io/arch"] = labels["beta.kubernetes.io/arch"] = Tree(oci::HostPlatform().architecture);
     node["spec"] = Tree::Object();
     if (const auto made = store.Create(node); !made) return made.error().ToError();
   }

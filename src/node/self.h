@@ -13,6 +13,7 @@ std::string KubernetesVersion();  // "v1.36.0+berth.0.1.0"
 
 struct Self {
   std::string name, host_ip;
+  std::int64_t pods = 0;  // maxPods: what it says it takes; nothing here enforces a number
 };
 
 // Makes the Node object, or brings it up to date: capacity, addresses, versions, the condition Ready since `now`. Errors are the store's.

@@ -55,6 +55,7 @@ Result<std::unique_ptr<ServiceTokens>> ServiceTokens::Open(const host::Dir& root
 Result<credentials::TokenSource::Account> ServiceTokens::FindAccount(const task::Context&, const std::string& namespace_name,
                                                                      const std::string& name) {
   const auto object = store_.Get({"ServiceAccount", namespace_name, name});
+  if (!object && object.error().code != 404) return object.error().ToError();
   if (!object) return Error(Reason::kNotFound, "serviceaccount \"" + name + "\" not found");
   const auto& meta = (*object)->metadata;
   return Account{meta.uid, {meta.annotations.begin(), meta.annotations.end()}};

@@ -45,6 +45,8 @@ class ImageService {
  public:
   virtual ~ImageService() = default;
   virtual Result<std::string> ImageRef(const task::Context& ctx, const std::string& image) = 0;  // its id, "" when absent
+  // The id that a name (or an id) stands for here, whether or not the image can be used now; "": it stands for none.
+  virtual Result<std::string> KnownId(const std::string& image) = 0;
   // The id under which ImageRef() finds it. `credential`: nullptr means anonymous.
   virtual Result<std::string> Pull(const task::Context& ctx, const std::string& image, const credentials::Credential* credential) = 0;
   virtual Result<std::uint64_t> Size(const task::Context& ctx, const std::string& image_ref) = 0;

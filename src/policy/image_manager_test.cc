@@ -27,6 +27,7 @@ const AccessCredential kNode, kSecret = Secret("regcred", "u1", "h1"), kSa{Acces
 
 class FakeService : public ImageService {
  public:
+  Result<std::string> KnownId(const std::string&) override { return std::string(); }
   Result<std::string> ImageRef(const task::Context&, const std::string& image) override {
     calls.push_back("GetImageRef");
     images.push_back(image);

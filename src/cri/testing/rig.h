@@ -51,7 +51,7 @@ class Rig {
     other.host = options.host;
     const api::Service::Parts parts{*node.puller, *reclaimer_, *mounts, *s.content, *s.layers, *s.catalog, *s.leases, s.root, *gc_};
     berth_ = std::make_unique<api::Service>(parts, std::move(other), time::SystemClock());
-    service = std::make_unique<Service>(Service::Parts{*node.puller, *reclaimer_, *s.content, *s.catalog}, std::move(options),
+    service = std::make_unique<Service>(Service::Parts{*node.puller, *reclaimer_, *s.content, *s.catalog, *mounts}, std::move(options),
                                         time::SystemClock());
     listen.socket = socket();
     listen.more = {&service->images(), &service->runtime()};

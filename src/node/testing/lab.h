@@ -45,6 +45,7 @@ class ScriptedImages final : public policy::ImageService {
     const auto found = present.find(image);
     return found == present.end() ? "" : found->second;
   }
+  Result<std::string> KnownId(const std::string& image) override { return ImageRef({}, image); }
   Result<std::string> Pull(const task::Context& ctx, const std::string& image, const credentials::Credential* credential) override {
     std::unique_lock lock(mutex_);
     pulls.push_back(image + (credential == nullptr ? "" : " as " + credential->username));
