@@ -122,6 +122,10 @@ TEST(Config, MalformedTextEnds) {
   }
 }
 
+TEST(Config, AddressesAreChecked) {
+  EXPECT_THAT(Parse("", {"apiserver.listen=localhost:6443"}).error().Text(), HasSubstr("apiserver.listen: \"localhost:6443\" is not ADDRESS:PORT"));
+  EXPECT_TRUE(Parse("", {"apiserver.listen=127.0.0.1:6443"}));
+}
 TEST(Config, RelativePathsAreRefused) { EXPECT_THAT(Parse("", {"root=store"}).error().Text(), HasSubstr("absolute path")); }
 
 TEST(Config, WhatIsPrintedReadsBack) {

@@ -332,6 +332,8 @@ Result<DaemonConfig> ParseConfig(std::string_view text, std::string_view name, c
     if (!path->starts_with('/')) return Error(Reason::kConfig, std::string(what) + " must be an absolute path, not " + Quoted(*path));
   for (const auto& address : config.http_listen)
     if (auto good = host::CheckListenAddress(address); !good) return std::move(good).error().Context("listen.http");
+  if (!config.node.api_listen.empty())
+    if (auto good = host::ParseTcpAddress(config.node.api_listen); !good) return Error(Reason::kConfig, "apiserver.listen: " + good.error().message());
   // One limit, two readers.
   config.registry.document_bytes = config.pull.limits.document_bytes;
   config.unpack.tar.entries = config.unpack.build.entries;

@@ -40,11 +40,10 @@ Result<Fd> ListenUnix(const std::string& path, std::uint32_t mode) {
   }
   Fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!fd.valid()) return SocketError(errno, "make a socket", kNext);
-  const mode_t before = ::umask(0777 & ~mode);
-  const int bound = ::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
-  const int error = errno;
-  ::umask(before);
-  if (bound != 0) return SocketError(error, "bind the socket " + Quoted(path), kNext);
+  // bind() makes the file with the mode of the socket less the umask, which belongs to all threads: never with more than `mode`.
+  if (::fchmod(fd.get(), mode) != 0 || ::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
+      ::chmod(path.c_str(), mode) != 0)
+    return SocketError(errno, "bind the socket " + Quoted(path), kNext);
   if (::listen(fd.get(), kBacklog) != 0) return SocketError(errno, "listen on the socket " + Quoted(path), kNext);
   return fd;
 }

@@ -307,9 +307,13 @@ Result<std::map<Digest, std::uint64_t>> LayerStore::DiskBytes(const std::set<Dig
     if (!file || (only != nullptr && !only->contains(file->blob))) continue;
     std::uint64_t& bytes = taken[file->blob];
     if (file->kind == kTree) {
-      ASSIGN_OR_RETURN(const host::Dir tree, layers_.OpenDir(name));
-      ASSIGN_OR_RETURN(const std::uint64_t taken_by_tree, host::DiskUsage({}, tree));
-      bytes += taken_by_tree;
+      // A tree may go meanwhile: it is renamed, then emptied.
+      const auto tree = layers_.OpenDir(name);
+      if (!tree && tree.error().reason() == Reason::kNotFound) continue;
+      if (!tree) return tree.error();
+      const auto size = host::DiskUsage({}, *tree);
+      if (!size && size.error().reason() != Reason::kInUse) return size.error();
+      bytes += size ? *size : 0;
     } else if (const auto info = layers_.Stat(name)) {
       bytes += info->allocated;
     }

@@ -34,7 +34,7 @@ namespace berth::berthd {
 namespace {
 
 constexpr auto kGrace = std::chrono::seconds(5);   // for running calls to end
-constexpr auto kEnd = std::chrono::seconds(9);     // for everything: the unit gives ten
+constexpr auto kEnd = std::chrono::seconds(9);     // for everything: the unit gives fifteen
 constexpr std::uint64_t kLeastSpace = 64u << 20;   // below it no pull can succeed
 
 // Reads the settings (again): the file and what the command line put over it.
@@ -161,10 +161,10 @@ std::vector<web::Check> Checks(catalog::Catalog& catalog, const host::Dir& root,
 reclaim::ImageGc::Parts CollectorParts(reclaim::StoredImages& images, catalog::Catalog& catalog, const host::Dir& root, NodeStack* node,
                                        const time::Clock& clock) {
   reclaim::ImageGc::Parts parts{images, nullptr, [&root] { return root.FreeSpace(); }, nullptr, nullptr, clock};
-  parts.in_use = [&catalog, node](const task::Context& ctx) -> Result<reclaim::InUse> {
+  parts.in_use = [&catalog, node](const task::Context&) -> Result<reclaim::InUse> {
     reclaim::InUse in_use;
     if (node != nullptr) {
-      ASSIGN_OR_RETURN(in_use, node->node().ImagesInUse(ctx));
+      ASSIGN_OR_RETURN(in_use, node->node().ImagesInUse());
     }
     ASSIGN_OR_RETURN(auto mounted, reclaim::MountedImages(catalog));
     in_use.merge(mounted);
@@ -270,7 +270,7 @@ Result<int> Serve(config::DaemonConfig config, const LoadSettings& load) {
   options.streams = {.limit = config.streams, .on_idle = [] { ::malloc_trim(0); }};
   api::Service service({puller, reclaimer, mounts, *content, *layers, *catalog, leases, root, gc}, std::move(options), clock);
   RETURN_IF_ERROR(service.Recover());
-  cri::Service cri({puller, reclaimer, *content, *catalog},
+  cri::Service cri({puller, reclaimer, *content, *catalog, mounts},
                    {.root = config.root, .form = machine.form, .host = config.pull.host, .handlers = config.runtime_handlers,
                     .node_credentials = node_credentials, .message_bytes = config.message_bytes,
                     .streams = {.limit = config.streams, .on_idle = [] { ::malloc_trim(0); }}}, clock);

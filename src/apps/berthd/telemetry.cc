@@ -1,5 +1,9 @@
 #include "apps/berthd/telemetry.h"
 
+#include <memory>
+#include <mutex>
+#include <optional>
+
 #include "metrics/process.h"
 #include "policy/metrics.h"
 
@@ -106,17 +110,28 @@ void Telemetry::Attach(pull::Puller& puller) {
 }
 
 void Telemetry::Attach(catalog::Catalog& catalog, content::Store& content, const host::Dir& root) {
-  registry_.Collect("berth_images", "Images in the store.", Kind::kGauge, [&catalog] {
-    const auto usage = catalog.Measure();
+  // Once for each change, not for each scrape and metric.
+  struct Measured { std::mutex mutex; std::uint64_t version = 0; std::optional<catalog::Usage> usage; };
+  const auto measure = [&catalog, kept = std::make_shared<Measured>()]() -> std::optional<catalog::Usage> {
+    const std::lock_guard hold(kept->mutex);
+    const std::uint64_t version = catalog.version();  // before: what changes meanwhile is measured at the next scrape
+    if (kept->usage && kept->version == version) return kept->usage;
+    kept->usage.reset();
+    if (auto now = catalog.Measure()) kept->usage = *now;
+    kept->version = version;
+    return kept->usage;
+  };
+  registry_.Collect("berth_images", "Images in the store.", Kind::kGauge, [measure] {
+    const auto usage = measure();
     return usage ? One(static_cast<double>(usage->images)) : std::vector<Sample>{};
   });
   registry_.Collect("berth_store_bytes", "What the store holds: unpacked layers, those that no image has (yet), compressed blobs, documents, partial downloads.",
-                    Kind::kGauge, [&catalog, &content] {
+                    Kind::kGauge, [measure, &content] {
     std::vector<Sample> samples;
     const auto add = [&](const char* kind, std::uint64_t bytes) {
       samples.push_back({.labels = {{"kind", kind}}, .value = static_cast<double>(bytes)});
     };
-    if (const auto usage = catalog.Measure()) {
+    if (const auto usage = measure()) {
       add("unpacked", usage->layer_bytes);
       add("unneeded", usage->unreferenced_bytes);
       add("blobs", usage->compressed_bytes);
