@@ -9,7 +9,6 @@ namespace {
 using catalog::BlobKind;
 using digest::Digest;
 
-constexpr std::size_t kChunkBytes = 256u << 10;
 constexpr std::size_t kDocumentBytes = 64u << 20;  // far above any limit under which one was stored
 
 }  // namespace
@@ -112,12 +111,11 @@ Result<Finding> Checker::RepairLayer(const task::Context& ctx, const catalog::La
 Result<> Checker::Reunpack(const task::Context& ctx, const catalog::LayerRecord& layer) {
   ASSIGN_OR_RETURN(const host::Fd file, stores_.content.Open(layer.blob));
   ASSIGN_OR_RETURN(auto staging, stores_.layers.Stage(ctx, layer.blob, layer::Form::kErofs, layer.diff_id.algorithm()));
-  const auto room = std::make_unique<std::byte[]>(kChunkBytes);
   for (;;) {
-    RETURN_IF_ERROR(ctx.Check());
-    ASSIGN_OR_RETURN(const std::size_t got, host::ReadSome(file.get(), {room.get(), kChunkBytes}));
+    ASSIGN_OR_RETURN(const bytes::MutableView room, staging->Room());
+    ASSIGN_OR_RETURN(const std::size_t got, host::ReadSome(file.get(), room));
     if (got == 0) break;
-    RETURN_IF_ERROR(staging->Write({room.get(), got}));
+    RETURN_IF_ERROR(staging->HandOver(got));
   }
   RETURN_IF_ERROR(staging->Finish(layer.diff_id));
   // The damaged files go at the last moment; a crash before Commit costs a fetch, nothing else (reclaim's Recover).

@@ -18,9 +18,7 @@
 namespace berth::http {
 namespace {
 
-constexpr long kBuffer = 512 << 10;  // what curl reads at once
-// Body bytes that came while the caller had no room; one buffer of curl's fits, more makes curl pause.
-constexpr std::size_t kSpill = kBuffer;
+constexpr long kBuffer = 64 << 10;  // what curl reads at once: stays in the cache until it is copied into the caller's room
 constexpr std::size_t kDrain = 64u << 10;  // an unread rest up to this is thrown away to keep the connection
 
 bool TokenChar(char c) {
@@ -503,15 +501,14 @@ class Exchange final : public Response {
       return x.drained_ <= kDrain ? n : 0;
     }
     const std::size_t direct = std::min(n, x.room_.size() - x.filled_);
-    const std::size_t rest = n - direct;
-    if (rest > 0 && x.spill_.size() + rest > kSpill) {
+    if (direct == 0) {
       x.paused_ = true;
       return CURL_WRITEFUNC_PAUSE;
     }
     x.stall_.Got(n);
-    if (direct > 0) std::memcpy(x.room_.data() + x.filled_, data, direct);
+    std::memcpy(x.room_.data() + x.filled_, data, direct);
     x.filled_ += direct;
-    x.spill_.append(data + direct, rest);
+    x.spill_.append(data + direct, n - direct);
     return n;
   }
 
@@ -614,7 +611,7 @@ class Exchange final : public Response {
 
   bytes::MutableView room_;       // of the Read() in progress
   std::size_t filled_ = 0;
-  std::string spill_;
+  std::string spill_;             // the end of a piece of curl's (16 KiB at most) for which there was no room
   std::size_t spill_start_ = 0, drained_ = 0;
   bool paused_ = false, draining_ = false, done_ = false;
   std::optional<Error> refusal_;  // set inside a callback

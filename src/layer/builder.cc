@@ -21,6 +21,7 @@ using erofs::Node;
 
 constexpr std::uint64_t kPage = 4096;
 constexpr std::size_t kNameBytes = 255, kPathBytes = 4096, kTargetBytes = 4095;
+constexpr std::size_t kUsualNodes = 64u << 10;
 constexpr int kLinks = 40;
 constexpr int kSteps = 8192;  // of one walk, links expanded: 40 links of 2,000 components each are an attack
 constexpr std::string_view kWhiteout = ".wh.", kAufs = ".wh..wh.", kOpaqueMarker = ".wh..wh..opq";
@@ -138,6 +139,7 @@ bool IsCapability(std::string_view value) {
 
 struct TreeBuilder::State {
   State(ContentSink& s, const BuildOptions& o) : sink(s), options(o) {
+    tree.nodes.reserve(kUsualNodes);  // address space only, until they come
     tree.nodes.emplace_back().mode = S_IFDIR | 0755;
     extra.push_back({0, kImplied});
   }

@@ -144,9 +144,22 @@ Staging::~Staging() {
 
 pid_t Staging::worker_pid() const { return state_->unpack->pid(); }
 
-Result<> Staging::Write(bytes::View chunk) {
+Result<bytes::MutableView> Staging::Room() { return state_->unpack->Room(); }
+
+Result<> Staging::HandOver(std::size_t count) {
   if (std::exchange(state_->written, true)) BERTH_FAULT_IN(state_->ctx, kUnpackHalf);
-  return state_->unpack->Write(chunk);
+  return state_->unpack->HandOver(count);
+}
+
+Result<> Staging::Write(bytes::View chunk) {
+  while (!chunk.empty()) {
+    ASSIGN_OR_RETURN(const bytes::MutableView room, Room());
+    const std::size_t count = std::min(room.size(), chunk.size());
+    std::copy_n(chunk.data(), count, room.data());
+    RETURN_IF_ERROR(HandOver(count));
+    chunk = chunk.subspan(count);
+  }
+  return {};
 }
 
 Result<LayerInfo> Staging::Finish(const std::optional<Digest>& expected) {

@@ -108,7 +108,10 @@ class LayerStore {
 class Staging final : public bytes::Sink {
  public:
   ~Staging() override;
-  // Compressed bytes in order. An error is the layer's verdict, it need not wait for Finish.
+  // Compressed bytes in order, as with Unpack. An error is the layer's verdict, it need not wait for Finish.
+  Result<bytes::MutableView> Room();
+  Result<> HandOver(std::size_t count);
+  // The two, for bytes that lie elsewhere.
   Result<> Write(bytes::View chunk) override;
   // The blob is complete and its digest verified by the caller. Compares the diff ID (kDigestMismatch) if one is
   // expected, syncs both files. Nothing is visible yet.

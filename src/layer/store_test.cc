@@ -384,7 +384,7 @@ TEST_F(Store, TheWorkerIsJailed) {
   const std::string archive = Builder().File("f", Noise(8'000'000)).Finish();
   auto staging = lab.store().Stage(task::Context(), MakeBlob(archive).digest, Form::kErofs);
   ASSERT_TRUE(staging);
-  // More than the pipe holds: when this returns, the worker reads, and it reads only in its jail.
+  // More than the channel holds: when this returns, the worker reads, and it reads only in its jail.
   ASSERT_TRUE((*staging)->Write(bytes::AsView(archive).first(4'000'000)));
   const std::string proc = "/proc/" + std::to_string((*staging)->worker_pid());
   const std::string status = ReadFile(proc + "/status");
@@ -395,7 +395,7 @@ TEST_F(Store, TheWorkerIsJailed) {
   EXPECT_THAT(status, HasSubstr("Uid:\t65534"));
   std::size_t descriptors = 0;
   for (const auto& entry : std::filesystem::directory_iterator(proc + "/fd")) descriptors += entry.exists() || true;
-  EXPECT_EQ(descriptors, 4u);  // answer, input, data, meta
+  EXPECT_EQ(descriptors, 5u);  // answer, the two pipes of the input, data, meta
 }
 
 TEST_F(Store, AJailThatIsTriedSaysWhatItIs) {  // P27

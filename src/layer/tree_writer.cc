@@ -27,6 +27,7 @@ using erofs::Tree;
 using host::Fd;
 using host::OsError;
 
+constexpr std::uint64_t kWritebackBytes = 8u << 20, kWritebackRest = 64u << 10;
 constexpr int kOpenDir = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
 
 std::array<timespec, 2> Times(const Node& n) {
@@ -49,9 +50,9 @@ Result<> SetXattrs(int fd, const Node& n) {
   return {};
 }
 
-// chown first: it clears set-id bits and capabilities.
-Result<> SetAttributes(int fd, const Node& n) {
-  if (fchown(fd, n.uid, n.gid) != 0) return OsError(errno, "set the owner of a layer's file");
+// chown first: it clears set-id bits and capabilities. `owned`: it has its owner.
+Result<> SetAttributes(int fd, const Node& n, bool owned = false) {
+  if (!owned && fchown(fd, n.uid, n.gid) != 0) return OsError(errno, "set the owner of a layer's file");
   if (fchmod(fd, n.mode & 07777) != 0) return OsError(errno, "set the mode of a layer's file");
   RETURN_IF_ERROR(SetXattrs(fd, n));
   if (futimens(fd, Times(n).data()) != 0) return OsError(errno, "set the time of a layer's file");
@@ -61,13 +62,18 @@ Result<> SetAttributes(int fd, const Node& n) {
 }  // namespace
 
 struct TreeWriter::State {
-  explicit State(int root_fd) : root(root_fd) {}
+  explicit State(int root_fd) : root(root_fd) {
+    if (const auto info = host::Stat(root)) mine = {{info->uid, info->gid}};
+  }
+  // A new file has the owner that the root has: both were made by us, or inherit alike.
+  bool IsMine(const Node& n) const { return mine == std::pair(n.uid, n.gid); }
 
   int root;
+  std::optional<std::pair<std::uint32_t, std::uint32_t>> mine;
   Fd parent;  // of parent_node
   std::uint32_t parent_node = kNoNode;
   Fd file;
-  std::uint64_t at = 0;  // in the file
+  std::uint64_t at = 0, writeback = 0;  // in the file: written, and on its way to the disk
   std::uint64_t bytes = 0;
 
   // One step down; makes the directory if it is not there.
@@ -105,11 +111,17 @@ struct TreeWriter::State {
     return parent.get();
   }
 
+  // Left to the sync at the end, all of it would be waited for there.
+  Result<> StartWriteback() {
+    const std::uint64_t from = std::exchange(writeback, at);
+    return host::StartWriteback(file.get(), from, at - from);
+  }
+
   Result<> Create(const Tree& tree, std::uint32_t node) {
     const Node& n = tree.nodes[node];
     ASSIGN_OR_RETURN(const int dir, Parent(tree, n.parent));
     file.reset(openat(dir, n.name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
-    at = 0;
+    at = writeback = 0;
     return file.valid() ? Result<>{} : OsError(errno, "create a layer's file");
   }
 
@@ -147,7 +159,7 @@ Result<std::uint64_t> TreeWriter::Start(const Tree& tree, std::uint32_t node) {
   State& s = *state_;
   if (!s.file.valid()) RETURN_IF_ERROR(s.Create(tree, node));
   const Node& n = tree.nodes[node];
-  s.at = n.sparse ? n.sparse->back().file_offset : 0;
+  s.at = s.writeback = n.sparse ? n.sparse->back().file_offset : 0;
   return s.at;
 }
 
@@ -155,7 +167,7 @@ Result<> TreeWriter::Append(bytes::View data) {
   RETURN_IF_ERROR(host::PwriteAll(state_->file.get(), data, state_->at));
   state_->bytes += (state_->at + data.size() + 4095) / 4096 * 4096 - (state_->at + 4095) / 4096 * 4096;
   state_->at += data.size();
-  return {};
+  return state_->at - state_->writeback >= kWritebackBytes ? state_->StartWriteback() : Result<>{};
 }
 
 Result<> TreeWriter::End(const Tree& tree, std::uint32_t node) {
@@ -163,8 +175,9 @@ Result<> TreeWriter::End(const Tree& tree, std::uint32_t node) {
   if (!s.file.valid()) RETURN_IF_ERROR(s.Create(tree, node));
   const Node& n = tree.nodes[node];
   if (n.sparse) RETURN_IF_ERROR(host::Truncate(s.file.get(), n.size));
+  if (s.at - s.writeback >= kWritebackRest) RETURN_IF_ERROR(s.StartWriteback());
   const Fd file = std::move(s.file);
-  return SetAttributes(file.get(), n);
+  return SetAttributes(file.get(), n, s.IsMine(n));
 }
 
 Result<> TreeWriter::Link(const Tree& tree, std::uint32_t name, std::uint32_t existing) {

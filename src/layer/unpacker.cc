@@ -1,9 +1,11 @@
 #include "layer/unpacker.h"
 
 #include <malloc.h>
+#include <sys/mman.h>
 
 #include <array>
 #include <condition_variable>
+#include <cstdlib>
 #include <deque>
 #include <memory>
 #include <mutex>
@@ -26,7 +28,7 @@
 namespace berth::layer {
 namespace {
 
-constexpr std::size_t kBufferBytes = 256u << 10, kBuffers = 16;
+constexpr std::size_t kBufferBytes = 512u << 10, kBuffers = 24, kHugePage = 2u << 20;
 
 Error OutOfMemory(const UnpackOptions& options) {
   return Error(Reason::kLimitExceeded, "unpacking the layer takes more memory than its limits allow (" +
@@ -67,14 +69,19 @@ class Pool {
  public:
   enum Reader : std::size_t { kParser, kHasher, kReaders };
   struct Buffer {
-    std::unique_ptr<std::byte[]> bytes = std::make_unique_for_overwrite<std::byte[]>(kBufferBytes);
+    std::byte* bytes = nullptr;
     std::size_t size = 0;
     std::size_t readers = 0;  // guarded by mutex_
-    bytes::View data() const { return {bytes.get(), size}; }
+    bytes::View data() const { return {bytes, size}; }
   };
 
-  Pool() {
-    for (Buffer& buffer : buffers_) free_.push_back(&buffer);
+  Pool() : memory_(static_cast<std::byte*>(std::aligned_alloc(kHugePage, kBuffers * kBufferBytes))) {
+    if (!memory_) throw std::bad_alloc();
+    (void)::madvise(memory_.get(), kBuffers * kBufferBytes, MADV_HUGEPAGE);  // a hint
+    for (std::size_t i = 0; i < kBuffers; ++i) {
+      buffers_[i].bytes = memory_.get() + i * kBufferBytes;
+      free_.push_back(&buffers_[i]);
+    }
   }
 
   // For the decoder. nullptr: the parser has given up.
@@ -123,6 +130,10 @@ class Pool {
     return buffer;
   }
 
+  struct Free {
+    void operator()(std::byte* p) const { std::free(p); }
+  };
+  const std::unique_ptr<std::byte, Free> memory_;
   std::array<Buffer, kBuffers> buffers_;
   std::mutex mutex_;
   std::condition_variable freed_, filled_;
@@ -136,7 +147,7 @@ Result<> Decode(codec::Decoder& decoder, Pool& pool) {
   for (Pool::Buffer* buffer; (buffer = pool.TakeFree());) {
     Result<std::size_t> got = 0;
     for (buffer->size = 0; buffer->size < kBufferBytes; buffer->size += *got) {
-      got = decoder.Read({buffer->bytes.get() + buffer->size, kBufferBytes - buffer->size});
+      got = decoder.Read({buffer->bytes + buffer->size, kBufferBytes - buffer->size});
       if (!got || *got == 0) break;
     }
     // What came before an error is parsed too: the verdict does not depend on how the input was cut.

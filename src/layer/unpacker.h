@@ -1,6 +1,6 @@
 // layer/unpacker.h: a compressed layer in, an EROFS image out, in one pass.
 //
-// Three threads on one pool of buffers (4 MiB): one reads and decompresses, one hashes, one parses and writes. Inflating and
+// Three threads on one pool of buffers (12 MiB): one reads and decompresses, one hashes, one parses and writes. Inflating and
 // hashing cost about the same, the rest a third of that; on two cores the scheduler shares them out.
 // Every byte up to the end of the stream is decoded and hashed, also what follows the archive's end. Runs inside the
 // jailed worker (worker.h); opens nothing. Deterministic: the same blob gives the same bytes.

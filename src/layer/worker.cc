@@ -1,12 +1,9 @@
 #include "layer/worker.h"
 
-#include <poll.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <csignal>
+#include <tuple>
 
 #include "bytes/encoding.h"
 #include "host/poll.h"
@@ -15,7 +12,6 @@
 namespace berth::layer {
 namespace {
 
-constexpr std::size_t kPipeBytes = 1u << 20;
 constexpr std::size_t kAnswerBytes = 4u << 20;
 constexpr std::size_t kTextBytes = 900;  // of an error: with our own words at most 1 KiB
 constexpr json::Limits kJson{.bytes = kAnswerBytes, .depth = 8, .values = 200'000};
@@ -62,12 +58,11 @@ Result<json::Document> ParseAnswer(std::string_view answer) {
 Result<Worker> Worker::Start(const std::string& program, const std::string& options, std::vector<std::pair<int, int>> fds, bool input) {
   ASSIGN_OR_RETURN(const host::Fd text, host::MemFd("unpack-options", bytes::AsView(options)));
   ASSIGN_OR_RETURN(host::Pipe answer, host::MakePipe());
-  host::Pipe feed;
+  std::optional<host::ChannelWriter> feed;
+  host::ChannelWriter::ReaderEnd end;
   if (input) {
-    ASSIGN_OR_RETURN(feed, host::MakePipe());
-    RETURN_IF_ERROR(host::SetPipeSize(feed.write.get(), kPipeBytes));
-    RETURN_IF_ERROR(host::SetNonBlocking(feed.write.get(), true));
-    fds.emplace_back(3, feed.read.get());
+    ASSIGN_OR_RETURN(std::tie(feed, end), host::ChannelWriter::Open());
+    fds.insert(fds.end(), {{kChannelFds[0], end.memory.get()}, {kChannelFds[1], end.lengths.get()}, {kChannelFds[2], end.freed.get()}});
   }
   fds.emplace_back(0, text.get());
   fds.emplace_back(1, answer.write.get());
@@ -75,35 +70,30 @@ Result<Worker> Worker::Start(const std::string& program, const std::string& opti
   spec.own = host::ProcessSpec::Own::kGroup;  // it shares our share of the processors
   spec.die_with_thread = false;  // a Staging may change threads; at our end the worker sees the end of its input
   ASSIGN_OR_RETURN(host::Process process, host::Process::Spawn(spec));
-  return Worker(std::move(process), std::move(feed.write), std::move(answer.read));
+  if (feed) feed->AnswersOn(answer.read.get());
+  return Worker(std::move(process), std::move(feed), std::move(answer.read));
 }
 
-Result<> Worker::Write(const task::Context& ctx, bytes::View chunk) {
-  RETURN_IF_ERROR(ctx.Check());
-  while (!chunk.empty()) {
-    const ssize_t count = ::write(input_.get(), chunk.data(), chunk.size());
-    if (count > 0) {
-      chunk = chunk.subspan(static_cast<std::size_t>(count));
-      continue;
-    }
-    const int error = errno;
-    if (error == EINTR) continue;
-    std::array<pollfd, 2> wait{pollfd{input_.get(), POLLOUT, 0}, pollfd{output_.get(), POLLIN, 0}};
-    if (error == EAGAIN) {
-      RETURN_IF_ERROR(host::Poll(ctx, wait));
-      if (wait[1].revents == 0) continue;
-    } else if (error != EPIPE) {
-      return host::OsError(error, "write to the unpack worker");
-    }
-    // It has spoken, or ended, before it had read everything: that can only be an error.
-    ASSIGN_OR_RETURN(const std::string answer, Finish(ctx));
-    return Nonsense("it ended before its input");
-  }
+// It has spoken, or ended, before it had read everything: that can only be an error.
+Error Worker::EndedEarly(const task::Context& ctx) {
+  const auto answer = Finish(ctx);
+  return answer ? Nonsense("it ended before its input") : answer.error();
+}
+
+Result<bytes::MutableView> Worker::Room(const task::Context& ctx) {
+  ASSIGN_OR_RETURN(const bytes::MutableView room, input_->Room(ctx));
+  if (room.empty()) return EndedEarly(ctx);
+  return room;
+}
+
+Result<> Worker::HandOver(const task::Context& ctx, std::size_t count) {
+  ASSIGN_OR_RETURN(const bool there, input_->HandOver(ctx, count));
+  if (!there) return EndedEarly(ctx);
   return {};
 }
 
 Result<std::string> Worker::Finish(const task::Context& ctx) {
-  input_.reset();
+  if (input_) input_->Close();
   std::string answer;
   std::array<std::byte, 16384> piece;
   for (;;) {
@@ -129,12 +119,19 @@ Result<std::unique_ptr<Unpack>> Unpack::Start(const task::Context& ctx, const st
   return std::unique_ptr<Unpack>(new Unpack(ctx, std::move(worker), options));
 }
 
-Result<> Unpack::Write(bytes::View chunk) {
+Result<bytes::MutableView> Unpack::Room() {
   if (failed_) return *failed_;
-  auto written = worker_.Write(ctx_, chunk);
-  if (!written) failed_ = written.error();
-  given_ += chunk.size();
-  return written;
+  auto room = worker_.Room(ctx_);
+  if (!room) failed_ = room.error();
+  return room;
+}
+
+Result<> Unpack::HandOver(std::size_t count) {
+  if (failed_) return *failed_;
+  auto given = worker_.HandOver(ctx_, count);
+  if (!given) failed_ = given.error();
+  given_ += count;
+  return given;
 }
 
 Result<Unpack::Answer> Unpack::Finish() {

@@ -1,6 +1,6 @@
 // layer/worker.h: the daemon's end of the jailed unpack worker (berth-unpack).
 //
-// The daemon never parses layer bytes: it writes them into a pipe, and reads back one bounded report or one error. Both
+// The daemon never parses layer bytes: it gives them to a channel, and reads back one bounded report or one error. Both
 // come from a process that had hostile bytes in its hands: the report is parsed strictly, an error's text is re-quoted
 // and cut. A worker that crashes or is killed fails its layer with kInternal and the signal (transient when it was SIGKILL),
 // never the daemon; one that reaches its memory limit says kLimitExceeded itself. (reliability-security 5.1, E-03, E-06)
@@ -8,6 +8,7 @@
 // One thread at a time for each object; any number of objects.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -17,6 +18,7 @@
 #include <vector>
 
 #include "bytes/bytes.h"
+#include "host/channel.h"
 #include "host/fd.h"
 #include "host/process.h"
 #include "layer/overlay.h"
@@ -26,25 +28,31 @@
 
 namespace berth::layer {
 
-// A running worker and the two pipes to it.
+// Memory, lengths, freed (host/channel.h).
+inline constexpr std::array kChannelFds{3, 6, 7};
+
+// A running worker, the channel to it and the pipe back.
 class Worker {
  public:
-  // `fds`: what it gets besides, as number there and our descriptor. `input`: 3 there is a pipe from us.
+  // `fds`: what it gets besides, as number there and our descriptor. `input`: it gets a channel from us (kChannelFds).
   static Result<Worker> Start(const std::string& program, const std::string& options, std::vector<std::pair<int, int>> fds, bool input);
-  // Blocks while the pipe is full. Ends early, with the worker's error, when it has one.
-  Result<> Write(const task::Context& ctx, bytes::View chunk);
+  // Where the next bytes for it go, never empty. Blocks while it is behind. Ends early, with its error, when it has one.
+  Result<bytes::MutableView> Room(const task::Context& ctx);
+  Result<> HandOver(const task::Context& ctx, std::size_t count);
   // Closes the input, waits for answer and exit. The answer as JSON. Once.
   Result<std::string> Finish(const task::Context& ctx);
   pid_t pid() const { return process_.pid(); }
 
  private:
-  Worker(host::Process process, host::Fd input, host::Fd output)
+  Worker(host::Process process, std::optional<host::ChannelWriter> input, host::Fd output)
       : process_(std::move(process)), input_(std::move(input)), output_(std::move(output)) {}
+  Error EndedEarly(const task::Context& ctx);
   host::Process process_;
-  host::Fd input_, output_;
+  std::optional<host::ChannelWriter> input_;
+  host::Fd output_;
 };
 
-class Unpack final : public bytes::Sink {
+class Unpack {
  public:
   struct Answer {
     UnpackReport report;
@@ -55,8 +63,10 @@ class Unpack final : public bytes::Sink {
   // holds for every later call.
   static Result<std::unique_ptr<Unpack>> Start(const task::Context& ctx, const std::string& program, int data_fd, int meta_fd,
                                                const UnpackOptions& options);
-  // Compressed bytes. Back-pressure: blocks until the worker took them. An error is final.
-  Result<> Write(bytes::View chunk) override;
+  // Where the next compressed bytes go, never empty; HandOver gives the worker the first `count` of them, which stay readable
+  // until the next Room(). Back-pressure: Room() blocks until the worker has taken enough. An error is final.
+  Result<bytes::MutableView> Room();
+  Result<> HandOver(std::size_t count);
   // The input is complete. The caller compares diff_id. Once.
   Result<Answer> Finish();
   pid_t pid() const { return worker_.pid(); }
@@ -85,7 +95,8 @@ Result<std::vector<bool>> RunFit(const task::Context& ctx, const std::string& pr
 // An Error: no worker can work here. `folder_fd`: any folder; the root of a worker for trees.
 Result<std::string> TryJail(const task::Context& ctx, const std::string& program, int folder_fd, const UnpackOptions& options);
 
-// main() of berth-unpack. Descriptors: 0 options, 1 answer, 3 and on what the mode needs. Returns the exit status.
+// main() of berth-unpack. Descriptors: 0 options, 1 answer, kChannelFds the input if there is one, else from 3 on what the
+// mode needs. Returns the exit status.
 int WorkerMain();
 
 }  // namespace berth::layer

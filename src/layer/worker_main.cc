@@ -24,7 +24,7 @@ namespace berth::layer {
 namespace {
 
 constexpr std::size_t kOptionBytes = 1u << 20;
-constexpr int kAnswerFd = 1, kInputFd = 3, kDataFd = 4, kMetaFd = 5, kFirstFitFd = 4;
+constexpr int kAnswerFd = 1, kDataFd = 4, kMetaFd = 5, kFirstFitFd = 4;
 constexpr std::uint32_t kNobody = 65534;
 
 // The answer is given once, by whichever thread has it first.
@@ -84,8 +84,9 @@ Result<std::string> DoTry(const UnpackOptions& options) {
 
 Result<std::string> DoUnpack(const UnpackOptions& options, Answer& answer) {
   const bool tree = options.form == Form::kTree;
-  ASSIGN_OR_RETURN([[maybe_unused]] const auto jail, EnterJail(options, {kInputFd, kDataFd, kMetaFd}, tree));
-  host::FdSource input(kInputFd);
+  const auto& [memory, lengths, freed] = kChannelFds;
+  ASSIGN_OR_RETURN(host::ChannelReader input, host::ChannelReader::Open(memory, lengths, freed));  // the jail maps no files
+  ASSIGN_OR_RETURN([[maybe_unused]] const auto jail, EnterJail(options, {lengths, freed, kDataFd, kMetaFd}, tree));
   Marks marks;
   auto report = UnpackStream(input, kDataFd, kMetaFd, options, [&](const Error& error) {
     answer.Give(error);

@@ -1,6 +1,7 @@
 #include "pull/layer_job.h"
 
 #include <algorithm>
+#include <memory>
 #include <utility>
 
 #include "host/fault.h"
@@ -28,19 +29,27 @@ Error Mismatch(const oci::Descriptor& layer, const Digest& got) {
       .Next("the registry or a mirror serves wrong bytes: check it, then pull again");
 }
 
-// Bytes on their way: hashed, and handed to the worker as long as it wants them.
+// Bytes on their way: in the worker's memory as long as it wants them, hashed where they lie.
 class Stream {
  public:
   Stream(const oci::Descriptor& layer, std::unique_ptr<layer::Staging> staging)
       : hasher_(layer.digest.algorithm()), staging_(std::move(staging)) {}
 
+  // Where the next bytes go.
+  Result<bytes::MutableView> Room() {
+    auto room = refused_ ? Result<bytes::MutableView>(*refused_) : staging_->Room();
+    if (!room && IsVerdict(room.error())) return Refused(room.error());
+    return room;
+  }
+  // The first `count` bytes of Room(); readable until the next Room().
   Result<> Take(bytes::View chunk) {
-    hasher_.Update(chunk);
-    if (refused_) return {};
-    if (auto written = staging_->Write(chunk); !written) {
-      if (!IsVerdict(written.error())) return written;
-      refused_ = written.error();
+    if (!refused_) {
+      if (auto given = staging_->HandOver(chunk.size()); !given) {
+        if (!IsVerdict(given.error())) return given;
+        refused_ = given.error();
+      }
     }
+    hasher_.Update(chunk);
     return {};
   }
   Digest Finish() { return hasher_.Finish(); }
@@ -48,8 +57,16 @@ class Stream {
   layer::Staging& staging() { return *staging_; }
 
  private:
+  // The worker wants no more; the blob is still fetched and judged.
+  bytes::MutableView Refused(const Error& error) {
+    refused_ = error;
+    if (!own_) own_ = std::make_unique<std::byte[]>(kChunkBytes);
+    return {own_.get(), kChunkBytes};
+  }
+
   digest::Hasher hasher_;
   std::unique_ptr<layer::Staging> staging_;
+  std::unique_ptr<std::byte[]> own_;
   std::optional<Error> refused_;
 };
 
@@ -172,12 +189,12 @@ Result<LayerJobs::Done> LayerJobs::FromKeptBlob(const task::Context& ctx, const 
   ASSIGN_OR_RETURN(const host::Fd file, stores_.content.Open(job.layer.digest));
   ASSIGN_OR_RETURN(auto staging, stores_.layers.Stage(ctx, job.layer.digest, options_.form, job.diff_id.algorithm()));
   Stream stream(job.layer, std::move(staging));
-  const auto room = std::make_unique<std::byte[]>(kChunkBytes);
   for (;;) {
     RETURN_IF_ERROR(ctx.Check());
-    ASSIGN_OR_RETURN(const std::size_t got, host::ReadSome(file.get(), {room.get(), kChunkBytes}));
+    ASSIGN_OR_RETURN(const bytes::MutableView room, stream.Room());
+    ASSIGN_OR_RETURN(const std::size_t got, host::ReadSome(file.get(), room));
     if (got == 0) break;
-    RETURN_IF_ERROR(stream.Take({room.get(), got}));
+    RETURN_IF_ERROR(stream.Take(room.first(got)));
     job.board->AddBytes(got);
   }
   if (const Digest digest = stream.Finish(); digest != job.layer.digest) return Mismatch(job.layer, digest);
@@ -200,24 +217,24 @@ Result<LayerJobs::Done> LayerJobs::FromNetwork(const task::Context& ctx, const J
   job.board->Resume(resumed, network ? network->host() : "");
   ASSIGN_OR_RETURN(auto staging, stores_.layers.Stage(ctx, job.layer.digest, options_.form, job.diff_id.algorithm()));
   Stream stream(job.layer, std::move(staging));
-  const auto room = std::make_unique<std::byte[]>(kChunkBytes);
 
   const auto run = [&]() -> Result<> {
     for (std::uint64_t at = 0; at < resumed;) {
       RETURN_IF_ERROR(ctx.Check());
-      ASSIGN_OR_RETURN(const std::size_t got, ingest->ReadAt(at, {room.get(), kChunkBytes}));
+      ASSIGN_OR_RETURN(const bytes::MutableView room, stream.Room());
+      ASSIGN_OR_RETURN(const std::size_t got, ingest->ReadAt(at, room.first(std::min<std::uint64_t>(room.size(), resumed - at))));
       if (got == 0) return Error(Reason::kIo, "a partial download became shorter while it was read");
-      RETURN_IF_ERROR(stream.Take({room.get(), got}));
+      RETURN_IF_ERROR(stream.Take(room.first(got)));
       job.board->AddBytes(got);
       at += got;
     }
     bool half = false;
     while (network) {
-      ASSIGN_OR_RETURN(const std::size_t got, network->Read({room.get(), kChunkBytes}));
+      ASSIGN_OR_RETURN(const bytes::MutableView room, stream.Room());
+      ASSIGN_OR_RETURN(const std::size_t got, network->Read(room));
       if (got == 0) break;
-      const bytes::View chunk(room.get(), got);
-      RETURN_IF_ERROR(ingest->Append(chunk));
-      RETURN_IF_ERROR(stream.Take(chunk));
+      RETURN_IF_ERROR(stream.Take(room.first(got)));
+      RETURN_IF_ERROR(ingest->Append(room.first(got)));
       job.board->AddBytes(got);
       if (!half && ingest->length() * 2 >= job.layer.size) {
         half = true;
