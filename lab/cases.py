@@ -31,9 +31,14 @@ SETTLED = ("Running", "Completed", "ErrImageNeverPull", "InvalidImageName", "Cre
 SLEEP = "trap 'exit 0' TERM; sleep 1000 & wait"
 
 
+def needs(package, *programs):
+    """Skips a test where none of the programs (default: of the package's name) is there."""
+    return unittest.skipUnless(any(map(shutil.which, programs or (package,))), f"Debian's package {package} is not installed")
+
+
 needs_root = unittest.skipUnless(os.geteuid() == 0, "root is needed")
-needs_runtime = unittest.skipUnless(shutil.which("crun") or shutil.which("runc"), "Debian's package crun (or runc) is needed")
-needs_registry = unittest.skipUnless(shutil.which("docker-registry"), "Debian's package docker-registry is needed")
+needs_runtime = needs("crun", "crun", "runc")
+needs_registry = needs("docker-registry")
 
 
 class Case(unittest.TestCase):

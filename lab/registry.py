@@ -191,6 +191,14 @@ class Served:
                     connection = served.tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
                 return connection, address
 
+            def shutdown_request(self, request):  # what the client still sends is read first: a reset would overtake the last answer or alert
+                with contextlib.suppress(OSError), socket.socket(fileno=os.dup(request.fileno())) as raw:
+                    raw.settimeout(5)
+                    raw.shutdown(socket.SHUT_WR)
+                    while raw.recv(1 << 16):
+                        pass
+                super().shutdown_request(request)
+
             def handle_error(self, *_):  # a client that hangs up early is what hostile layers are about
                 pass
 
