@@ -5,14 +5,14 @@
         daemon.kill(); daemon.start()                       # kill -9, then up again on the same store
 
 Whatever ends the program that uses this, no process, mount or cgroup stays: close() takes away what a failure has left, and is
-called at exit; SIGTERM is an exit; and what was spawned by spawn() gets SIGTERM when the program is killed.
+called at exit; SIGTERM is an exit; and what was spawned by spawn() gets SIGTERM when the program is killed (after which
+Berthd(folder).close() takes away its containers).
 """
 import atexit
 import contextlib
 import json
 import os
 import pathlib
-import shutil
 import signal
 import socket
 import subprocess
@@ -66,12 +66,19 @@ def wait(what, condition, seconds=60, tell=str):
     return found
 
 
+def status(pid, *keys):
+    """Numbers of /proc/PID/status; sizes in KiB."""
+    lines = dict(line.split(":", 1) for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines() if ":" in line)
+    return tuple(int(lines[key].split()[0]) for key in keys)
+
+
 def unmount_below(folder):
     """Unmounts everything below `folder`, the latest first."""
     points = [line.split()[4].encode().decode("unicode_escape") for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines()]
     for point in reversed(points):
         if point.startswith(f"{folder}/"):
-            subprocess.run(["umount", "-l", point], check=False, timeout=60)
+            if subprocess.run(["umount", point], check=False, capture_output=True, timeout=60).returncode:
+                subprocess.run(["umount", "-l", point], check=False, timeout=60)
 
 
 def end_cgroup(folder):
@@ -168,10 +175,10 @@ class Berthd:
         """Stops it for good. Containers outlive a daemon: those that a failed test has left are ended, and what they had goes."""
         atexit.unregister(self.close)
         self.stop()
-        state, runtime = self.run / "oci", shutil.which("crun") or shutil.which("runc")
-        for name in os.listdir(state) if state.exists() and runtime else []:
-            subprocess.run([runtime, "--root", state, "delete", "--force", name], capture_output=True, check=False, timeout=60)
-        for pid in self.shims():
+        for pid, command in self.shims().items():
+            if " -- " in command:  # of the runtime, the container's id last
+                words = command.split(" -- ", 1)[1].split()
+                subprocess.run([words[0], "--root", self.run / "oci", "delete", "--force", words[-1]], capture_output=True, check=False, timeout=60)
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         for group in self.cgroups():
@@ -215,9 +222,6 @@ class Berthd:
         found = {}
         pids = [self.process.pid] + [int(p) for p in pathlib.Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()]
         for pid in pids:
-            try:
-                lines = dict(line.split(":", 1) for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines() if ":" in line)
-                found[pid] = tuple(int(lines[key].split()[0]) for key in ("VmRSS", "VmHWM"))
-            except (OSError, KeyError):
-                pass
+            with contextlib.suppress(OSError, KeyError):
+                found[pid] = status(pid, "VmRSS", "VmHWM")
         return found

@@ -840,7 +840,7 @@ class Tools:
 
 
 class Steps(cases.NodeCase):
-    seconds = 1500
+    seconds = 840
 
     def explain(self, ask, node):
         what = [f"pod/{ask.pod['metadata']['name']}", "-n", ask.pod["metadata"]["namespace"]] if ask.pod else [ask.image, *ask.args]
