@@ -1,5 +1,4 @@
 """lab/bench_berth.py: berth as systems for lab/baseline.py --more: EROFS form, tree form, and the pipeline's limit; its memory."""
-import os
 import pathlib
 import random
 import subprocess

@@ -1,7 +1,6 @@
 """P7: at the highest log level, through every way a password can come, nothing that berth writes has it in any encoding."""
 import base64
 import json
-import os
 import pathlib
 import tempfile
 import unittest

@@ -30,7 +30,6 @@ import time
 import unittest
 
 import cases
-import daemon
 import images
 import registry
 from pods import pod
