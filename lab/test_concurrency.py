@@ -1,4 +1,5 @@
 """Rows of reliability-security 3.f against a real daemon: many clients at once, removals and sweeps in between."""
+import concurrent.futures
 import contextlib
 import json
 import pathlib
@@ -47,20 +48,20 @@ class Concurrency(cases.Case):
     @contextlib.contextmanager
     def meanwhile(self, *args):
         """Runs a command again and again beside what is done in this context, at least once."""
-        stop, outcomes = threading.Event(), []
+        stop = threading.Event()
 
         def loop():
-            while not stop.is_set() or not outcomes:
+            outcomes = [self.berthd.berth(*args, timeout=60)]
+            while not stop.is_set():
                 outcomes.append(self.berthd.berth(*args, timeout=60))
-        thread = threading.Thread(target=loop, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            thread.join(90)
-        self.assertTrue(outcomes)
-        self.assertEqual([done.stderr for done in outcomes if done.returncode], [])
+            return outcomes
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            running = pool.submit(loop)
+            try:
+                yield
+            finally:
+                stop.set()
+            self.assertEqual([done.stderr for done in running.result() if done.returncode], [])
 
     def hold(self, wanted):
         """Keeps back what is asked for below a path that is `wanted`, after half of it, if it is a blob. (reached, go): events."""
