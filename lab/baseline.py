@@ -32,9 +32,11 @@ import time
 import urllib.request
 
 import content
+import daemon as lab_daemon
 import images
 import registry
 
+LIMIT = 900  # seconds for one pull
 TICK, LIBC = os.sysconf("SC_CLK_TCK"), ctypes.CDLL(None, use_errno=True)
 
 
@@ -54,12 +56,7 @@ class System:
 
     def stop(self):
         if self.daemon:
-            self.daemon.send_signal(signal.SIGTERM)
-            try:
-                self.daemon.wait(20)
-            except subprocess.TimeoutExpired:
-                self.daemon.kill()
-                self.daemon.wait()
+            lab_daemon.end(self.daemon)
 
     @classmethod
     def usable(cls):
@@ -67,9 +64,8 @@ class System:
 
     def spawn_daemon(self, argv, socket_path, env=None):
         """Starts argv with its output in daemon.log; returns when a Unix socket accepts (polled: foreign daemons say nothing)."""
-        log = open(self.folder / "daemon.log", "wb")
-        self.daemon = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=os.environ | self.env | (env or {}))
-        log.close()
+        with open(self.folder / "daemon.log", "wb") as log:
+            self.daemon = lab_daemon.spawn(argv, stdout=log, stderr=log, env=os.environ | self.env | (env or {}))
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline and self.daemon.poll() is None:
             with socket.socket(socket.AF_UNIX) as probe:
@@ -84,11 +80,18 @@ class Containerd(System):
     """ctr images pull: download into the content store and unpack into the snapshotter; PATH has unpigz, which it uses."""
     name, options = "containerd", ()
 
-    def start(self):
+    def start(self, settings='disabled_plugins = ["io.containerd.grpc.v1.cri"]\n', tables=""):
         config = self.folder / "config.toml"
-        config.write_text(f'version = 2\nroot = "{self.folder}/root"\nstate = "{self.folder}/state"\n'
-                          f'disabled_plugins = ["io.containerd.grpc.v1.cri"]\n[grpc]\naddress = "{self.folder}/sock"\n')
+        config.write_text(f'version = 2\nroot = "{self.folder}/root"\nstate = "{self.folder}/state"\n{settings}'
+                          f'[grpc]\naddress = "{self.folder}/sock"\n{tables}')
         self.spawn_daemon(["containerd", "--config", str(config)], self.folder / "sock")
+
+    def hosts_folder(self):
+        """One that says: plain HTTP."""
+        hosts, url = self.folder / "hosts" / self.host, f"http://{self.host}"
+        hosts.mkdir(parents=True, exist_ok=True)
+        (hosts / "hosts.toml").write_text(f'server = "{url}"\n[host."{url}"]\n  capabilities = ["pull", "resolve"]\n')
+        return hosts.parent
 
     def command(self, repo, tag):
         return ["ctr", "--address", f"{self.folder}/sock", "images", "pull", "--plain-http", *self.options, f"{self.host}/{repo}:{tag}"]
@@ -104,11 +107,7 @@ class ContainerdHosts(Containerd):
     name = "containerd-hosts-8"
 
     def command(self, repo, tag):
-        hosts = self.folder / "hosts" / self.host
-        hosts.mkdir(parents=True, exist_ok=True)
-        url = f"http://{self.host}"
-        (hosts / "hosts.toml").write_text(f'server = "{url}"\n[host."{url}"]\n  capabilities = ["pull", "resolve"]\n')
-        return ["ctr", "--address", f"{self.folder}/sock", "images", "pull", "--hosts-dir", f"{self.folder}/hosts",
+        return ["ctr", "--address", f"{self.folder}/sock", "images", "pull", "--hosts-dir", str(self.hosts_folder()),
                 "--max-concurrent-downloads", "8", f"{self.host}/{repo}:{tag}"]
 
 
@@ -168,15 +167,6 @@ class SkopeoOci(SkopeoDir):
 SYSTEMS = [Containerd, ContainerdNoPigz, ContainerdHosts, ContainerdNative, ContainerdIgzip, Podman, SkopeoDir, SkopeoOci]
 
 
-def unmount_below(folder):
-    """Unmounts everything at or below folder, the deepest and latest first."""
-    with open("/proc/self/mountinfo") as file:
-        points = [line.split()[4].encode().decode("unicode_escape") for line in file]
-    for point in reversed(points):
-        if point == str(folder) or point.startswith(str(folder) + "/"):
-            subprocess.run(["umount", point], check=False)
-
-
 class Volume:
     """A store's place: fresh() empties it. loop: an ext4 of its own, so that a run neither re-uses nor waits for the inodes
     that the run before it has deleted (ext4 avoids recently deleted ones: containerd's `base` takes 2.2 s on a fresh file
@@ -200,7 +190,7 @@ class Volume:
         return self
 
     def fresh(self):
-        unmount_below(self.point)
+        self._unmount()
         if self.device:
             subprocess.run(["mkfs.ext4", "-q", "-F", "-E", "nodiscard,lazy_itable_init=1,lazy_journal_init=1", self.device], check=True)
             subprocess.run(["mount", "-o", "noatime", self.device, self.point], check=True)
@@ -218,8 +208,11 @@ class Volume:
         os.close(fd)
         return time.monotonic() - began
 
+    def _unmount(self):
+        lab_daemon.unmount_below(self.work)  # the store and what is mounted in it
+
     def __exit__(self, *_):
-        unmount_below(self.point)
+        self._unmount()
         if self.device:
             subprocess.run(["losetup", "-d", self.device], check=False)
         shutil.rmtree(self.work, ignore_errors=True)
@@ -243,11 +236,18 @@ def run_once(system, repo, tag, volume):
     if daemon:
         pathlib.Path(f"/proc/{daemon}/clear_refs").write_text("5")
     argv, before = system.command(repo, tag), cpu_of(daemon) if daemon else 0
+
+    def give_up(*_):
+        client.kill()
+        raise TimeoutError(f"{system.name}: no pull within {LIMIT} s")
+    signal.signal(signal.SIGALRM, give_up)
     load, busy = os.getloadavg()[0], machine_cpu()
     with tempfile.TemporaryFile() as output:
         began = time.monotonic()
         client = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=os.environ | system.env)
+        signal.alarm(LIMIT)
         _, status, usage = os.wait4(client.pid, 0)
+        signal.alarm(0)
         wall = time.monotonic() - began
         client.returncode = os.waitstatus_to_exitcode(status)
         output.seek(0)
@@ -257,7 +257,7 @@ def run_once(system, repo, tag, volume):
     cpu = usage.ru_utime + usage.ru_stime + ((cpu_of(daemon) - before) if daemon else 0)
     peak = usage.ru_maxrss
     if daemon:
-        peak = int(pathlib.Path(f"/proc/{daemon}/status").read_text().split("VmHWM:")[1].split()[0])
+        peak, = lab_daemon.status(daemon, "VmHWM")
     return {"wall": wall, "cpu": cpu, "peak": peak * 1024 / 1e6, "others": machine_cpu() - busy - cpu, "sync": volume.sync(), "load": load}
 
 
@@ -318,6 +318,15 @@ def machine():
                          "skopeo": first("skopeo", "--version"), "registry": first("docker-registry", "--version")}}
 
 
+def record(path, **what):
+    """Writes it beside what else a file of results has."""
+    path = pathlib.Path(path)
+    path.parent.mkdir(exist_ok=True)
+    kept = (json.loads(path.read_text()) if path.exists() else {}) | what
+    path.write_text(json.dumps(kept, indent=1) + "\n")
+    return kept
+
+
 def take_priority():
     with contextlib.suppress(OSError):
         os.setsid()  # a session is a scheduling group (autogroup)
@@ -333,7 +342,7 @@ def main():
     parser.add_argument("--more", action="append", default=[], help="a Python file with SYSTEMS")
     parser.add_argument("-n", type=int, default=5)
     parser.add_argument("--volume", choices=("loop", "dir"), default="loop")
-    parser.add_argument("--json", help="where to write every run")
+    parser.add_argument("--json", help="where to write every run, beside what else is in the file")
     parser.add_argument("--no-priority", action="store_true")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds: daemons, mounts, loop device, folders
@@ -353,7 +362,7 @@ def main():
                 flush=True), results)
     finally:
         if options.json:
-            pathlib.Path(options.json).write_text(json.dumps({"machine": facts, "volume": options.volume, "runs": results}, indent=1))
+            record(options.json, machine=facts, volume=options.volume, runs=results)
         print(f"{facts['cpu']}, {facts['cores']} cores, kernel {facts['kernel']}, store on {options.volume}; {facts['versions']}\n")
         print(table(results))
 

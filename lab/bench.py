@@ -3,32 +3,25 @@
 
 Everything that lab/baseline.py says about how it measures holds. Writes bench/RESULTS.md and bench/results.json.
 """
-import importlib.util
 import json
-import os
-import pathlib
 import subprocess
 import sys
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+import baseline
+import bench_berth
+import bench_cri
+from daemon import ROOT
 
 
 def main():
     args = sys.argv[1:]
-    build = ROOT / "build/release"
-    subprocess.run(["ninja", "-C", build, "--quiet", "pull_limit"], check=True)
-    sys.path.insert(0, str(ROOT / "lab"))
-    import baseline
-    import bench_berth
-    import bench_cri
+    subprocess.run(["ninja", "-C", ROOT / "build/release", "--quiet", "pull_limit"], check=True)
     baseline.SYSTEMS += bench_berth.SYSTEMS
     out = ROOT / "bench/results.json"
-    out.parent.mkdir(exist_ok=True)
-    cri = json.loads(out.read_text()).get("cri") if out.exists() else None  # measured on its own
     sys.argv = ["baseline.py", "--json", str(out), *args]
     baseline.main()
-    kept = json.loads(out.read_text()) | ({"cri": cri} if cri else {})
-    out.write_text(json.dumps(kept, indent=1) + "\n")
+    kept = json.loads(out.read_text())
+    cri = kept.get("cri")  # measured on its own
     facts, results = kept["machine"], kept["runs"]
     lines = ["# Pulls measured side by side", "",
              f"Made by `./dev bench {' '.join(args)}`".rstrip() + f" on {facts['time']}: {facts['cpu']}, {facts['cores']} cores, kernel {facts['kernel']}, "

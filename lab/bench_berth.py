@@ -1,5 +1,4 @@
 """lab/bench_berth.py: berth as systems for lab/baseline.py --more: EROFS form, tree form, and the pipeline's limit; its memory."""
-import os
 import pathlib
 import random
 import subprocess
@@ -22,6 +21,10 @@ class Berth(baseline.System):
         if not self.berthd.start():
             raise RuntimeError(self.berthd.tail())
         self.daemon = self.berthd.process
+
+    def stop(self):
+        if self.daemon:
+            self.berthd.close()
 
     def command(self, repo, tag):
         return self.berthd.command("pull", "-q", "--progress", "none", f"{self.host}/{repo}:{tag}")
@@ -106,8 +109,8 @@ def memory(wanted):
             idle = pss(berthd.process.pid)
             rows.append(("idle, fresh", idle / MIB, idle / MIB, "40 idle"))
             with Watch(berthd.process.pid) as watch:
-                pulls = [subprocess.Popen(berthd.command("pull", "-q", f"{source.host}/many:v{i}"), stdout=subprocess.DEVNULL) for i in range(32)]
-                if any([pull.wait() for pull in pulls]):
+                pulls = [lab_daemon.spawn(berthd.command("pull", "-q", f"{source.host}/many:v{i}"), stdout=subprocess.DEVNULL) for i in range(32)]
+                if any([pull.wait(600) for pull in pulls]):
                     raise RuntimeError(berthd.tail())
             rows.append(("32 pulls of 3 layers at once", watch.daemon / MIB, watch.all / MIB, "192 for the daemon"))
             idle = pss(berthd.process.pid)

@@ -21,8 +21,6 @@ import daemon
 import images
 import registry
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-CLIENT = pathlib.Path(daemon.BINARIES).parent / "cri/cri_client"
 MARK = "## CRI"
 
 
@@ -53,49 +51,43 @@ class Served(registry.LayoutRegistry):
         return super()._find(path)
 
 
-class Containerd:
-    name = "containerd"
-
-    def __init__(self, folder, host):
-        self.folder = pathlib.Path(folder)
-        self.folder.mkdir(parents=True)
-        hosts = self.folder / "certs.d" / host
-        hosts.mkdir(parents=True)
-        (hosts / "hosts.toml").write_text(f'server = "http://{host}"\n[host."http://{host}"]\n  capabilities = ["pull", "resolve"]\n')
-        (self.folder / "config.toml").write_text(
-            f'version = 2\nroot = "{self.folder}/root"\nstate = "{self.folder}/state"\n[grpc]\naddress = "{self.folder}/sock"\n'
-            f'[plugins."io.containerd.grpc.v1.cri".registry]\nconfig_path = "{self.folder}/certs.d"\n')
-        self.socket = self.folder / "sock"
-
+class Containerd(baseline.Containerd):
     def __enter__(self):
-        log = open(self.folder / "log", "wb")
-        self.process = subprocess.Popen(["containerd", "--config", str(self.folder / "config.toml")], stdout=log, stderr=log)
-        end = time.monotonic() + 60
-        while time.monotonic() < end:  # until CRI answers
-            if subprocess.run([CLIENT, self.socket, "list", "1"], capture_output=True).returncode == 0:
-                return self
-            time.sleep(0.2)
-        raise RuntimeError((self.folder / "log").read_text()[-2000:])
+        self.folder.mkdir(parents=True)
+        self.socket = self.folder / "sock"
+        try:
+            self.start("", f'[plugins."io.containerd.grpc.v1.cri".registry]\nconfig_path = "{self.hosts_folder()}"\n')
+            daemon.wait("CRI answers", lambda: client(self, "list", 1).returncode == 0, tell=(self.folder / "daemon.log").read_text)
+        except BaseException:
+            self.stop()
+            raise
+        return self
 
     def __exit__(self, *_):
-        self.process.terminate()
-        self.process.wait(30)
+        self.stop()
+
+    @property
+    def process(self):
+        return self.daemon
 
 
 class Berth(daemon.Berthd):
     name = "berth"
 
 
+def client(system, *args):
+    return subprocess.run([daemon.binary("cri_client", of="cri"), str(system.socket), *map(str, args)], capture_output=True, text=True, timeout=1800)
+
+
 def ask(system, *args):
-    done = subprocess.run([CLIENT, str(system.socket), *map(str, args)], capture_output=True, text=True)
+    done = client(system, *args)
     if done.returncode:
         raise RuntimeError(f"{system.name}: {done.stderr}")
     return done.stdout
 
 
 def memory(system):
-    text = pathlib.Path(f"/proc/{system.process.pid}/status").read_text()
-    return int(text.split("VmRSS:")[1].split()[0]) / 1024
+    return daemon.status(system.process.pid, "VmRSS")[0] / 1024
 
 
 def main():
@@ -147,10 +139,8 @@ def section(kept):
 
 
 def write(kept):
-    path = ROOT / "bench/results.json"
-    results = json.loads(path.read_text()) if path.exists() else {}
-    path.write_text(json.dumps(results | {"cri": kept}, indent=1) + "\n")
-    page = ROOT / "bench/RESULTS.md"
+    baseline.record(daemon.ROOT / "bench/results.json", cri=kept)
+    page = daemon.ROOT / "bench/RESULTS.md"
     text = page.read_text() if page.exists() else "# Measured\n"
     page.write_text(text.split(MARK)[0].rstrip() + "\n\n" + "\n".join(section(kept)))
     print("\n".join(section(kept)))

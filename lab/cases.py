@@ -6,20 +6,24 @@
             node.secret("regcred", host, "alice", password)
             self.assertEqual(node.verdict("web", image, secrets=["regcred"]), "Running")
 
-Everything that a node started is deleted, and has to leave nothing, when the test ends.
+Everything that a node started is deleted, and has to leave nothing, when the test ends; what a failed test leaves is taken away. A test
+that waits for ever (a Case's `seconds`) fails where it waits.
 """
+import contextlib
 import json
 import os
 import pathlib
 import re
+import secrets
 import shutil
-import subprocess
+import signal
 import tempfile
 import unittest
 
 import content
 import daemon
 import images
+import registry
 from pods import Pods, pod
 
 REFUSED = ("ErrImagePull", "ImagePullBackOff")
@@ -27,14 +31,43 @@ SETTLED = ("Running", "Completed", "ErrImageNeverPull", "InvalidImageName", "Cre
 SLEEP = "trap 'exit 0' TERM; sleep 1000 & wait"
 
 
+def needs(package, *programs):
+    """Skips a test where none of the programs (default: of the package's name) is there."""
+    return unittest.skipUnless(any(map(shutil.which, programs or (package,))), f"Debian's package {package} is not installed")
+
+
+needs_root = unittest.skipUnless(os.geteuid() == 0, "root is needed")
+needs_runtime = needs("crun", "crun", "runc")
+needs_registry = needs("docker-registry")
+
+
+class Case(unittest.TestCase):
+    """With a time limit: SIGALRM raises in whatever the test waits for, and again, should its cleanups wait as well."""
+    seconds = 600
+
+    def run(self, result=None):
+        def alarm(*_):
+            raise AssertionError(f"{self.id()}: not done within {self.seconds} s")  # no OSError: those are expected here and there
+        old = signal.signal(signal.SIGALRM, alarm)
+        signal.setitimer(signal.ITIMER_REAL, self.seconds, 120)
+        try:
+            return super().run(result)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, old)
+
+
 class Node:
+    """`kubelet`: what is set in a KubeletConfiguration that hurries; None: without one."""
     def __init__(self, case, home, settings, kubelet):
         self.case = case
         home.mkdir()
-        (home / "kubelet.json").write_text(json.dumps({"apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration",
-                                                       "registryPullQPS": 0, "serializeImagePulls": False} | kubelet))
-        self.berthd = daemon.Berthd(home, settings={"node.name": "lab", "node.kubeletConfig": str(home / "kubelet.json"), "log.level": "debug",
-                                                    "credentials.nodeConfig": [str(home / "none")]} | settings)
+        given = {"node.name": "lab", "log.level": "debug", "credentials.nodeConfig": [str(home / "none")]}
+        if kubelet is not None:
+            (home / "kubelet.json").write_text(json.dumps({"apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration",
+                                                           "registryPullQPS": 0, "serializeImagePulls": False} | kubelet))
+            given["node.kubeletConfig"] = str(home / "kubelet.json")
+        self.berthd = daemon.Berthd(home, settings=given | settings)
         self.pods, self._count = Pods(self.berthd), 0
         if not self.berthd.start():
             raise RuntimeError(self.berthd.tail())
@@ -46,10 +79,9 @@ class Node:
     def secret(self, name, server, user, password, namespace="default"):
         """Makes it, or makes it anew."""
         self.berthd.berth("delete", "secret", name, "-n", namespace)
-        done = subprocess.run(self.berthd.command("secret", "create", "docker-registry", name, "-n", namespace, f"--docker-server={server}",
-                                                  f"--docker-username={user}", "--docker-password-stdin"),
-                              input=password, capture_output=True, text=True, timeout=60)
-        self.case.assertEqual(done.returncode, 0, done.stderr)
+        done = self.berthd.berth("secret", "create", "docker-registry", name, "-n", namespace, f"--docker-server={server}",
+                                 f"--docker-username={user}", "--docker-password-stdin", input=password, timeout=60)
+        self.case.assertEqual((done.returncode, done.stdout), (0, f"secret/{name} created\n"), done.stderr)
 
     def namespace(self, *names):
         self.pods.apply(*({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}} for name in names))
@@ -93,8 +125,7 @@ class Node:
             self.berthd.berth("delete", *names, "-n", namespace, "--grace-period=1", check=True)
 
     def settled(self, name, wanted=SETTLED, seconds=60, namespace="default"):
-        self.pods.until(name, *wanted, seconds=seconds, namespace=namespace)
-        status = self.pods.status(name, namespace)
+        status = self.pods.until(name, *wanted, seconds=seconds, namespace=namespace)
         return "Refused" if status in REFUSED else status
 
     def delete(self, name, namespace="default"):
@@ -109,8 +140,7 @@ class Node:
         return self.berthd.berth("events", "-n", namespace, "--for", f"pod/{name}").stdout
 
     def explain(self, *args, stdin=None):
-        done = subprocess.run(self.berthd.command("explain", *args, "-o", "json"), input=stdin, capture_output=True, text=True, timeout=120)
-        report = json.loads(done.stdout)
+        report = json.loads(self.berthd.berth("explain", *args, "-o", "json", timeout=150, **({"input": stdin} if stdin else {})).stdout)
         return report[0] if isinstance(report, list) else report
 
     def records(self):
@@ -121,26 +151,37 @@ class Node:
         return found
 
     def close(self):
-        if self.berthd.process.poll() is not None:
-            self.berthd.start()
-        for item in self.berthd.json("get", "pods", "-A")["items"]:
-            self.delete(item["metadata"]["name"], item["metadata"]["namespace"])
-        try:
-            self.pods.wait("nothing is left", lambda: not self.pods.leftovers(), 60)
-        finally:
-            self.berthd.stop()
+        with contextlib.closing(self.berthd):
+            if self.berthd.process.poll() is not None:
+                self.berthd.start()
+            for item in self.berthd.json("get", "pods", "-A")["items"]:
+                self.delete(item["metadata"]["name"], item["metadata"]["namespace"])
+            try:
+                self.pods.wait("nothing is left", lambda: not self.pods.leftovers(), 60)
+            except RuntimeError as error:
+                raise RuntimeError(f"left: {self.pods.leftovers()}") from error
 
 
-@unittest.skipUnless(os.geteuid() == 0, "root is needed")
-@unittest.skipUnless(shutil.which("crun") or shutil.which("runc"), "crun or runc is needed")
-@unittest.skipUnless(shutil.which("docker-registry"), "docker-registry is needed")
-class NodeCase(unittest.TestCase):
+@needs_root
+@needs_runtime
+@needs_registry
+class NodeCase(Case):
     @classmethod
     def setUpClass(cls):
         cls.folder = pathlib.Path(tempfile.mkdtemp(prefix="berth-lab-"))
         cls.addClassCleanup(shutil.rmtree, cls.folder, True)
         cls.layout = images.Layout(cls.folder / "layout")
         content.busybox(cls.layout)
+
+    @classmethod
+    def private_registry(cls, *repos, user="demo", ref="v1"):
+        """A Registry with one user and a password made now (`password`), that has an image as v1 of each of `repos`."""
+        password = "canary" + secrets.token_hex(8)
+        server = cls.enterClassContext(registry.Registry(users={user: password}))
+        server.user, server.password = user, password
+        for repo in repos:
+            images.push(cls.layout, server.url, repo, "v1", auth=(user, password), ref=ref)
+        return server
 
     @classmethod
     def variant(cls, tag, text):
@@ -152,8 +193,10 @@ class NodeCase(unittest.TestCase):
                                                config={"Cmd": ["/bin/sh"], "Env": ["PATH=/bin"], "WorkingDir": "/"}))
         return layer["digest"]
 
-    def node(self, settings=None, kubelet=None):
+    def node(self, settings=None, kubelet=None, hurry=True):
+        """`hurry`: pulls at once and as many as there are; else the kubelet's defaults."""
         self._nodes = getattr(self, "_nodes", 0) + 1
-        node = Node(self, self.folder / f"{re.sub('[^a-z0-9]', '', self._testMethodName)[:20]}{self._nodes}", settings or {}, kubelet or {})
+        home = self.folder / f"{re.sub('[^a-z0-9]', '', self._testMethodName)[:20]}{self._nodes}"
+        node = Node(self, home, settings or {}, kubelet or {} if hurry else kubelet)
         self.addCleanup(node.close)
         return node

@@ -231,8 +231,7 @@ def collections_cut(bench, folder):
 
 def pull_all(berthd, bench, names):
     """Pulls them at once; {name: process}."""
-    return {name: subprocess.Popen(berthd.command("pull", "-q", bench.image(name)), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                   stderr=subprocess.DEVNULL) for name in names}
+    return {name: daemon.spawn(berthd.command("pull", "-q", bench.image(name)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for name in names}
 
 
 def random_kills(bench, folder, count, seed):
@@ -288,11 +287,7 @@ def volume(folder, size="512M"):
 
 def unmount(point, seconds=20):
     """Waits until killed workers have let go: as long as the file system lives, a new mount would be the same, dead one."""
-    end = time.monotonic() + seconds
-    while (done := subprocess.run(["umount", point], stderr=subprocess.PIPE, text=True)).returncode:
-        if time.monotonic() > end:
-            raise RuntimeError(f"the disk stays in use: {done.stderr}")
-        time.sleep(0.02)
+    daemon.wait("nobody uses the disk", lambda: subprocess.run(["umount", point], capture_output=True, timeout=60).returncode == 0, seconds)
 
 
 LIE = r"""
@@ -373,8 +368,7 @@ def errors(bench, folder, every):
 
         def traced(inject, log):
             berthd.start()
-            tracer = subprocess.Popen(["strace", "-f", "-e", f"trace={call}", *inject, "-o", log, "-p", str(berthd.process.pid)],
-                                      stderr=subprocess.PIPE, text=True)
+            tracer = daemon.spawn(["strace", "-f", "-e", f"trace={call}", *inject, "-o", log, "-p", berthd.process.pid], stderr=subprocess.PIPE, text=True)
             if "attached" not in (line := tracer.stderr.readline()):
                 raise Bad(f"strace does not attach: {line}")
             done = berthd.berth("pull", "-q", bench.image("zstd"))
@@ -384,7 +378,7 @@ def errors(bench, folder, every):
         if done.returncode:
             raise Bad(f"a traced pull fails: {done.stderr}")
         berthd.stop()
-        tracer.wait()
+        tracer.wait(60)
         # strace counts each thread's calls on their own: the n-th fails in every thread that gets there.
         threads = [line.split(None, 1)[0] for line in counts.read_text(errors="replace").splitlines() if f" {call}(" in line]
         total = max(collections.Counter(threads).values(), default=0)
@@ -398,7 +392,7 @@ def errors(bench, folder, every):
                 raise Bad(f"{call} #{n} {error}: exit {done.returncode}: {done.stderr}")
             berthd.kill()
             tracer.kill()
-            tracer.wait()
+            tracer.wait(60)
             berthd.start()
             try:
                 bench.check(berthd, acknowledged, pull=["zstd"])

@@ -3,26 +3,96 @@
     with Berthd(folder) as daemon:
         daemon.berth("pull", "127.0.0.1:5000/a:1")          # CompletedProcess; check=True raises with its stderr
         daemon.kill(); daemon.start()                       # kill -9, then up again on the same store
+
+Whatever ends the program that uses this, no process, mount or cgroup stays: close() takes away what a failure has left, and is
+called at exit; SIGTERM is an exit; and what was spawned by spawn() gets SIGTERM when the program is killed (after which
+Berthd(folder).close() takes away its containers).
 """
+import atexit
+import contextlib
 import json
 import os
 import pathlib
 import signal
 import socket
 import subprocess
+import sys
+import threading
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-BINARIES = pathlib.Path(os.environ.get("BERTH_BIN", ROOT / "build/bin"))  # NAME, or NAME/NAME as in a build folder's src/apps
+BINARIES = pathlib.Path(os.environ.get("BERTH_BIN", ROOT / "build/bin")).resolve()  # NAME, or NAME/NAME as in a build folder's src/apps
 FAULTY = ROOT / "build/dev/src/apps"  # with fault points
 
+if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
-def binary(name, faults=False):
-    folder = FAULTY if faults else BINARIES
-    path = folder / name / name if (folder / name).is_dir() else folder / name
-    if not path.exists():
-        raise SystemExit(f"{path} is not there: run ./dev build" + (" and ./dev test" if faults else ""))
-    return str(path)
+
+def binary(name, faults=False, of=None):
+    """A program of the product, or one of the tests' that the library `of` has."""
+    if of:
+        places = [apps.parent / of / name for apps in (BINARIES, FAULTY)]
+    else:
+        folder = FAULTY if faults else BINARIES
+        places = [folder / name / name, folder / name]
+    for path in places:
+        if path.is_file():
+            return str(path)
+    raise SystemExit(f"{places[-1]} is not there: run ./dev build" + (" and ./dev test" if faults or of else ""))
+
+
+def spawn(argv, **more):
+    """A Popen that does not outlive this program. (To be called by a thread that lives as long.)"""
+    return subprocess.Popen(["setpriv", "--pdeathsig", "TERM", "--", *map(str, argv)], stdin=subprocess.DEVNULL, **more)
+
+
+def end(process, seconds=20):
+    """SIGTERM, then SIGKILL; its return code."""
+    process.terminate()
+    try:
+        return process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait(30)
+
+
+def wait(what, condition, seconds=60, tell=str):
+    """What `condition` gives once that is true; after `seconds` an error with what `tell` knows."""
+    limit = time.monotonic() + seconds
+    while not (found := condition()):
+        if time.monotonic() > limit:
+            raise RuntimeError(f"{what}: not within {seconds} s\n{tell()}")
+        time.sleep(0.05)
+    return found
+
+
+def status(pid, *keys):
+    """Numbers of /proc/PID/status; sizes in KiB."""
+    lines = dict(line.split(":", 1) for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines() if ":" in line)
+    return tuple(int(lines[key].split()[0]) for key in keys)
+
+
+def unmount_below(folder):
+    """Unmounts everything below `folder`, the latest first."""
+    points = [line.split()[4].encode().decode("unicode_escape") for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines()]
+    for point in reversed(points):
+        if point.startswith(f"{folder}/"):
+            if subprocess.run(["umount", point], check=False, capture_output=True, timeout=60).returncode:
+                subprocess.run(["umount", "-l", point], check=False, timeout=60)
+
+
+def end_cgroup(folder):
+    """Kills what is in it and below it, and removes it."""
+    def gone(group):
+        with contextlib.suppress(OSError):
+            for pid in (group / "cgroup.procs").read_text().split():
+                os.kill(int(pid), signal.SIGKILL)
+        with contextlib.suppress(OSError):
+            group.rmdir()
+        return not group.exists()
+    for parent, _, _ in os.walk(folder, topdown=False):
+        with contextlib.suppress(RuntimeError):
+            wait(f"{parent} is empty", lambda parent=parent: gone(pathlib.Path(parent)), 10)
 
 
 class Berthd:
@@ -34,27 +104,32 @@ class Berthd:
         self.process = None
 
     def __enter__(self):
-        self.start()
+        if not self.start():
+            raise RuntimeError(f"berthd does not start: {self.tail()}")
         return self
 
     def __exit__(self, *_):
-        self.stop()
+        self.close()
 
     def start(self, env=None, wait=True):
         """Starts it; with `wait` returns when its socket answers, False when it ended before that."""
         self.store.mkdir(parents=True, exist_ok=True)
         self.run.mkdir(parents=True, exist_ok=True)
-        config = self.folder / "config.yaml"
-        config.write_text(json.dumps({"apiVersion": "berth.dev/v1alpha1", "kind": "ImageDaemonConfiguration"} | self.settings))
         self.socket.unlink(missing_ok=True)
+        atexit.register(self.close)
         with open(self.log_path, "ab") as log:
-            self.process = subprocess.Popen([binary("berthd", self.faults), "--config", str(config)], stdin=subprocess.DEVNULL,
-                                            stdout=log, stderr=log, env=os.environ | self.env | (env or {}), process_group=0)
+            self.process = spawn([binary("berthd", self.faults), "--config", self._configure()], stdout=log, stderr=log,
+                                 env=os.environ | self.env | (env or {}), process_group=0)
         return self.ready() if wait else None
 
+    def _configure(self):
+        path = self.folder / "config.yaml"
+        path.write_text(json.dumps({"apiVersion": "berth.dev/v1alpha1", "kind": "ImageDaemonConfiguration"} | self.settings))
+        return path
+
     def ready(self, seconds=30):
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
+        limit = time.monotonic() + seconds
+        while time.monotonic() < limit:
             if self.process.poll() is not None:
                 return False
             try:
@@ -63,33 +138,78 @@ class Berthd:
                 return True
             except OSError:
                 time.sleep(0.005)
+        self.kill()
         raise RuntimeError(f"berthd does not answer: {self.tail()}")
+
+    def reload(self, **settings):
+        """SIGHUP, with other settings (None: without this one); returns when they are in force, or refused."""
+        self.settings = {key: value for key, value in (self.settings | settings).items() if value is not None}
+        self._configure()
+
+        def said():  # the two ways in which a reload ends
+            text = self.log_path.read_text(errors="replace")
+            return text.count("settings read again") + text.count("the settings cannot be read")
+        before = said()
+        self.process.send_signal(signal.SIGHUP)
+        wait("the settings are read again", lambda: said() > before, 30, self.tail)
 
     def tail(self, lines=20):
         return "\n".join(self.log_path.read_text(errors="replace").splitlines()[-lines:]) if self.log_path.exists() else ""
 
-    def stop(self, seconds=20):
+    def stop(self):
         if self.process and self.process.poll() is None:
             self.process.terminate()
             try:
-                self.process.wait(seconds)
+                self.process.wait(20)
             except subprocess.TimeoutExpired:
                 self.kill()
         return self.process.returncode if self.process else None
 
     def kill(self):
         """kill -9 of the daemon and of all its workers, as a machine would lose them."""
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        self.process.wait()
+        self.process.wait(30)
+
+    def close(self):
+        """Stops it for good. Containers outlive a daemon: those that a failed test has left are ended, and what they had goes."""
+        atexit.unregister(self.close)
+        self.stop()
+        for pid, command in self.shims().items():
+            if " -- " in command:  # of the runtime, the container's id last
+                words = command.split(" -- ", 1)[1].split()
+                subprocess.run([words[0], "--root", self.run / "oci", "delete", "--force", words[-1]], capture_output=True, check=False, timeout=60)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        for group in self.cgroups():
+            end_cgroup(group)
+            with contextlib.suppress(OSError):
+                group.parent.rmdir()  # with the last one
+        unmount_below(self.folder)
+
+    def shims(self):
+        """{pid: command line} of the programs that stand beside containers."""
+        found = {}
+        for process in pathlib.Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                if "berth-shim" in command.split(" ")[0] and f"{self.folder}/" in command:
+                    found[int(process.name)] = command
+        return found
+
+    def cgroups(self, uids=()):
+        """Those of its Pods, which are named by UID: of those whose folders are there, and of `uids`."""
+        names = {name.rsplit("_", 1)[-1] for place in ("pods", "logs") if (self.store / place).exists() for name in os.listdir(self.store / place)}
+        return [pathlib.Path(parent) / group for parent, groups, _ in os.walk("/sys/fs/cgroup")  # which bears it that they go while it looks
+                if os.path.basename(parent).startswith("berthd") for group in groups if group in names | set(uids)]
 
     def command(self, *args):
         return [binary("berth", self.faults), "--socket", str(self.socket), *map(str, args)]
 
     def berth(self, *args, check=False, timeout=300, **more):
-        done = subprocess.run(self.command(*args), capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL, **more)
+        """Runs it, without input unless there is `input`."""
+        more = {"stdin": subprocess.DEVNULL} | more if "input" not in more else more
+        done = subprocess.run(self.command(*args), capture_output=True, text=True, timeout=timeout, **more)
         if check and done.returncode:
             raise RuntimeError(f"berth {' '.join(map(str, args))}: exit {done.returncode}\n{done.stderr}\n{self.tail()}")
         return done
@@ -102,9 +222,6 @@ class Berthd:
         found = {}
         pids = [self.process.pid] + [int(p) for p in pathlib.Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()]
         for pid in pids:
-            try:
-                lines = dict(line.split(":", 1) for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines() if ":" in line)
-                found[pid] = tuple(int(lines[key].split()[0]) for key in ("VmRSS", "VmHWM"))
-            except (OSError, KeyError):
-                pass
+            with contextlib.suppress(OSError, KeyError):
+                found[pid] = status(pid, "VmRSS", "VmHWM")
         return found

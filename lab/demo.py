@@ -42,7 +42,7 @@ def show(berthd, *args, password=None, expect=0):
     shown = ["berth", *map(str, args)]
     print(f"{DIM}   $ {shlex.join(shown)}{PLAIN}", flush=True)
     feed = {"input": password + "\n"} if password else {"stdin": subprocess.DEVNULL}
-    done = subprocess.run(berthd.command(*args), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **feed)
+    done = subprocess.run(berthd.command(*args), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300, **feed)
     print("".join(f"   {line}\n" for line in done.stdout.splitlines()), end="", flush=True)
     if expect is not None and ((done.returncode == 0) != (expect == 0) or (expect and done.returncode != expect)):
         raise SystemExit(f"demo: exit status {done.returncode}, expected {expect}\n{berthd.tail()}")

@@ -9,7 +9,6 @@ safe image must mount and equal the independent verifier's tree. After every cas
 no output and no log (U6); the error is one line of at most 1 KiB without control characters (U8).
 """
 import argparse
-import json
 import pathlib
 import re
 import shutil
@@ -20,7 +19,6 @@ import time
 
 import daemon
 import hostile
-import images
 import registry
 import verify
 

@@ -29,9 +29,13 @@ THERE, GONE, EITHER = "there", "gone", "either"
 UNREACHABLE, NOT_FOUND = 12, 3
 
 
+class Stopped(Exception):
+    """Somebody else's error has ended all."""
+
+
 class Client(threading.Thread):
     def __init__(self, world, number, seed, count):
-        super().__init__(name=f"client {number}")
+        super().__init__(name=f"client {number}", daemon=True)
         self.world, self.repo, self.rnd, self.count = world, f"c{number}", random.Random(f"{seed}/{number}"), count
         self.state, self.error = dict.fromkeys(world.bench.names, GONE), None
         self.known = {}  # name -> world.collections when it was learned to be there; None: one was at work
@@ -43,16 +47,16 @@ class Client(threading.Thread):
     def run(self):
         try:
             for _ in range(self.count):
-                if self.world.stopped:
-                    return
                 self.world.count()
                 self.before = self.world.quiet()
                 operation = self.rnd.choices([self.pull, self.remove, self.list, self.inspect, self.look, self.reclaim, self.collect],
                                              [16, 10, 6, 4, 2, 2, 1])[0]
                 operation(self.rnd.choice(self.world.bench.names))
+        except Stopped:
+            pass
         except Exception as error:  # noqa: BLE001: the main thread reports it
             self.error = error
-            self.world.stopped = True
+            self.world.stop()
 
     def say(self, *args):
         """(exit status, output, whether the daemon lived all the while)."""
@@ -108,7 +112,7 @@ class Client(threading.Thread):
             self.learn(name, THERE if status == 0 else GONE, "inspect")
 
     def look(self, name):
-        with tempfile.TemporaryDirectory(dir=self.world.folder) as target:
+        with tempfile.TemporaryDirectory(dir=self.world.folder, ignore_cleanup_errors=True) as target:
             status, _, lived = self.say("mount", self.image(name), target)
             if status != 0:
                 if lived:
@@ -118,8 +122,9 @@ class Client(threading.Thread):
                 if lines := self.world.bench.differences(name, target):
                     raise crash.Bad(f"{self.name}: {name} is not what its layers make: {lines[:5]}")
             while os.path.ismount(target):
-                self.world.wait_alive()
-                self.world.berthd.berth("unmount", target)
+                status, _, lived = self.say("unmount", target)
+                if status and lived:
+                    raise crash.Bad(f"{self.name}: {target} is a mount, and no image is mounted there")
 
     def reclaim(self, _):
         self.say("reclaim", "--age", "0s")
@@ -139,8 +144,16 @@ class World:
         self.alive.set()
 
     def wait_alive(self):
-        self.alive.wait()
+        """The number of the daemon's life; raises when there will be none any more."""
+        if not self.alive.wait(120):
+            raise crash.Bad("the daemon does not come back")
+        if self.stopped:
+            raise Stopped
         return self.life
+
+    def stop(self):
+        self.stopped = True
+        self.alive.set()
 
     def count(self):
         with self.changed:
@@ -174,7 +187,8 @@ class World:
             self.alive.clear()
             self.life += 1
             self.berthd.kill()
-            self.berthd.start()
+            if not self.berthd.start():
+                raise crash.Bad(f"the daemon does not start again (store kept: {self.folder}): {self.berthd.tail()}")
             self.life += 1
             self.alive.set()
             kills, at = kills + 1, self.operations + rnd.randint(20, 100)
@@ -188,23 +202,28 @@ def one(bench, folder, seed, clients, count):
     kubelet.write_text(json.dumps({"apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration", "imageMinimumGCAge": "1ns"}))
     berthd = daemon.Berthd(store, faults=True, settings=crash.settings(bench) | {"node.name": "lab", "node.kubeletConfig": str(kubelet)})
     with contextlib.ExitStack() as stack:
-        stack.callback(berthd.stop)
-        berthd.start()
+        stack.enter_context(berthd)
         world = World(bench, berthd, store)
         berthd.berth("pull", "-q", world.pinned, check=True)
         berthd.berth("pin", world.pinned, "--reason", "stays", check=True)
         all_clients = [Client(world, i, seed, count // clients + (i < count % clients)) for i in range(clients)]
         for client in all_clients:
             client.start()
-        kills = world.kill_every(random.Random(seed), all_clients)
-        for client in all_clients:
-            client.join()
+        try:
+            kills = world.kill_every(random.Random(seed), all_clients)
+        except BaseException:
+            world.stop()
+            raise
+        finally:
+            for client in all_clients:
+                client.join(330)  # a command has 300 s
         if errors := [client.error for client in all_clients if client.error]:
             raise crash.Bad(f"seed {seed}: {errors[0]} (store kept: {store})") from errors[0]
         for client in all_clients:
             client.list(None)
-        if done := berthd.berth("fsck", "-o", "jsonl").stdout:
-            raise crash.Bad(f"seed {seed}: fsck at the end: {done} (store kept: {store})")
+        found = berthd.berth("fsck", "-o", "jsonl")
+        if found.returncode or found.stdout:
+            raise crash.Bad(f"seed {seed}: fsck at the end: exit {found.returncode}: {found.stdout}{found.stderr} (store kept: {store})")
         berthd.berth("unpin", world.pinned, check=True)
         first = {name: client for client in all_clients for name in client.state if client.state[name] == THERE}
         for name, client in first.items():

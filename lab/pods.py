@@ -2,14 +2,14 @@
 
     pods = Pods(berthd)
     pods.apply(pod("web", image, "echo hello; sleep 1000", secrets=["regcred"]))
-    pods.wait("web", lambda p: pods.status("web") == "Running")
+    pods.until("web", "Running")
     pods.leftovers()                  # [] when nothing of any Pod is on the machine any more
 """
 import json
 import os
 import pathlib
-import subprocess
-import time
+
+import daemon
 
 
 def pod(name, image, script, namespace="default", secrets=(), **spec):
@@ -28,7 +28,7 @@ class Pods:
 
     def apply(self, *objects, check=True):
         text = "\n---\n".join(json.dumps(o) for o in objects)
-        done = subprocess.run(self.berthd.command("apply", "-f", "-"), input=text, capture_output=True, text=True, timeout=60)
+        done = self.berthd.berth("apply", "-f", "-", input=text, timeout=60)
         if check and done.returncode:
             raise RuntimeError(f"apply: {done.stderr}\n{self.berthd.tail()}")
         return done
@@ -49,16 +49,13 @@ class Pods:
         return (self.row(name, namespace) + ["", "", ""])[2]
 
     def wait(self, what, condition, seconds=60):
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            if condition():
-                return
-            time.sleep(0.1)
-        raise RuntimeError(f"{what}: not within {seconds} s\n{self.berthd.berth('get', 'pods', '-A').stdout}\n"
+        """What `condition` gives once that is true."""
+        return daemon.wait(what, condition, seconds, lambda: f"{self.berthd.berth('get', 'pods', '-A').stdout}\n"
                            f"{self.berthd.berth('events', '-A').stdout}\n{self.berthd.tail()}")
 
     def until(self, name, *wanted, seconds=60, namespace="default"):
-        self.wait(f"{name} is {' or '.join(wanted)}", lambda: self.status(name, namespace) in wanted, seconds)
+        """The status that it had when it had one of these: a moment later it may have another."""
+        return self.wait(f"{name} is {' or '.join(wanted)}", lambda: (now := self.status(name, namespace)) in wanted and now, seconds)
 
     def leftovers(self):
         """Mounts, processes, files, cgroups of Pods that are still there."""
@@ -66,20 +63,10 @@ class Pods:
         for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines():
             if f"{folder}/store/pods" in line:
                 left.append("mount " + line.split()[4])
-        for process in pathlib.Path("/proc").glob("[0-9]*"):
-            try:
-                command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            except OSError:
-                continue
-            if "berth-shim" in command.split(" ")[0] and folder in command:
-                left.append("process " + command)
+        left += ["process " + command for command in self.berthd.shims().values()]
         for place in ("pods", "logs"):
             left += [f"{place}/{name}" for name in os.listdir(self.berthd.store / place)]
-        # Cgroups are named by the Pod's UID; only ours count, other daemons may run.
-        mine = {name.rsplit("_", 1)[-1] for name in os.listdir(self.berthd.store / "logs")} | self.seen
-        for parent, groups, _ in os.walk("/sys/fs/cgroup"):  # which bears it that cgroups go while it looks
-            if os.path.basename(parent).startswith("berthd"):
-                left += [f"cgroup {parent}/{group}" for group in groups if group in mine]
+        left += [f"cgroup {group}" for group in self.berthd.cgroups(self.seen)]
         state = self.berthd.run / "oci"
         left += [f"runtime state {name}" for name in (os.listdir(state) if state.exists() else [])]
         return left

@@ -1,4 +1,6 @@
 """Rows of reliability-security 3.f against a real daemon: many clients at once, removals and sweeps in between."""
+import concurrent.futures
+import contextlib
 import json
 import pathlib
 import shutil
@@ -7,22 +9,26 @@ import tempfile
 import threading
 import unittest
 
+import cases
 import crash
 import daemon
 import images
+import registry
 
 
-class Concurrency(unittest.TestCase):
+@cases.needs("zstd")
+class Concurrency(cases.Case):
     def setUp(self):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="berth-concurrency-"))
         self.addCleanup(shutil.rmtree, self.folder, True)
         self.bench = self.enterContext(crash.Bench(self.folder))
-        self.berthd = daemon.Berthd(self.folder / "node", settings=crash.settings(self.bench))
-        self.berthd.start()
-        self.addCleanup(self.berthd.stop)
+        self.berthd = self.enterContext(daemon.Berthd(self.folder / "node", settings=crash.settings(self.bench)))
 
     def start(self, *args):
-        return subprocess.Popen(self.berthd.command(*args), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        process = daemon.spawn(self.berthd.command(*args), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.addCleanup(process.communicate)  # until the pipes are closed
+        self.addCleanup(process.kill)
+        return process
 
     def start_pull(self, name):
         return self.start("pull", "-q", "--progress", "none", self.bench.image(name))
@@ -39,25 +45,40 @@ class Concurrency(unittest.TestCase):
         self.bench.check(self.berthd, [])
         self.bench.empty(self.berthd)
 
+    @contextlib.contextmanager
     def meanwhile(self, *args):
-        """Runs a command again and again in threads of its own until the returned function is called; that says how often."""
-        stop, runs, failed = threading.Event(), [0], []
+        """Runs a command again and again beside what is done in this context, at least once."""
+        stop = threading.Event()
 
         def loop():
+            outcomes = [self.berthd.berth(*args, timeout=60)]
             while not stop.is_set():
-                done = self.berthd.berth(*args)
-                runs[0] += 1
-                if done.returncode:
-                    failed.append(done.stderr)
-        thread = threading.Thread(target=loop)
-        thread.start()
+                outcomes.append(self.berthd.berth(*args, timeout=60))
+            return outcomes
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            running = pool.submit(loop)
+            try:
+                yield
+            finally:
+                stop.set()
+            self.assertEqual([done.stderr for done in running.result() if done.returncode], [])
 
-        def end():
-            stop.set()
-            thread.join()
-            self.assertEqual(failed, [])
-            return runs[0]
-        return end
+    def hold(self, wanted):
+        """Keeps back what is asked for below a path that is `wanted`, after half of it, if it is a blob. (reached, go): events."""
+        reached, go = threading.Event(), threading.Event()
+        self.addCleanup(go.set)
+        server = self.bench.server
+
+        def half(handler):
+            if go.is_set() or handler.command != "GET" or not wanted(handler.path):
+                return False
+            server.serve(handler, server.size(handler.path) // 2)
+            handler.wfile.flush()
+            reached.set()
+            go.wait()
+            return registry.cut(handler)
+        server.fault = half
+        return reached, go
 
     def test_f01_many_pullers_of_one_image_fetch_it_once(self):
         self.finish([self.start_pull("all") for _ in range(64)])
@@ -97,43 +118,48 @@ class Concurrency(unittest.TestCase):
             self.bench.empty(self.berthd)
 
     def test_f06_f08_sweeps_in_a_loop_break_no_pull(self):
-        end = self.meanwhile("reclaim", "--age", "0s")
-        for _ in range(4):
-            self.finish([self.start_pull(name) for name in self.bench.names])
-            for name in self.bench.names:
-                self.bench.compare(self.berthd, name)
-                self.berthd.berth("rm", self.bench.image(name), check=True)
-        self.assertGreater(end(), 0)
+        with self.meanwhile("reclaim", "--age", "0s"):
+            for _ in range(4):
+                self.finish([self.start_pull(name) for name in self.bench.names])
+                for name in self.bench.names:
+                    self.bench.compare(self.berthd, name)
+                    self.berthd.berth("rm", self.bench.image(name), check=True)
         self.whole()
 
     def test_f07_a_pull_that_was_cut_goes_on_after_a_sweep(self):
-        held = threading.Event()
-        self.addCleanup(held.set)
-        self.bench.server.before = lambda path: "/blobs/" in path and held.wait()
-        running = self.start_pull("all")
-        while not self.fetched():
-            self.assertIsNone(running.poll())
-        running.terminate()
-        running.communicate()
-        held.set()
-        self.berthd.berth("reclaim", "--age", "0s", check=True)
-        self.finish([self.start_pull("all")])
-        self.whole()
+        layer, = self.bench.layout.manifest("gzip")["layers"]
+        path, server = f"/v2/lab/blobs/{layer['digest']}", self.bench.server
+        for age in ("1h", "0s"):  # the sweep leaves the half that is there; it takes it away
+            with self.subTest(age=age):
+                reached, go = self.hold(lambda asked: asked == path)
+                running = self.start_pull("gzip")
+                self.assertTrue(reached.wait(60))
+                partials = lambda: {file: file.stat().st_size for file in (self.berthd.store / "ingest").iterdir()}
+                daemon.wait("half of the layer is there", lambda: layer["size"] // 2 in partials().values())
+                running.terminate()
+                running.communicate(timeout=60)
+                go.set()
+                self.berthd.berth("reclaim", "--age", age, check=True)
+                self.assertEqual(list(partials().values()), [layer["size"] // 2] * (age == "1h"))
+                before, asked = server.requests, server.ranges
+                self.finish([self.start_pull("gzip")])
+                whole, rest = ((server.requests - before)["GET", path, status] for status in (200, 206))
+                self.assertEqual((whole, rest), (0, 1) if age == "1h" else (1, 0))
+                self.assertEqual(server.ranges[len(asked):], [(path, layer["size"] // 2)] * rest)
+                self.whole()
 
     def test_f12_small_images_do_not_wait_for_a_large_one(self):
-        layout, held = self.bench.layout, threading.Event()
-        self.addCleanup(held.set)
+        layout = self.bench.layout
         large = layout.layer(images.entries(("large", "l" * 100_000)))
         layout.tag("large", layout.image([large]))
         for i in range(20):
             layout.tag(f"small{i}", layout.image([layout.layer(images.entries(("small", f"{i}" * 100)))]))
-        self.bench.server.before = lambda path: path.endswith(large["digest"]) and held.wait()
+        reached, go = self.hold(lambda asked: asked.endswith(large["digest"]))
         slow = self.start_pull("large")
-        while not any(path.endswith(large["digest"]) for path in self.fetched()):
-            self.assertIsNone(slow.poll())
+        self.assertTrue(reached.wait(60))
         self.finish([self.start_pull(f"small{i}") for i in range(20)])
         self.assertIsNone(slow.poll())
-        held.set()
+        go.set()
         self.finish([slow])
         self.bench.empty(self.berthd)
 

@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 import unittest
 
+import cases
 import content
 import crash
 import daemon
@@ -22,9 +23,9 @@ def du(path):
     return int(subprocess.run(["du", "-sx", "--block-size=1", path], capture_output=True, text=True, check=True).stdout.split()[0])
 
 
-@unittest.skipUnless(os.geteuid() == 0, "root is needed")
-@unittest.skipUnless(shutil.which("mkfs.ext4"), "mkfs.ext4 is needed")
-class OnASmallDisk(unittest.TestCase):
+@cases.needs_root
+@cases.needs("e2fsprogs", "mkfs.ext4")
+class OnASmallDisk(cases.Case):
     @classmethod
     def setUpClass(cls):
         cls.folder = pathlib.Path(tempfile.mkdtemp(prefix="berth-gc-"))
@@ -44,10 +45,8 @@ class OnASmallDisk(unittest.TestCase):
         kubelet = home / "kubelet.yaml"
         kubelet.write_text(json.dumps({"apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration",
                                        "imageGCHighThresholdPercent": 70, "imageGCLowThresholdPercent": 40, "imageMinimumGCAge": "1ms"}))
-        self.berthd = daemon.Berthd(self.disk, settings={"node.name": "lab", "node.kubeletConfig": str(kubelet), "credentials.nodeConfig": [str(home)]},
-                                    log=home / "berthd.log")
-        self.berthd.start()
-        self.addCleanup(self.berthd.stop)
+        self.berthd = self.enterContext(daemon.Berthd(self.disk, log=home / "berthd.log", settings={
+            "node.name": "lab", "node.kubeletConfig": str(kubelet), "credentials.nodeConfig": [str(home)]}))
 
     def image(self, tag):
         return f"{self.server.host}/lab:{tag}"
@@ -108,7 +107,7 @@ class OnASmallDisk(unittest.TestCase):
         self.assertIn("needed", refused.stderr)
         self.berthd.berth("rm", "--force", self.image("app0"), check=True)
 
-    @unittest.skipUnless(shutil.which("crun") or shutil.which("runc"), "crun or runc is needed")
+    @cases.needs_runtime
     def test_pods_keep_what_they_use(self):
         pods = Pods(self.berthd)
         web = pod("web", self.image("v1"), "sleep 1000", volumeMounts=[{"name": "data", "mountPath": "/data"}],

@@ -1,12 +1,13 @@
 """Layouts are deterministic; pushes reach docker-registry with TLS and a password; LayoutRegistry serves what is there."""
+import http.client
 import json
-import shutil
 import tempfile
 import unittest
 import urllib.error
 import urllib.request
 
 import baseline
+import cases
 import images
 import registry
 
@@ -20,7 +21,7 @@ def small(folder):
     return layout, layers
 
 
-class Layouts(unittest.TestCase):
+class Layouts(cases.Case):
     def test_deterministic(self):
         with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as two:
             (first, layers), (second, _) = small(one), small(two)
@@ -41,10 +42,19 @@ class Layouts(unittest.TestCase):
                         urllib.request.urlopen(f"{server.url}/v2/{path}")
                     caught.exception.close()
                 self.assertEqual(server.requests["GET", "/v2/a/b/manifests/v1", 200], 1)
+                blob = f"/v2/a/b/blobs/{layers[0]['digest']}"
+                with urllib.request.urlopen(urllib.request.Request(server.url + blob, headers={"Range": "bytes=7-"})) as answer:
+                    self.assertEqual((answer.status, answer.headers["Content-Range"]), (206, f"bytes 7-{layers[0]['size'] - 1}/{layers[0]['size']}"))
+                    self.assertEqual(answer.read(), layout.read(layers[0])[7:])
+                self.assertEqual(server.ranges, [(blob, 7)])
+                server.fault = lambda handler: server.serve(handler, 9) and registry.cut(handler)
+                with self.assertRaises(http.client.IncompleteRead) as caught, urllib.request.urlopen(server.url + blob) as answer:
+                    answer.read()
+                self.assertEqual(caught.exception.partial, layout.read(layers[0])[:9])
 
 
-@unittest.skipUnless(shutil.which("docker-registry"), "docker-registry is not installed")
-class Pushes(unittest.TestCase):
+@cases.needs_registry
+class Pushes(cases.Case):
     def test_tls_and_password(self):
         with tempfile.TemporaryDirectory() as folder, registry.Registry(tls=True, users={"demo": "pass word"}) as server:
             layout, layers = small(folder)

@@ -6,7 +6,6 @@ import json
 import os
 import pathlib
 import re
-import secrets
 import shutil
 import subprocess
 import tempfile
@@ -84,12 +83,8 @@ class ThroughTheDaemon(cases.NodeCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.password = "canary" + secrets.token_hex(8)
-        cls.servers = [cls.enterClassContext(registry.Registry(users={"plug": cls.password})) for _ in range(2)]
-        cls.server = cls.servers[0]
-        for server in cls.servers:
-            for repo in ("a/x", "a/y"):
-                images.push(cls.layout, server.url, repo, "v1", auth=("plug", cls.password))
+        cls.servers = [cls.private_registry("a/x", "a/y", user="plug") for _ in range(2)]
+        cls.server, cls.password = cls.servers[0], cls.servers[0].password
 
     def plugins(self):
         folder = pathlib.Path(tempfile.mkdtemp(prefix="berth-plugins-"))  # its parents are root's and nobody else may write there
@@ -97,10 +92,7 @@ class ThroughTheDaemon(cases.NodeCase):
         return Plugins(folder)
 
     def good(self, kind="Registry", duration="1h", password=None):
-        return answer({server.host: ("plug", password or self.password) for server in self.servers}, kind, duration)
-
-    def reload(self, node):
-        node.berthd.process.send_signal(1)
+        return answer({server.host: ("plug", password or server.password) for server in self.servers}, kind, duration)
 
     def quiet(self, node):
         """Nothing that was said has a password."""
@@ -148,11 +140,11 @@ class ThroughTheDaemon(cases.NodeCase):
         node = self.node(plugins.settings())
         self.assertEqual(node.verdict(image, "Always"), "Refused")
         plugins.add("second", [self.server.host], say(self.good(duration="0s")))
-        self.reload(node)
+        node.berthd.reload()
         self.assertEqual(node.verdict(image, "Always"), "Running")
         plugins.write("no: [configuration")
-        self.reload(node)
-        node.pods.wait("it is told", lambda: "the old configuration stays" in node.berthd.log_path.read_text(), 10)
+        node.berthd.reload()
+        self.assertIn("the old configuration stays", node.berthd.log_path.read_text())
         self.assertEqual(node.verdict(image, "Always"), "Running", "the old one stays")
         plugins.script("second", say(self.good(duration="0s", password="canary-old")))
         self.assertEqual(node.verdict(image, "Always"), "Refused", "the program is looked up at each run")
@@ -188,7 +180,7 @@ class ThroughTheDaemon(cases.NodeCase):
                ("hangs", "trap '' TERM; while :; do sleep 1000; done", "no answer within 1m0s", "plugin-hangs")]  # the last one looked at
 
     def test_plugins_that_fail(self):
-        """D-17, D-19, D-20, D-21, D-24, D-26 and P25: the pull goes on within the limit and 3 s, the Pod's owner is told, explain knows."""
+        """D-17, D-19, D-20, D-21, D-24, D-26 and P25: the pull goes on when the limit has passed, the Pod's owner is told, explain knows."""
         plugins = self.plugins()
         fill = {"GOOD": say(self.good()), "OLDER": say(answer({self.server.host: ("plug", self.password)}, version=V1 + "beta1")),
                 "KEYLESS": say(answer({self.server.host: ("plug", self.password)}, kind="canary"))}
@@ -203,7 +195,6 @@ class ThroughTheDaemon(cases.NodeCase):
         (plugins.folder / "bin/modeless").chmod(0o644)
         (plugins.folder / "bin/writable").chmod(0o777)
         node.secret("regcred", self.server.host, "plug", self.password)
-        began = time.monotonic()
         pods = {}
         for name, *_ in self.FAILING:
             image = f"{self.server.host}/fail/{name}:v1"
@@ -213,10 +204,6 @@ class ThroughTheDaemon(cases.NodeCase):
                 without, with_secret = pods[name]
                 self.assertEqual(node.settled(with_secret, seconds=100), "Running", "its secret is enough")
                 self.assertEqual(node.settled(without, seconds=100), "Refused")
-                took = time.monotonic() - began
-                self.assertLess(took, 60 + 3 + 20)  # 14 Pods start meanwhile on a busy machine
-                if name != "hangs":
-                    self.assertLess(took, 60, "one that hangs holds up nobody else")
                 told = node.events(without)
                 self.assertIn("FailedCredentialProvider", told)
                 self.assertIn(f"plug-in {name}: ", told)
@@ -239,6 +226,24 @@ class ThroughTheDaemon(cases.NodeCase):
         plugins.script("talks", say(self.good()))
         self.assertEqual(node.verdict(f"{self.server.host}/fail/talks:v1", "Always"), "Running")
 
+    def test_one_that_waits_holds_up_nobody_else(self):
+        """P25: others come and go while its only run goes on, which then is good for its Pod."""
+        plugins = self.plugins()
+        for repo in ("waits", "exits"):
+            images.push(self.layout, self.server.url, f"fail/{repo}", "v1", auth=("plug", self.password))
+        plugins.add("waits", [f"{self.server.host}/fail/waits"], 'while [ ! -e "$1/go" ]; do sleep 0.05; done\n' + say(self.good()))
+        plugins.add("exits", [f"{self.server.host}/fail/exits"], "exit 3")
+        plugins.add("plug", [f"{self.server.host}/a"], say(self.good()))
+        node = self.node(plugins.settings())
+        waits = node.start(f"{self.server.host}/fail/waits:v1")
+        node.pods.wait("it runs", lambda: plugins.requests("waits"))
+        self.assertEqual(node.verdict(f"{self.server.host}/fail/exits:v1"), "Refused")
+        self.assertEqual(node.verdict(f"{self.server.host}/a/x:v1"), "Running")
+        (plugins.folder / "go").touch()
+        self.assertEqual(node.settled(waits, ("Running",)), "Running")
+        self.assertEqual(len(plugins.requests("waits")), 1)
+        self.assertNotIn("FailedCredentialProvider", node.events(waits))
+
     def test_children_of_plugins(self):
         """D-18: whatever a plug-in leaves behind ends with the call, also what left its group and session."""
         rows = [("child", "sleep 1000 & "), ("many", "for i in $(seq 200); do sleep 1000 & done; "), ("session", "setsid -f sleep 1000; "),
@@ -248,9 +253,11 @@ class ThroughTheDaemon(cases.NodeCase):
                 plugins = self.plugins()
                 plugins.add("plug", [self.server.host], f"export MARK={plugins.folder}\n{script}\n" + say(self.good()))
                 node = self.node(plugins.settings())
-                began = time.monotonic()
-                self.assertEqual(node.verdict(f"{self.server.host}/a/x:v1", "Always"), "Running", "its answer counts")
-                self.assertLess(time.monotonic() - began, 20)
+                started = node.start(f"{self.server.host}/a/x:v1", "Always")
+                self.assertEqual(node.settled(started), "Running", "its answer counts")
+                # Had the call waited for who holds its pipe, it would have ended as one without an answer.
+                self.assertEqual(len(plugins.requests("plug")), 1)
+                self.assertNotIn("FailedCredentialProvider", node.events(started))
                 self.assertEqual(processes(str(plugins.folder)), [])
 
     def test_fifty_secrets_of_which_one_is_right(self):
@@ -324,7 +331,7 @@ class ThroughTheDaemon(cases.NodeCase):
         (folder / "pub.der").write_bytes(der)
         (folder / "sig").write_bytes(bytes([0x30, len(body)]) + body)
         done = subprocess.run(["openssl", "dgst", "-sha256", "-keyform", "DER", "-verify", folder / "pub.der", "-signature", folder / "sig"],
-                              input=f"{head}.{claims}".encode(), capture_output=True)
+                              input=f"{head}.{claims}".encode(), capture_output=True, timeout=60)
         self.assertEqual((done.returncode, done.stdout), (0, b"Verified OK\n"), done.stderr)
         return json.loads(from_base64url(claims))
 
@@ -333,7 +340,7 @@ class ThroughTheDaemon(cases.NodeCase):
         plugins = self.token_plugin(requiredServiceAccountAnnotationKeys=["reg.test/id"], optionalServiceAccountAnnotationKeys=["reg.test/role"])
         node = self.node(plugins.settings(), {"imagePullCredentialsVerificationPolicy": "AlwaysVerify"})
         node.namespace("other")
-        image = f"{self.server.host}/a/x:v1"
+        image, began = f"{self.server.host}/a/x:v1", int(time.time())
         node.pods.apply(self.account("builder", annotations={"reg.test/id": "7", "reg.test/role": "r", "unasked": "u"}), self.account("plain"),
                         self.account("builder", "other", annotations={"reg.test/id": "8"}))
         name = node.start(image, serviceAccountName="builder")
@@ -347,7 +354,7 @@ class ThroughTheDaemon(cases.NodeCase):
                          (["registry.test"], "system:serviceaccount:default:builder", "https://lab", 3600))
         self.assertEqual(claims["kubernetes.io"], {"namespace": "default", "node": {"name": "lab"}, "pod": {"name": name, "uid": pod["metadata"]["uid"]},
                                                    "serviceaccount": {"name": "builder", "uid": account["metadata"]["uid"]}})
-        self.assertLess(abs(claims["iat"] - time.time()), 300)
+        self.assertTrue(began <= claims["iat"] <= time.time(), claims)
         self.assertEqual(node.records()[f"{self.server.host}/a/x"],
                          {"kubernetesServiceAccounts": [{"uid": account["metadata"]["uid"], "namespace": "default", "name": "builder"}]})
         # The same account has proven itself; others have not, whatever they are called.
@@ -481,7 +488,7 @@ class ThroughTheDaemon(cases.NodeCase):
         "D-14": ["test_a_secret_that_changes_while_it_is_used"],
         "D-15": ["test_two_tenants_of_one_host_at_once", "TokenCacheTest.EveryPartOfTheKeyCounts"],
         "D-16": ["test_cache_types_and_durations", "ProviderTest.WhatThePluginSees"],
-        "D-17": ["test_plugins_that_fail", "ProviderTest.OneThatHangsIsKilledAfterAMinute"],
+        "D-17": ["test_plugins_that_fail", "test_one_that_waits_holds_up_nobody_else", "ProviderTest.OneThatHangsIsKilledAfterAMinute"],
         "D-18": ["test_children_of_plugins", "ProviderTest.AChildThatKeepsThePipeEndsWithTheCall"],
         "D-19": ["test_plugins_that_fail", "Misbehaves.AndContributesNothing"],
         "D-20": ["test_plugins_that_fail", "Misbehaves.AndContributesNothing", "Lies.AreRefusedAndNotQuoted"],

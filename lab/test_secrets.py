@@ -1,13 +1,12 @@
 """P7: at the highest log level, through every way a password can come, nothing that berth writes has it in any encoding."""
 import base64
 import json
-import os
 import pathlib
-import subprocess
 import tempfile
 import unittest
 import urllib.parse
 
+import cases
 import daemon
 import images
 import registry
@@ -25,7 +24,8 @@ def spellings(secret, user):
     return set(texts)
 
 
-class Secrets(unittest.TestCase):
+@cases.needs_registry
+class Secrets(cases.Case):
     def test_nothing_shows_a_password(self):
         with tempfile.TemporaryDirectory() as folder, registry.Registry(tls=True, users={"demo": RIGHT}) as server:
             folder = pathlib.Path(folder)
@@ -48,7 +48,7 @@ class Secrets(unittest.TestCase):
             said, settings = [], {"hostsDirs": [str(folder / "certs.d")], "credentials": {"nodeConfig": [str(node)]}, "log": {"level": "debug"}}
             with daemon.Berthd(folder / "berth", settings=settings) as berthd:
                 def run(*args, feed=None, expect=0):
-                    done = subprocess.run(berthd.command(*args), input=feed, capture_output=True, text=True, stdin=None if feed else subprocess.DEVNULL)
+                    done = berthd.berth(*args, **({"input": feed} if feed else {}))
                     said.append(done.stdout + done.stderr)
                     self.assertEqual(done.returncode != 0, expect != 0, done.stderr)
                 for form in ("table", "json", "jsonl"):
@@ -58,7 +58,7 @@ class Secrets(unittest.TestCase):
                 run("pull", "--policy", "Always", "--creds", "demo", image, feed=WRONG + "\n", expect=4)
                 run("pull", "--policy", "Always", "--creds", "demo", image, feed=RIGHT + "\n")
                 write(node / "config.json", RIGHT)
-                berthd.process.send_signal(1)
+                berthd.reload()
                 for args in (("images",), ("inspect", image), ("df",), ("fsck",), ("doctor", "-v")):
                     run(*args)
                 said.append(berthd.log_path.read_text(errors="replace"))

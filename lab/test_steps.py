@@ -12,7 +12,6 @@ printed, and then the same pull works (the same Pod runs) and explain says so:
 A command that is printed is run by a shell afterwards, with nothing but the words in capitals that Ask.fill knows put in. The pattern has to
 match the whole text: who changes the text sees here whether it can still be carried out.
 """
-import base64
 import concurrent.futures
 import dataclasses
 import json
@@ -21,7 +20,6 @@ import pathlib
 import re
 import secrets
 import shutil
-import signal
 import socket
 import ssl
 import subprocess
@@ -32,10 +30,10 @@ import time
 import unittest
 
 import cases
-import daemon
 import images
 import registry
 from pods import pod
+from registry import cut, reply, user_of
 from test_plugins import Plugins, answer, say
 from test_verify_signatures import Key, Signer
 
@@ -71,31 +69,6 @@ def row(cause, text):
         ROWS.append(Row(cause, text, function, function.__name__))
         return function
     return add
-
-
-# ---- answers of a registry that fails
-
-def send(handler, status, body=b"{}", **headers):
-    handler.send_response(status)
-    for name, value in headers.items():
-        handler.send_header(name.replace("_", "-"), value)
-    handler.send_header("Content-Length", str(len(body)))
-    handler.end_headers()
-    if handler.command != "HEAD":
-        handler.wfile.write(body)
-    return True
-
-
-def cut(handler):
-    handler.close_connection = True
-    handler.connection.shutdown(socket.SHUT_RDWR)
-    return True
-
-
-def basic(handler):
-    """The user that a request is of."""
-    kind, _, text = handler.headers.get("Authorization", "").partition(" ")
-    return base64.b64decode(text).decode().partition(":")[0] if kind == "Basic" else ""
 
 
 # ---- names
@@ -137,6 +110,13 @@ def no_tag(t):
     return Ask(step[1] + ":v1")
 
 
+@row("wrong-name", r'correct the name "(.*)" where it is written, or push the image there')
+def wrong_name(t):
+    shop = t.faulty(lambda h: "/v2/team/other/" in h.path and reply(h, 404, b'{"errors":[{"code":"NAME_UNKNOWN"}]}'))
+    step = yield Ask(f"{shop.host}/team/other:plain")
+    return Ask(step[1].replace("other", "app") + ":plain")
+
+
 @row("missing-digest", r"name a digest that is there \(pull a tag of (\S+) to learn one\), or push that image again")
 def missing_digest(t):
     step = yield Ask(t.public().replace(":v1", "@sha256:" + "a" * 64))
@@ -162,7 +142,7 @@ def platform(t):
 def blob_missing(t):
     t.variant("blob-missing", "blob missing")
     config = t.layout.manifest("blob-missing")["config"]["digest"]
-    shop = t.faulty(lambda h: config in h.path and send(h, 404, b'{"errors":[{"code":"BLOB_UNKNOWN"}]}'))
+    shop = t.faulty(lambda h: config in h.path and reply(h, 404, b'{"errors":[{"code":"BLOB_UNKNOWN"}]}'))
     step = yield Ask(f"{shop.host}/team/app:blob-missing")
     t.equal(step[1], f"{shop.host}/team/app")
     shop.fault = None
@@ -170,14 +150,14 @@ def blob_missing(t):
 
 @row("lying-host", r"push the image again, and have the registry's operator check its storage")
 def lies(t):
-    shop = t.faulty(lambda h: "/manifests/sha256:" in h.path and h.command == "GET" and send(h, 200, b"{ }", Content_Type=images.OCI["manifest"]))
+    shop = t.faulty(lambda h: "/manifests/sha256:" in h.path and h.command == "GET" and reply(h, 200, b"{ }", Content_Type=images.OCI["manifest"]))
     yield Ask(f"{shop.host}/team/app:plain")
     shop.fault = None
 
 
 @row("no-image", r"correct the host in the image's name: a web server or login page answers there")
 def web_page(t):
-    shop = t.faulty(lambda h: send(h, 200, b"<html>log in</html>", Content_Type="text/html"))
+    shop = t.faulty(lambda h: reply(h, 200, b"<html>log in</html>", Content_Type="text/html"))
     yield Ask(f"{shop.host}/team/app:plain")
     return Ask(f"{t.faulty(None).host}/team/app:plain")
 
@@ -199,6 +179,18 @@ def no_login(t):
     yield Ask(t.private(), stdin=t.password, fill={"USER": USER})
 
 
+@row("hub-private", r"correct the name, or log in \(USER: yours there; the password is read from stdin\)")
+def hub(t):
+    yield Ask(t.private_at_the_hub(), stdin=t.password, fill={"USER": USER})
+
+
+@row("hub-private", r"correct the name, or log in \(.*\)")
+def hub_config(t):
+    yield Ask(t.private_at_the_hub(), stdin=t.password, fill={"USER": USER})
+    t.login(t.node, "https://index.docker.io/v1/")  # for all that comes
+    return Ask(t.private_at_the_hub())
+
+
 @row("password-rejected", r"the password in file (\S+) is not accepted for user demo\. Test a new one before you store it")
 def password(t):
     config = t.config(t.server.host, "old")
@@ -209,7 +201,7 @@ def password(t):
 
 @row("denied", r"have the owner of (\S+) let user demo pull it, or use a secret of a user who may")
 def denied(t):
-    shop = t.faulty(lambda h: send(h, 403, b'{"errors":[{"code":"DENIED"}]}') if basic(h) else send(h, 401, WWW_Authenticate='Basic realm="x"'))
+    shop = t.faulty(lambda h: reply(h, 403, b'{"errors":[{"code":"DENIED"}]}') if user_of(h)[0] else reply(h, 401, WWW_Authenticate='Basic realm="x"'))
     step = yield Ask(f"{shop.host}/team/app:plain", ("--authfile", t.config(shop.host, "any")))
     t.equal(step[1], f"{shop.host}/team/app")
     shop.fault = None
@@ -217,10 +209,10 @@ def denied(t):
 
 @row("untrusted-realm", r'if (?:it does|that is right), add "(\S+=\S+)" to trustedRealms')
 def realm(t):
-    tokens = t.faulty(lambda h: send(h, 200, b'{"token":"t"}', Content_Type="application/json"))
+    tokens = t.faulty(lambda h: reply(h, 200, b'{"token":"t"}', Content_Type="application/json"))
     place = f"http://{tokens.host}/token"
     shop = t.faulty(lambda h: not h.headers.get("Authorization", "").startswith("Bearer") and
-                    send(h, 401, WWW_Authenticate=f'Bearer realm="{place}",service="x"'))
+                    reply(h, 401, WWW_Authenticate=f'Bearer realm="{place}",service="x"'))
     image = f"{shop.host}/team/app:plain"
     config = ("--authfile", t.config(shop.host, "any"))
     step = yield Ask(image, config, node=t.small)
@@ -235,8 +227,8 @@ def token_service(t):
 
     def fault(h):
         if h.path.startswith("/token"):
-            return send(h, 503) if broken else send(h, 200, b'{"token":"t"}', Content_Type="application/json")
-        return not h.headers.get("Authorization", "").startswith("Bearer") and send(
+            return reply(h, 503) if broken else reply(h, 200, b'{"token":"t"}', Content_Type="application/json")
+        return not h.headers.get("Authorization", "").startswith("Bearer") and reply(
             h, 401, WWW_Authenticate=f'Bearer realm="http://{h.headers["Host"]}/token",service="x"')
     shop = t.faulty(fault)
     yield Ask(f"{shop.host}/team/app:plain")
@@ -325,14 +317,12 @@ def stalled(t):
     layer = t.layout.manifest("stalled")["layers"][1]
 
     def fault(h):
-        if layer["digest"] in h.path and not go.is_set():
-            h.send_response(200)
-            h.send_header("Content-Length", str(layer["size"]))
-            h.end_headers()
-            h.wfile.flush()
-            go.wait(60)
-            return cut(h)
-        return False
+        if layer["digest"] not in h.path or go.is_set():
+            return False
+        shop.serve(h, 0)
+        h.wfile.flush()
+        go.wait(60)
+        return cut(h)
     shop = t.faulty(fault)
     yield Ask(f"{shop.host}/team/app:stalled", last=True)
     go.set()
@@ -340,7 +330,7 @@ def stalled(t):
 
 @row("rate-limited", r"wait 2\.0s, or set up a mirror in (\S+)")
 def rate_user(t):
-    shop, mirror = t.faulty(lambda h: send(h, 429, Retry_After="2")), t.faulty(None)
+    shop, mirror = t.faulty(lambda h: reply(h, 429, Retry_After="2")), t.faulty(None)
     step = yield Ask(f"{shop.host}/team/app:plain", ("--authfile", t.config(shop.host, "any")))
     t.equal(step[1], str(t.certs / shop.host / "hosts.toml"))
     t.hosts(shop.host, f'server = "http://{shop.host}"\n[host."http://{mirror.host}"]\n')
@@ -348,14 +338,14 @@ def rate_user(t):
 
 @row("server-error", r"the registry's operator has to mend it; then")
 def server_error(t):
-    shop = t.faulty(lambda h: send(h, 503))
+    shop = t.faulty(lambda h: reply(h, 503))
     yield Ask(f"{shop.host}/team/app:plain")
     shop.fault = None
 
 
 @row("redirects", r"correct the redirect of (\S+): its external URL points to itself")
 def redirects(t):
-    shop = t.faulty(lambda h: send(h, 307, Location=h.path))
+    shop = t.faulty(lambda h: reply(h, 307, Location=h.path))
     step = yield Ask(f"{shop.host}/team/app:plain")
     t.check(shop.host in step[1])
     shop.fault = None
@@ -363,7 +353,7 @@ def redirects(t):
 
 @row("protocol", r"correct the host or the port in the image's name, or start the registry there \(`berth probe (\S+)` shows what answers now\)")
 def teapot(t):
-    shop = t.faulty(lambda h: send(h, 418))
+    shop = t.faulty(lambda h: reply(h, 418))
     step = yield Ask(f"{shop.host}/team/app:plain")
     t.equal(step[1], shop.host)
     shop.fault = None
@@ -440,7 +430,7 @@ def http_on_https(t):
 def redirect_insecure(t):
     shop, folder = t.secure()
     t.trust(shop.host, folder)
-    shop.fault = lambda h: "/manifests/" in h.path and send(h, 307, Location="http://storage.test/x")
+    shop.fault = lambda h: "/manifests/" in h.path and reply(h, 307, Location="http://storage.test/x")
     yield Ask(f"{shop.host}/team/app:plain")
     shop.fault = None
 
@@ -512,6 +502,14 @@ def pod_without_secret(t):
     made["spec"]["imagePullSecrets"] = [{"name": step[1]}]
 
 
+@row("hub-private", r"correct the name, or log in and list the secret in the Pod: imagePullSecrets: \[\{name: (\S+)\}\] \(USER: yours there; the password is read from stdin\)")
+def pod_of_the_hub(t):
+    image = t.private_at_the_hub()
+    made = t.pod(image)
+    step = yield Ask(image, pod=made, stdin=t.password, fill={"USER": USER})
+    made["spec"]["imagePullSecrets"] = [{"name": step[1]}]
+
+
 @row("token-expired", r"put a fresh one into the secret \(better: a credential plug-in, which renews it\) \(the password is read from stdin\)")
 def token_expired(t):
     image = t.private()
@@ -546,7 +544,7 @@ def never_not_proven(t):
 def plugin(t, name, script):
     image = t.private()
     t.plugins.add(name, [image.removesuffix(":v1")], script)
-    t.plugins_changed()
+    t.node.berthd.reload()
     return image
 
 
@@ -570,7 +568,7 @@ def plugin_lies(t):
     yield Ask(plugin(t, "lies", t.plugin_answer(version=beta)))
     t.plugins.providers[-1]["apiVersion"] = beta
     t.plugins.write()
-    t.plugins_changed()
+    t.node.berthd.reload()
 
 
 @row("plugin-hangs", r"find what it waits for \(mostly its cloud's metadata service, 169\.254\.169\.254\): run it by hand with a request on stdin")
@@ -669,6 +667,9 @@ class Tools:
         self.open, self.tls = enter(registry.Registry()), enter(registry.Registry(tls=True))
         self.push(self.tls, "shop/web", ca=self.tls.ca)
         self.plain = self.faulty(None)
+        self.hub, self.hub_folder = self.secure("registry-1.docker.io", "auth.docker.io")
+        self.hub.fault = self.answer_of_the_hub
+        self.trust("docker.io", self.hub_folder)
         self.plugins = Plugins(pathlib.Path(tempfile.mkdtemp(prefix="berth-steps-")))
         case.addCleanup(shutil.rmtree, self.plugins.folder, True)
         self.row = "hangs"
@@ -676,7 +677,8 @@ class Tools:
         self.plugins.add("hangs", [self.hanging.removesuffix(":v1")], "trap '' TERM; while :; do sleep 1000; done")
         # A failure is tried twice, and three seconds are slow.
         fast = {"hostsDirs": [str(self.certs)], "retry.rounds": 2, "retry.base": "10ms", "limits.headers": "3s", "limits.stall_window": "2s",
-                "resolve": [f"plain.test:{self.plain.port}=127.0.0.1:{self.plain.port}"]}
+                "resolve": [f"plain.test:{self.plain.port}=127.0.0.1:{self.plain.port}"] +
+                           [f"{name}.docker.io:443={self.hub.host}" for name in ("registry-1", "auth")]}
         self.node = case.node(fast | self.plugins.settings())
         disk = self.folder / "disk"
         disk.mkdir()
@@ -721,6 +723,26 @@ class Tools:
         context.load_cert_chain(folder / "server.pem", folder / "server.key")
         return self.faulty(None, context), folder
 
+    def answer_of_the_hub(self, h):
+        """Its token service gives everybody a token; to what is private, that of an anonymous user opens nothing."""
+        kind, _, token = h.headers.get("Authorization", "").partition(" ")
+        if h.path.startswith("/token"):
+            user, password = user_of(h)
+            if user and (user, password) != (USER, self.password):
+                return reply(h, 401)
+            return reply(h, 200, json.dumps({"token": f"of-{user}", "expires_in": 300}).encode(), Content_Type="application/json")
+        if kind == "Bearer" and token == f"of-{USER}":
+            return False
+        scope = re.sub(r"/v2/(.*)/(manifests|blobs)/.*", r"repository:\1:pull", h.path)
+        return reply(h, 401, b'{"errors":[{"code":"UNAUTHORIZED"}]}', WWW_Authenticate=f'Bearer realm="https://auth.docker.io/token",service="registry.docker.io",'
+                     f'scope="{scope}"' + (',error="insufficient_scope"' if kind else ""))
+
+    def private_at_the_hub(self):
+        self.count += 1
+        repo = f"team/hub{self.count}"
+        self.hub.layouts[repo] = self.layout.folder
+        return f"{repo}:v1"
+
     def certificate(self, folder, name, begin=None, end=None, usage="serverAuth"):
         """A certificate of the CA in `folder`, as server context."""
         def openssl(*args):
@@ -755,7 +777,7 @@ class Tools:
         path = node.berthd.folder / "none/config.json"
         path.parent.mkdir(exist_ok=True)
         self.config(key, self.password, path)
-        self.hangup(node)
+        node.berthd.reload()
         return path
 
     def logout(self):
@@ -763,7 +785,7 @@ class Tools:
             path = node.berthd.folder / "none/config.json"
             if path.exists():
                 path.unlink()
-                self.hangup(node)
+                node.berthd.reload()
 
     def good(self, host=None):
         return json.dumps({"auths": {host or self.server.host: {"username": USER, "password": self.password}}})
@@ -783,24 +805,12 @@ class Tools:
     def plugin_answer(self, **more):
         return say(answer({self.server.host: (USER, self.password)}, **more))
 
-    def hangup(self, node):
-        """Makes it read its configuration again."""
-        before = node.berthd.log_path.read_text().count("settings ")
-        node.berthd.process.send_signal(signal.SIGHUP)
-        node.pods.wait("the settings are read again", lambda: node.berthd.log_path.read_text().count("settings ") > before, 30)
-
-    def plugins_changed(self):
-        self.hangup(self.node)
-
     # rules
     def verification(self):
         return {"default": "Deny", "programs": {"dir": str(self.verifiers)}, "rules": self.rules}
 
     def apply_rules(self):
-        self.strict.berthd.settings["verification"] = self.verification()
-        path = self.strict.berthd.folder / "config.yaml"
-        path.write_text(json.dumps(json.loads(path.read_text()) | {"verification": self.verification()}))
-        self.hangup(self.strict)
+        self.strict.berthd.reload(verification=self.verification())
 
     def rule(self, image, **more):
         self.rules.append({"name": f"rule{len(self.rules)}", "match": [image.removesuffix(":v1")]} | more)
@@ -829,13 +839,14 @@ class Tools:
 
 
 class Steps(cases.NodeCase):
+    seconds = 840
+
     def explain(self, ask, node):
         what = [f"pod/{ask.pod['metadata']['name']}", "-n", ask.pod["metadata"]["namespace"]] if ask.pod else [ask.image, *ask.args]
         what += ["--policy", ask.policy] * bool(ask.policy) + ["--last"] * ask.last
-        done = subprocess.run(node.berthd.command("explain", *what, "-o", "json"), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=150)
-        self.assertNotIn("canary", done.stdout + done.stderr)
-        report = json.loads(done.stdout)
-        return report[0] if isinstance(report, list) else report
+        report = node.explain(*what)
+        self.assertNotIn("canary", json.dumps(report))
+        return report
 
     def shell(self, command, ask, node):
         """Runs what NEXT printed as a person would paste it."""

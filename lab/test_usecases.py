@@ -18,16 +18,13 @@ class UseCases(cases.NodeCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.password = {user: "canary" + secrets.token_hex(8) for user in ("company", "team-a", "team-b")}
         cls.public = cls.enterClassContext(registry.Registry())
-        # One registry with a password for each who uses it, and one of each tenant's own.
-        cls.private = cls.enterClassContext(registry.Registry(users=cls.password))
-        cls.a, cls.b = (cls.enterClassContext(registry.Registry(users={user: cls.password[user]})) for user in ("team-a", "team-b"))
         cls.variant("secret-a", "what only a may see\n")
+        cls.private = cls.private_registry("company/web", user="company")
+        cls.a, cls.b = (cls.private_registry("app", user=user, ref=ref) for user, ref in (("team-a", "secret-a"), ("team-b", "v1")))
+        cls.password = {server.user: server.password for server in (cls.private, cls.a, cls.b)}
+        images.push(cls.layout, cls.private.url, "company/payroll", "v1", auth=("company", cls.private.password), ref="secret-a")
         images.push(cls.layout, cls.public.url, "library/web", "v1")
-        for server, user, repo, ref in ((cls.private, "company", "company/web", "v1"), (cls.private, "company", "company/payroll", "secret-a"),
-                                        (cls.a, "team-a", "app", "secret-a"), (cls.b, "team-b", "app", "v1")):
-            images.push(cls.layout, server.url, repo, "v1", auth=(user, cls.password[user]), ref=ref)
 
     def node_config(self, node_name, server, user):
         folder = self.folder / node_name
@@ -46,7 +43,7 @@ class UseCases(cases.NodeCase):
         image = f"{self.public.host}/library/web:v1"
         node = self.node(kubelet=ALWAYS_VERIFY)
         node.namespace("other")
-        self.assertEqual(node.verdict(image, script="echo up", wanted={"Completed"}), "Completed")
+        self.assertEqual(node.verdict(image, script="echo up", wanted={"Completed"}, restartPolicy="Never"), "Completed")
         self.assertEqual(node.records(), {f"{self.public.host}/library/web": {"nodePodsAccessible": True}}, "what anonymous users get is everybody's")
         requests = sum(self.public.requests().values())
         for policy in ("IfNotPresent", "Never"):
@@ -75,12 +72,11 @@ class UseCases(cases.NodeCase):
                 self.assertEqual(sum(self.private.requests().values()), requests)
                 # The password changes on every node: no Pod changes, nothing is restarted.
                 self.write_config(folder, self.private, "company", "canary-old")
-                node.berthd.process.send_signal(1)
-                node.pods.wait("the file is read anew", lambda: node.explain(image, "--policy", "Always")["verdict"]["cause"] == "password-rejected", 10)
+                node.berthd.reload()
+                self.assertEqual(node.explain(image, "--policy", "Always")["verdict"]["cause"], "password-rejected")
                 self.assertEqual(node.verdict(image, "Always"), "Refused")
                 self.write_config(folder, self.private, "company", self.password["company"])
-                node.berthd.process.send_signal(1)
-                node.pods.wait("the file is read anew", lambda: node.explain(image, "--policy", "Always")["verdict"]["code"] == "", 10)
+                node.berthd.reload()
                 self.assertEqual(node.verdict(image, "Always"), "Running")
         node = self.node()
         self.assertEqual(node.verdict(image), "Refused", "without the file")

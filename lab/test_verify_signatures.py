@@ -7,13 +7,11 @@ import hashlib
 import json
 import os
 import pathlib
-import shutil
-import signal
 import subprocess
 import tempfile
-import time
 import unittest
 
+import cases
 import daemon
 import images
 import pods
@@ -85,15 +83,11 @@ def rule(name, match, action="RequireSignature", **more):
     return {"name": name, "match": [match], "action": action} | more
 
 
-@unittest.skipUnless(shutil.which("docker-registry"), "docker-registry is not installed")
-class Signatures(unittest.TestCase):
+@cases.needs_registry
+class Signatures(cases.Case):
     def setUp(self):
-        folder = tempfile.TemporaryDirectory(prefix="berth-signatures-")
-        self.addCleanup(folder.cleanup)
-        self.folder = pathlib.Path(folder.name)
-        self.server = registry.Registry()
-        self.server.__enter__()
-        self.addCleanup(self.server.__exit__)
+        self.folder = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory(prefix="berth-signatures-")))
+        self.server = self.enterContext(registry.Registry())
         self.key, self.other = Key(self.folder, "release"), Key(self.folder, "other", "ED25519")
 
     def image(self, repo):
@@ -108,24 +102,11 @@ class Signatures(unittest.TestCase):
         settings = {"plainHttp": [self.server.host], "node": {"enabled": node, "name": "lab"}, "credentials": {"nodeConfig": [str(self.folder)]}}
         if rules or section:
             settings["verification"] = {"rules": list(rules)} | section
-        berthd = daemon.Berthd(self.folder / "berth", settings=settings)
-        berthd.__enter__()
-        self.addCleanup(berthd.__exit__)
-        return berthd
+        return self.enterContext(daemon.Berthd(self.folder / "berth", settings=settings))
 
     def reload(self, berthd, *rules, **section):
-        """SIGHUP with other rules; returns when they are in force."""
-        config = json.loads((berthd.folder / "config.yaml").read_text())
-        config.pop("verification", None)
-        if rules or section:
-            config["verification"] = {"rules": list(rules)} | section
-        (berthd.folder / "config.yaml").write_text(json.dumps(config))
-        before = berthd.log_path.read_text().count("settings ")
-        berthd.process.send_signal(signal.SIGHUP)
-        end = time.monotonic() + 30
-        while berthd.log_path.read_text().count("settings ") == before:
-            self.assertLess(time.monotonic(), end, "SIGHUP had no effect")
-            time.sleep(0.05)
+        """Other rules are in force then."""
+        berthd.reload(verification={"rules": list(rules)} | section if rules or section else None)
 
     def name(self, repo):
         return f"{self.server.host}/{repo}:v1"
@@ -253,18 +234,17 @@ class Signatures(unittest.TestCase):
         signer.simple(self.key, digest)
         berthd = self.berthd()
         berthd.berth("pull", self.name("ours/app"), check=True)
-        self.server.__exit__()
+        self.server.__exit__()  # and once more when the test ends
         self.reload(berthd, rule("ours", self.server.host, keys=self.keys(self.key)))
         done = berthd.berth("pull", self.name("ours/app"))
         self.assertEqual(done.returncode, 8, done.stderr)
         self.assertIn("cannot be looked at", done.stderr)
         self.reload(berthd, rule("ours", self.server.host, keys=self.keys(self.key), whenUnreachable="Warn"))
         berthd.berth("pull", self.name("ours/app"), check=True)
-        self.server.__enter__()
 
 
-@unittest.skipUnless(os.geteuid() == 0, "root is needed")
-@unittest.skipUnless(shutil.which("crun") or shutil.which("runc"), "crun or runc is needed")
+@cases.needs_root
+@cases.needs_runtime
 class PodsWait(Signatures):
     """Of a Pod: SignatureValidationFailed, until the image is signed; also for an image that was here before the rules."""
     test_signed_or_not = test_what_is_here_passes_when_the_rules_change = test_programs = None
@@ -292,7 +272,7 @@ class PodsWait(Signatures):
         here.wait("nothing is left", lambda: not here.leftovers(), 60)
 
 
-class Files(unittest.TestCase):
+class Files(cases.Case):
     def test_a_bad_file_is_refused_with_its_line(self):
         with tempfile.TemporaryDirectory() as folder:
             path = pathlib.Path(folder) / "config.yaml"

@@ -13,12 +13,12 @@ import unittest
 import urllib.error
 import urllib.request
 
+import cases
+import daemon
 import images
 import registry
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-PROGRAM = pathlib.Path(os.environ.get("BERTH_BIN", ROOT / "build/dev/src/apps")).resolve() / "berth-webhook/berth-webhook"
-
+PROGRAM = daemon.binary("berth-webhook")
 
 REVIEW = json.dumps({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
     "uid": "u1", "operation": "CREATE", "namespace": "shop", "name": "p", "kind": {"group": "", "version": "v1", "kind": "Pod"},
@@ -27,7 +27,7 @@ REVIEW = json.dumps({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionRevi
                "spec": {"containers": [{"name": "c", "image": "a:1", "imagePullPolicy": "IfNotPresent"}]}}}})
 
 
-class Program(unittest.TestCase):
+class Program(cases.Case):
     def setUp(self):
         self.tls = pathlib.Path(tempfile.mkdtemp(prefix="berth-webhook-"))
         self.addCleanup(shutil.rmtree, self.tls)
@@ -36,8 +36,7 @@ class Program(unittest.TestCase):
     def start(self, tls, *settings):
         settings = ("listen=127.0.0.1:0", "ops_listen=127.0.0.1:0", f"tls.certificate={tls}/tls.crt", f"tls.key={tls}/tls.key",
                     "log.format=json", "drain=10m") + settings
-        self.process = subprocess.Popen([PROGRAM, *(word for setting in settings for word in ("--set", setting))],
-                                        stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
+        self.process = daemon.spawn([PROGRAM, *(word for setting in settings for word in ("--set", setting))], stderr=subprocess.PIPE, text=True)
         self.addCleanup(self.end)
         ready = self.said("berth-webhook is ready")
         self.port, self.ops = int(ready["port"]), ready["ops"]
@@ -159,12 +158,12 @@ class Program(unittest.TestCase):
         self.assertNotEqual(self.shown(), old)
 
 
-@unittest.skipUnless(shutil.which("kubectl"), "kubectl (kubernetes-client) is needed")
-class Manifests(unittest.TestCase):
+@cases.needs("kubernetes-client", "kubectl")
+class Manifests(cases.Case):
     def setUp(self):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="berth-webhook-")) / "webhook"
         self.addCleanup(shutil.rmtree, self.folder.parent)
-        shutil.copytree(ROOT / "packaging/kubernetes/webhook", self.folder, ignore=shutil.ignore_patterns("tls", "ca-bundle.yaml"))
+        shutil.copytree(daemon.ROOT / "packaging/kubernetes/webhook", self.folder, ignore=shutil.ignore_patterns("tls", "ca-bundle.yaml"))
 
     def certificates(self):
         subprocess.run([self.folder / "make-certificates.sh"], check=True, env={**os.environ, "BERTH_WEBHOOK": str(PROGRAM)}, capture_output=True)
