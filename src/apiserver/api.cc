@@ -196,8 +196,10 @@ Answer<> Api::Allow(const Request& request) const {
 Api::Reply Api::Route(const Request& request) {
   const std::string& path = request.path;
   if (path == "/healthz" || path == "/livez" || path == "/readyz") return request.method == "GET" ? Reply(Response::Text(200, "ok")) : Reply(NotAllowed());
-  if (const auto document = discovery_.Find(path))
-    return request.method == "GET" ? Reply(Response::Json(200, std::string(*document))) : Reply(NotAllowed());
+  if (const auto document = discovery_.Find(path, request.Field("Accept"))) {
+    if (request.method != "GET") return NotAllowed();
+    return Response{.status = 200, .fields = {{"Content-Type", std::string(document->type)}}, .body = std::string(document->text), .stream = nullptr};
+  }
   constexpr std::string_view kPrefix = "/api/v1/";
   const auto at = path.starts_with(kPrefix) ? ParseResource(std::string_view(path).substr(kPrefix.size())) : std::nullopt;
   if (!at) return NotFoundHere();
