@@ -1,6 +1,6 @@
 // apiserver/api.h: the Kubernetes REST API of this machine, as a function from requests to answers; without sockets.
 //
-//   GET /version /api /apis /api/v1 /openapi/v3[/api/v1] /healthz /livez /readyz
+//   GET /version /api /apis /api/v1 /openapi/v2 /openapi/v3[/api/v1] /healthz /livez /readyz
 //   GET LIST WATCH POST PUT PATCH DELETE  /api/v1/[namespaces/NS/]RESOURCE[/NAME[/status|log|ephemeralcontainers]]
 //
 // for pods, secrets, configmaps, serviceaccounts, namespaces, events and, to look at, nodes. What is allowed, stored and said is decided by

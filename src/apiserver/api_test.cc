@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "apiserver/openapi_protobuf.h"
 #include "apiserver/testing/lab.h"
 #include "json/document.h"
 #include "time/testing/manual_clock.h"
@@ -76,7 +77,7 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{"no_path", "GET", "/nothing", "", kJson, 404, "NotFound", "the server could not find the requested resource"},
         Refusal{"no_resource", "GET", "/api/v1/deployments", "", kJson, 404, "NotFound", "the server could not find the requested resource"},
         Refusal{"no_group", "GET", "/apis/apps/v1", "", kJson, 404, "NotFound", "the server could not find"},
-        Refusal{"no_openapi_v2", "GET", "/openapi/v2", "", kJson, 404, "NotFound", "the server could not find"},
+        Refusal{"no_swagger", "GET", "/swagger-2.0.0.pb-v1", "", kJson, 404, "NotFound", "the server could not find"},
         Refusal{"no_exec", "POST", kWeb + "/exec", "", kJson, 404, "NotFound", "the server could not find"},
         Refusal{"no_pod", "GET", kPods + "/x", "", kJson, 404, "NotFound", "pods \"x\" not found"},
         Refusal{"namespaced_without", "GET", "/api/v1/pods/web", "", kJson, 404, "NotFound", "the server could not find"},
@@ -180,13 +181,28 @@ TEST_F(ApiTest, SaysWhatThereIs) {
   const json::Tree& schemas = *document.Find("components")->Find("schemas");
   const json::Tree& containers = *schemas.Find("io.k8s.api.core.v1.PodSpec")->Find("properties")->Find("containers");
   EXPECT_EQ(containers.Text("x-kubernetes-patch-merge-key"), "name");
-  // Every reference leads somewhere.
-  const std::string text = document.Dump();
-  constexpr std::string_view kRef = "\"#/components/schemas/";
-  for (auto at = text.find(kRef); at != text.npos; at = text.find(kRef, at + 1)) {
-    const auto begin = at + kRef.size();
-    EXPECT_NE(schemas.Find(text.substr(begin, text.find('"', begin) - begin)), nullptr);
-  }
+  const auto leads_somewhere = [](const json::Tree& from, std::string_view ref, const json::Tree& to) {
+    const std::string text = from.Dump();
+    int n = 0;
+    for (auto at = text.find(ref); at != text.npos; at = text.find(ref, at + 1), ++n) {
+      const auto begin = at + ref.size();
+      EXPECT_NE(to.Find(text.substr(begin, text.find('"', begin) - begin)), nullptr);
+    }
+    EXPECT_GT(n, 100);
+  };
+  leads_somewhere(document, "\"#/components/schemas/", schemas);
+  const json::Tree v2 = Get("/openapi/v2");
+  const json::Tree& definitions = *v2.Find("definitions");
+  EXPECT_EQ(definitions.members().size(), schemas.members().size());
+  leads_somewhere(v2, "\"#/definitions/", definitions);
+  for (const auto& [name, type] : definitions.members()) EXPECT_FALSE(type.Find("properties")->members().empty()) << name;  // kubectl takes no others
+}
+
+TEST_F(ApiTest, OpenApiV2IsProtobufForThoseWhoAskForIt) {
+  const auto answer = lab_.Call("GET", "/openapi/v2", "", {{"Accept", std::string(kAcceptsOpenApiProtobuf)}});
+  EXPECT_EQ(answer.status, 200);
+  EXPECT_EQ(answer.fields.front().second, kOpenApiProtobuf);
+  EXPECT_EQ(answer.body, OpenApiProtobuf(Get("/openapi/v2")));
 }
 
 // ---- objects

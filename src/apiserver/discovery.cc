@@ -1,5 +1,6 @@
 #include "apiserver/discovery.h"
 
+#include "apiserver/openapi_protobuf.h"
 #include "digest/digest.h"
 #include "json/document.h"
 #include "kube/openapi.h"
@@ -51,10 +52,11 @@ std::string Resources() {
 
 }  // namespace
 
-Discovery::Discovery(const std::string& version, std::string address) : v1_(Resources()), openapi_v1_(kube::OpenApiV3()) {
+Discovery::Discovery(const std::string& version, std::string address)
+    : v1_(Resources()), openapi_v1_(kube::OpenApiV3()), openapi_v2_(kube::OpenApiV2()) {
   json::Writer root, api, apis, versions, openapi;
   root.BeginObject().Key("paths").BeginArray();
-  for (const char* path : {"/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v3", "/openapi/v3/api/v1", "/readyz", "/version"}) root.String(path);
+  for (const char* path : {"/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/openapi/v3/api/v1", "/readyz", "/version"}) root.String(path);
   root.EndArray().EndObject();
   root_ = std::move(root).Take();
   api.BeginObject().Key("kind").String("APIVersions").Key("serverAddressByClientCIDRs").BeginArray().BeginObject().Key("clientCIDR").String("0.0.0.0/0")
@@ -71,17 +73,19 @@ Discovery::Discovery(const std::string& version, std::string address) : v1_(Reso
   openapi.BeginObject().Key("paths").BeginObject().Key("api/v1").BeginObject().Key("serverRelativeURL")
       .String("/openapi/v3/api/v1?hash=" + digest::Digest::Of(bytes::AsView(openapi_v1_)).Hex().substr(0, 32)).EndObject().EndObject().EndObject();
   openapi_ = std::move(openapi).Take();
+  const auto document = json::Document::Parse(openapi_v2_, Reason::kInternal);
+  BERTH_CHECK(document.has_value());
+  openapi_v2_protobuf_ = OpenApiProtobuf(json::Tree(document->root()));
 }
 
-std::optional<std::string_view> Discovery::Find(std::string_view path) const {
+std::optional<Discovery::Found> Discovery::Find(std::string_view path, std::string_view accept) const {
   if (path.size() > 1 && path.ends_with('/')) path.remove_suffix(1);
-  if (path == "/") return root_;
-  if (path == "/api") return api_;
-  if (path == "/apis") return apis_;
-  if (path == "/api/v1") return v1_;
-  if (path == "/version") return version_;
-  if (path == "/openapi/v3") return openapi_;
-  if (path == "/openapi/v3/api/v1") return openapi_v1_;
+  if (path == "/openapi/v2" && accept.find(kAcceptsOpenApiProtobuf) != accept.npos) return Found{kOpenApiProtobuf, openapi_v2_protobuf_};
+  const std::pair<std::string_view, const std::string*> documents[] = {
+      {"/", &root_}, {"/api", &api_}, {"/apis", &apis_}, {"/api/v1", &v1_}, {"/version", &version_}, {"/openapi/v2", &openapi_v2_},
+      {"/openapi/v3", &openapi_}, {"/openapi/v3/api/v1", &openapi_v1_}};
+  for (const auto& [at, text] : documents)
+    if (path == at) return Found{"application/json", *text};
   return std::nullopt;
 }
 

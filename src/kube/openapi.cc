@@ -17,9 +17,15 @@ std::string Id(std::string_view type) {
   return (meta ? "io.k8s.apimachinery.pkg.apis.meta.v1." : "io.k8s.api.core.v1.") + std::string(type);
 }
 
+enum class Dialect : std::uint8_t { kV2, kV3 };
+
+std::string Reference(Dialect dialect, std::string_view type) {
+  return (dialect == Dialect::kV2 ? "#/definitions/" : "#/components/schemas/") + Id(type);
+}
+
 class Schemas {
  public:
-  explicit Schemas(json::Writer& w) : w_(w) {}
+  Schemas(json::Writer& w, Dialect dialect) : w_(w), v2_(dialect == Dialect::kV2) {}
 
   // The type and, after it, all it leads to.
   void Add(const Type& type) {
@@ -75,12 +81,16 @@ class Schemas {
       case Kind::kInt64: return type("integer", "int64");
       case Kind::kTime: return type("string", "date-time");
       case Kind::kBytes: return type("string", "byte");
-      case Kind::kObject: return type("object");
-      case Kind::kQuantity: return OneOf("string", "number");
-      case Kind::kIntOrString: return OneOf("integer", "string");
+      case Kind::kObject:
+        // A client that computes patches by this document has no words for a map whose members it must merge.
+        if (!v2_) type("object");
+        return;
+      case Kind::kQuantity: return v2_ ? type("string") : OneOf("string", "number");
+      case Kind::kIntOrString: return v2_ ? type("string", "int-or-string") : OneOf("integer", "string");
       case Kind::kAny: return;
       case Kind::kStruct:
-        w_.Key("allOf").BeginArray().BeginObject().Key("$ref").String("#/components/schemas/" + Id(field.type->name)).EndObject().EndArray();
+        if (v2_) w_.Key("$ref").String(Reference(Dialect::kV2, field.type->name));
+        else w_.Key("allOf").BeginArray().BeginObject().Key("$ref").String(Reference(Dialect::kV3, field.type->name)).EndObject().EndArray();
         return;
     }
   }
@@ -91,50 +101,72 @@ class Schemas {
   }
 
   json::Writer& w_;
+  const bool v2_;
   std::set<std::string_view> seen_;
 };
 
-void Operation(json::Writer& w, const char* method, const char* action, std::string_view kind) {
-  w.Key(method).BeginObject().Key("x-kubernetes-action").String(action).Key("x-kubernetes-group-version-kind");
+void Operation(json::Writer& w, Dialect dialect, std::string_view method, std::string_view kind) {
+  const bool v2 = dialect == Dialect::kV2;
+  w.Key(method).BeginObject().Key("x-kubernetes-action").String(method).Key("x-kubernetes-group-version-kind");
   Schemas::Gvk(w, kind);
-  if (std::string_view(method) == "patch") {
+  if (method == "patch") {
     w.Key("parameters").BeginArray();
-    for (const char* name : {"dryRun", "fieldManager", "fieldValidation"})
-      w.BeginObject().Key("in").String("query").Key("name").String(name).Key("schema").BeginObject().Key("type").String("string").EndObject().EndObject();
-    w.EndArray().Key("requestBody").BeginObject().Key("content").BeginObject();
-    for (const char* type : {"application/json-patch+json", "application/merge-patch+json"}) w.Key(type).BeginObject().EndObject();
-    w.EndObject().EndObject();
+    for (const char* name : {"dryRun", "fieldManager", "fieldValidation"}) {
+      w.BeginObject().Key("in").String("query").Key("name").String(name);
+      if (v2) w.Key("type").String("string");
+      else w.Key("schema").BeginObject().Key("type").String("string").EndObject();
+      w.EndObject();
+    }
+    w.EndArray();
+    constexpr std::string_view kTypes[] = {"application/json-patch+json", "application/merge-patch+json"};
+    if (v2) {
+      w.Key("consumes").BeginArray();
+      for (const auto type : kTypes) w.String(type);
+      w.EndArray();
+    } else {
+      w.Key("requestBody").BeginObject().Key("content").BeginObject();
+      for (const auto type : kTypes) w.Key(type).BeginObject().EndObject();
+      w.EndObject().EndObject();
+    }
   }
-  if (!IsKind(kind)) {
-    w.Key("responses").BeginObject().EndObject().EndObject();
-    return;
+  w.Key("responses").BeginObject();
+  if (IsKind(kind)) {
+    w.Key("200").BeginObject().Key("description").String("OK");
+    if (!v2) w.Key("content").BeginObject().Key("application/json").BeginObject();
+    w.Key("schema").BeginObject().Key("$ref").String(Reference(dialect, kind)).EndObject();
+    if (!v2) w.EndObject().EndObject();
+    w.EndObject();
   }
-  w.Key("responses").BeginObject().Key("200").BeginObject().Key("description").String("OK").Key("content").BeginObject().Key("application/json")
-      .BeginObject().Key("schema").BeginObject().Key("$ref").String("#/components/schemas/" + Id(kind)).EndObject().EndObject().EndObject()
-      .EndObject().EndObject().EndObject();
+  w.EndObject().EndObject();
 }
 
-}  // namespace
-
-std::string OpenApiV3() {
+std::string OpenApi(Dialect dialect) {
   json::Writer w;
-  w.BeginObject().Key("components").BeginObject().Key("schemas").BeginObject();
-  Schemas schemas(w);
+  w.BeginObject();
+  if (dialect == Dialect::kV2) w.Key("swagger").String("2.0").Key("definitions").BeginObject();
+  else w.Key("openapi").String("3.0.0").Key("components").BeginObject().Key("schemas").BeginObject();
+  Schemas schemas(w, dialect);
   for (const auto kind : kKinds) schemas.Add(*FindType(kind));
-  w.EndObject().EndObject();
+  w.EndObject();
+  if (dialect == Dialect::kV3) w.EndObject();
   w.Key("info").BeginObject().Key("title").String("Kubernetes").Key("version").String("v1.36.0").EndObject();
-  w.Key("openapi").String("3.0.0").Key("paths").BeginObject();
+  w.Key("paths").BeginObject();
   for (const auto kind : kKinds) {
     w.Key("/api/v1/" + std::string(IsNamespaced(kind) ? "namespaces/{namespace}/" : "") + std::string(ResourceOf(kind)) + "/{name}").BeginObject();
-    Operation(w, "get", "get", kind);
-    if (kind != "Node") Operation(w, "patch", "patch", kind);
+    Operation(w, dialect, "get", kind);
+    if (kind != "Node") Operation(w, dialect, "patch", kind);
     w.EndObject();
   }
   // kubectl asks whether a file with a List can be validated by the server; its items are sent one by one.
   w.Key("/api/v1/lists/{name}").BeginObject();
-  Operation(w, "patch", "patch", "List");
+  Operation(w, dialect, "patch", "List");
   w.EndObject().EndObject().EndObject();
   return std::move(w).Take();
 }
+
+}  // namespace
+
+std::string OpenApiV3() { return OpenApi(Dialect::kV3); }
+std::string OpenApiV2() { return OpenApi(Dialect::kV2); }
 
 }  // namespace berth::kube
