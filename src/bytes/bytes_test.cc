@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include "bytes/encoding.h"
+#include "bytes/text.h"
 
 namespace berth::bytes {
 namespace {
@@ -26,6 +27,21 @@ TEST(Base64, OneSpellingOnly) {
   for (const char* bad : {"Zg", "Zg=", "Zh==", "Z", "Zm9v=", "Zm 9v", "Zg==\n", "=", "====", "Zm9_"}) EXPECT_FALSE(FromBase64(bad)) << bad;
   EXPECT_EQ(FromBase64("Zg", Padding::kOptional), "f");
 }
+
+struct CutCase { const char *name, *text; std::size_t most; const char *prefix, *ellipsized; };
+void PrintTo(const CutCase& c, std::ostream* out) { *out << c.name; }
+class Cut : public ::testing::TestWithParam<CutCase> {};
+TEST_P(Cut, NeverWithinACharacter) {
+  const CutCase& c = GetParam();
+  EXPECT_EQ(Utf8Prefix(c.text, c.most), c.prefix);
+  EXPECT_EQ(Ellipsized(c.text, c.most), c.ellipsized);
+}
+INSTANTIATE_TEST_SUITE_P(Texts, Cut, ::testing::Values(
+    CutCase{"Empty", "", 3, "", ""}, CutCase{"Fits", "abcdef", 6, "abcdef", "abcdef"}, CutCase{"Longer", "abcdefg", 6, "abcdef", "abc..."},
+    CutCase{"CharacterBefore", "ab\u00e9cdef", 4, "ab\u00e9", "a..."}, CutCase{"CharacterAcross", "ab\u00e9\U0001F6A2x", 6, "ab\u00e9", "ab..."},
+    CutCase{"WholeCharacterKept", "\U0001F6A2\U0001F6A2", 7, "\U0001F6A2", "\U0001F6A2..."},
+    CutCase{"FirstCharacterTooLong", "\U0001F6A2", 3, "", "..."}, CutCase{"NoUtf8", "\x80\x80\x80\x80\x80", 4, "", "..."}),
+    [](const auto& c) { return c.param.name; });
 
 }  // namespace
 }  // namespace berth::bytes

@@ -5,6 +5,7 @@
 
 #include "api/status.h"
 #include "bytes/encoding.h"
+#include "bytes/text.h"
 #include "node/image_service.h"
 
 namespace berth::cri {
@@ -29,12 +30,7 @@ std::string HostOf(std::string_view address) {
   return host;
 }
 
-std::string Cut(std::string_view text) {
-  if (text.size() <= kAnnotationBytes) return std::string(text);
-  std::size_t end = kAnnotationBytes;
-  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) --end;
-  return std::string(text.substr(0, end));
-}
+std::string Cut(std::string_view text) { return std::string(bytes::Utf8Prefix(text, kAnnotationBytes)); }
 
 pull::Asker AskerOf(const v1::PullImageRequest& from) {
   pull::Asker asker{.client = "CRI"};

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "bytes/text.h"
+
 namespace berth::node {
 namespace {
 
@@ -36,11 +38,7 @@ std::string CriText(const Error& error, const std::string& image) {
   std::string out(error.info().code);
   if (text.find(image) == text.npos) out += " " + image + ":";
   const char* word = Unreachable(error.reason()) ? "RegistryUnavailable: " : error.reason() == Reason::kSignature ? "SignatureValidationFailed: " : "";
-  out = word + out + " " + text;
-  if (out.size() <= kTextBytes) return out;
-  std::size_t end = kTextBytes - 3;
-  while (end > 0 && (static_cast<unsigned char>(out[end]) & 0xc0) == 0x80) --end;
-  return out.substr(0, end) + "...";
+  return bytes::Ellipsized(word + out + " " + text, kTextBytes);
 }
 
 Result<bool> ImageService::IsWhole(const catalog::ImageRecord& image) const {

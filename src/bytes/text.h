@@ -1,0 +1,17 @@
+// bytes/text.h: text cut to a number of bytes, never within a character.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+
+namespace berth::bytes {
+
+// The longest beginning of at most `most` bytes after which no UTF-8 continuation byte follows. Bytes that are no UTF-8 are cut
+// somewhere at or before `most`.
+std::string_view Utf8Prefix(std::string_view text, std::size_t most);
+
+// `text`, or as much of it as leaves room for "..." in `most` (at least 3) bytes.
+std::string Ellipsized(std::string text, std::size_t most);
+
+}  // namespace berth::bytes
