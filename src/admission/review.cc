@@ -66,7 +66,7 @@ Result<Envelope> Read(const Value& root) {
 // For people and kubectl: one line, printable, short.
 std::string Line(std::string_view text, std::size_t most) {
   std::string out;
-  const auto shown = [](char c) { return c == '\n' || c == '\t' ? ' ' : static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? '?' : c; };
+  const auto shown = [](char c) { return c == '\n' || c == '\t' ? ' ' : bytes::IsControl(c) ? '?' : c; };
   for (const char c : bytes::Utf8Prefix(text, most)) out += shown(c);
   if (text.size() > most) out += "...";
   return out;

@@ -28,6 +28,12 @@ TEST(Base64, OneSpellingOnly) {
   EXPECT_EQ(FromBase64("Zg", Padding::kOptional), "f");
 }
 
+TEST(Controls, AreFound) {
+  for (const std::string_view text : {std::string_view("a\0", 2), std::string_view("\n"), std::string_view("a\x1f"), std::string_view("\x7f")})
+    EXPECT_TRUE(HasControls(text)) << text;
+  for (const char* text : {"", " ~", "\u00e9"}) EXPECT_FALSE(HasControls(text)) << text;
+}
+
 struct CutCase { const char *name, *text; std::size_t most; const char *prefix, *ellipsized; };
 void PrintTo(const CutCase& c, std::ostream* out) { *out << c.name; }
 class Cut : public ::testing::TestWithParam<CutCase> {};

@@ -1,5 +1,7 @@
 #include "bytes/text.h"
 
+#include <algorithm>
+
 namespace berth::bytes {
 
 std::string_view Utf8Prefix(std::string_view text, std::size_t most) {
@@ -13,5 +15,7 @@ std::string Ellipsized(std::string text, std::size_t most) {
   text.resize(Utf8Prefix(text, most - 3).size());
   return text += "...";
 }
+
+bool HasControls(std::string_view text) { return std::ranges::any_of(text, IsControl); }
 
 }  // namespace berth::bytes

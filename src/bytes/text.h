@@ -1,4 +1,4 @@
-// bytes/text.h: text cut to a number of bytes, never within a character.
+// bytes/text.h: text cut to a number of bytes, never within a character; text that may go into a line.
 #pragma once
 
 #include <cstddef>
@@ -13,5 +13,9 @@ std::string_view Utf8Prefix(std::string_view text, std::size_t most);
 
 // `text`, or as much of it as leaves room for "..." in `most` (at least 3) bytes.
 std::string Ellipsized(std::string text, std::size_t most);
+
+// A byte below 0x20, or 0x7f.
+constexpr bool IsControl(char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }
+bool HasControls(std::string_view text);
 
 }  // namespace berth::bytes

@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <cstdio>
 
+#include "bytes/text.h"
+
 namespace berth::credentials {
 namespace {
 
@@ -94,8 +96,7 @@ std::string GoJson(std::string_view text) {
 }
 
 std::string GoUrlProblem(std::string_view url) {
-  if (std::ranges::any_of(url, [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }))
-    return "net/url: invalid control character in URL";
+  if (bytes::HasControls(url)) return "net/url: invalid control character in URL";
   url = url.substr(0, url.find('#'));
   std::string_view rest = url.substr(std::min(url.size(), url.find("://") + 3));
   rest = rest.substr(0, rest.find('?'));

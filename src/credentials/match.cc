@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "bytes/text.h"
 #include "result/result.h"
 
 namespace berth::credentials {
@@ -53,7 +54,7 @@ std::optional<std::string> Unescape(std::string_view text) {
 
 // "host[:port][/path]" as a URL's: kubelet-images 6.3 steps 2 and 3.
 std::optional<HostAndPath> ParseUrl(std::string_view rest) {
-  if (std::ranges::any_of(rest, [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; })) return std::nullopt;
+  if (bytes::HasControls(rest)) return std::nullopt;
   rest = rest.substr(0, rest.find('#'));
   rest = rest.substr(0, rest.find('?'));
   const auto slash = rest.find('/');

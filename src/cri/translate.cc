@@ -16,10 +16,6 @@ constexpr std::size_t kTextBytes = 900;  // an Event's note holds 1 kB
 // Of what a request says about itself; the journal keeps no more.
 constexpr std::size_t kAnnotations = 16, kAnnotationBytes = 256;
 
-bool HasControls(std::string_view text) {
-  return std::ranges::any_of(text, [](unsigned char c) { return c < ' ' || c == 0x7f; });
-}
-
 // "https://host:5000/v1/" and "host:5000" alike. The default registry has three names.
 std::string HostOf(std::string_view address) {
   if (const auto scheme = address.find("://"); scheme != address.npos) address.remove_prefix(scheme + 3);
@@ -82,7 +78,7 @@ Result<Auth> TakeAuth(v1::AuthConfig& from, const reference::Reference& image) {
   }
   for (const std::string_view text : std::to_array<std::string_view>(
            {c.username, c.password.Reveal(), c.identity_token.Reveal(), c.registry_token.Reveal()}))
-    if (HasControls(text)) return Error(Reason::kUsage, "the credentials hold control characters");
+    if (bytes::HasControls(text)) return Error(Reason::kUsage, "the credentials hold control characters");
   if (!c.empty()) taken.credentials.push_back(std::move(c));
   return taken;
 }

@@ -5,6 +5,7 @@
 #include <ctime>
 #include <map>
 
+#include "bytes/text.h"
 #include "explain/words.h"
 #include "json/document.h"
 
@@ -23,7 +24,7 @@ std::size_t Columns(std::string_view text) {
 }
 std::string Printable(std::string_view text) {
   std::string out;
-  for (const unsigned char c : text) out += c < ' ' || c == 0x7f ? '?' : static_cast<char>(c);
+  for (const char c : text) out += bytes::IsControl(c) ? '?' : c;
   return out;
 }
 std::string Cut(std::string text, std::size_t columns) {

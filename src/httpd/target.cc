@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "bytes/text.h"
+
 namespace berth::httpd {
 namespace {
 
@@ -14,14 +16,12 @@ int HexValue(char c) {
   return -1;
 }
 
-bool Control(char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }
-
 std::optional<std::string> Decode(std::string_view text, bool query) {
   std::string out;
   out.reserve(text.size());
   for (std::size_t i = 0; i < text.size(); ++i) {
     char c = text[i];
-    if (c == '#' || Control(c)) return std::nullopt;
+    if (c == '#' || bytes::IsControl(c)) return std::nullopt;
     if (c == '%') {
       if (i + 2 >= text.size()) return std::nullopt;
       const int high = HexValue(text[i + 1]), low = HexValue(text[i + 2]);
@@ -29,7 +29,7 @@ std::optional<std::string> Decode(std::string_view text, bool query) {
       c = static_cast<char>(high * 16 + low);
       i += 2;
       // A line break may stand in a parameter; nothing may end a string early.
-      if (c == '\0' || (!query && (c == '/' || Control(c)))) return std::nullopt;
+      if (c == '\0' || (!query && (c == '/' || bytes::IsControl(c)))) return std::nullopt;
     } else if (query && c == '+') {
       c = ' ';
     }
