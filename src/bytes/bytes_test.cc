@@ -14,6 +14,13 @@ TEST(Hex, RoundTripsAndRefuses) {
   EXPECT_FALSE(FromHex("0g"));
 }
 
+TEST(Percent, DecodesOrRefuses) {
+  EXPECT_EQ(PercentDecoded(""), "");
+  EXPECT_EQ(PercentDecoded("a+b%20c%2f%C3%a9"), "a+b c/\u00e9");
+  EXPECT_EQ(PercentDecoded("%00"), std::string(1, '\0'));
+  for (const char* bad : {"%", "%2", "a%", "%g0", "%0g", "%-1", "%+1", "% 1", "%%20"}) EXPECT_FALSE(PercentDecoded(bad)) << bad;
+}
+
 struct B64Case { const char *raw, *text; };
 TEST(Base64, Rfc4648Vectors) {
   for (auto [raw, text] : {B64Case{"", ""}, {"f", "Zg=="}, {"fo", "Zm8="}, {"foo", "Zm9v"}, {"foob", "Zm9vYg=="},

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "bytes/encoding.h"
 #include "bytes/text.h"
 #include "result/result.h"
 
@@ -22,34 +23,11 @@ bool IsDigits(std::string_view text) {
 // ":", ":80" or nothing.
 bool IsOptionalPort(std::string_view text) { return text.empty() || (text[0] == ':' && IsDigits(text.substr(1))); }
 
-int HexValue(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return -1;
-}
-
 // Which bytes a host may hold, as Go's URL parser sees it; '[' and ']' only around an IPv6 address.
 bool IsHostByte(char c) {
   const auto u = static_cast<unsigned char>(c);
   return u >= 0x80 || (u >= 'a' && u <= 'z') || (u >= 'A' && u <= 'Z') || (u >= '0' && u <= '9') ||
          "-_.~!$&'()*+,;=:<>\""sv.find(c) != std::string_view::npos;
-}
-
-std::optional<std::string> Unescape(std::string_view text) {
-  std::string out;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    if (text[i] != '%') {
-      out += text[i];
-      continue;
-    }
-    if (i + 2 >= text.size()) return std::nullopt;
-    const int high = HexValue(text[i + 1]), low = HexValue(text[i + 2]);
-    if (high < 0 || low < 0) return std::nullopt;
-    out += static_cast<char>(high * 16 + low);
-    i += 2;
-  }
-  return out;
 }
 
 // "host[:port][/path]" as a URL's: kubelet-images 6.3 steps 2 and 3.
@@ -70,7 +48,7 @@ std::optional<HostAndPath> ParseUrl(std::string_view rest) {
     return std::nullopt;
   }
   if (!std::ranges::all_of(name, IsHostByte)) return std::nullopt;
-  auto decoded = Unescape(path);
+  auto decoded = bytes::PercentDecoded(path);
   if (!decoded) return std::nullopt;
   return HostAndPath{std::string(host), *std::move(decoded)};
 }
