@@ -162,12 +162,14 @@ Result<std::int64_t> Number(db::Database& db, std::string_view sql) {
 
 Error Mounted() { return Error(Reason::kInUse, "the image is mounted").Next("run: berth unmount PATH (berth mount lists them)"); }
 Error Pinned(const Pin& pin) {
-  return Error(Reason::kInUse, "the image is pinned" + (pin.owner.empty() ? "" : " by " + Quoted(pin.owner)) +
-                                   (pin.reason.empty() ? "" : ": " + Quoted(pin.reason)))
-      .Next("run: berth unpin IMAGE, or remove it with --force");
+  return Error(Reason::kInUse, "the image is " + pin.Text()).Next("run: berth unpin IMAGE, or remove it with --force");
 }
 
 }  // namespace
+
+std::string Pin::Text() const {
+  return "pinned" + (owner.empty() ? "" : " by " + Quoted(owner)) + (reason.empty() ? "" : ": " + Quoted(reason));
+}
 
 Result<std::unique_ptr<Catalog>> Catalog::Open(const std::string& folder, const time::Clock& clock, std::size_t journal_limit) {
   const std::string path = folder + "/catalog.db";

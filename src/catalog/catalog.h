@@ -63,6 +63,7 @@ struct ImageLayer {
 struct Pin {
   std::string owner, reason;  // either may be ""
   time::WallTime since{};
+  std::string Text() const;    // `pinned by "alice": "audit"`
 };
 
 struct ImageRecord {

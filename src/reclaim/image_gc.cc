@@ -152,8 +152,7 @@ Result<std::vector<ImageGc::Candidate>> ImageGc::Look(const task::Context& ctx, 
       candidates.push_back(std::move(candidate));
     } else if (round != nullptr) {
       std::string why;
-      if (const auto& pin = candidate.image.pin)
-        why = "pinned" + (pin->owner.empty() ? "" : " by " + Quoted(pin->owner)) + (pin->reason.empty() ? "" : ": " + Quoted(pin->reason));
+      if (candidate.image.pin) why = candidate.image.pin->Text();
       if (is_used) why += (why.empty() ? "in use by " : "; in use by ") + user->second;
       round->kept.emplace_back(std::move(candidate), std::move(why));
     }
