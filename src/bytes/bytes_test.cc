@@ -41,6 +41,15 @@ TEST(Controls, AreFound) {
   for (const char* text : {"", " ~", "\u00e9"}) EXPECT_FALSE(HasControls(text)) << text;
 }
 
+// kubelet-images 9.5
+struct SizeCase { std::uint64_t bytes; const char* text; };
+TEST(Size, IsShownAsTheKubeletDoes) {
+  constexpr std::uint64_t kGiB = 1ull << 30;
+  for (const auto& [bytes, text] : {SizeCase{0, "0 B"}, {1023, "1023 B"}, {1024, "1.0 KiB"}, {1536, "1.5 KiB"}, {10 * kGiB, "10.0 GiB"},
+                                    {5000 * kGiB, "4.9 TiB"}, {5000 * 1024 * kGiB, "5000.0 TiB"}})
+    EXPECT_EQ(FormatSize(bytes), text);
+}
+
 struct CutCase { const char *name, *text; std::size_t most; const char *prefix, *ellipsized; };
 void PrintTo(const CutCase& c, std::ostream* out) { *out << c.name; }
 class Cut : public ::testing::TestWithParam<CutCase> {};

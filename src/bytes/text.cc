@@ -1,6 +1,7 @@
 #include "bytes/text.h"
 
 #include <algorithm>
+#include <array>
 
 namespace berth::bytes {
 
@@ -17,5 +18,15 @@ std::string Ellipsized(std::string text, std::size_t most) {
 }
 
 bool HasControls(std::string_view text) { return std::ranges::any_of(text, IsControl); }
+
+std::string FormatSize(std::uint64_t bytes) {
+  if (bytes < 1024) return std::to_string(bytes) + " B";
+  constexpr std::array kUnits{"KiB", "MiB", "GiB", "TiB"};
+  double value = static_cast<double>(bytes) / 1024;
+  std::size_t unit = 0;
+  for (; value >= 1024 && unit + 1 < kUnits.size(); ++unit) value /= 1024;
+  const auto tenths = static_cast<std::uint64_t>(value * 10 + 0.5);
+  return std::to_string(tenths / 10) + "." + std::to_string(tenths % 10) + " " + kUnits[unit];
+}
 
 }  // namespace berth::bytes

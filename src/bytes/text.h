@@ -1,7 +1,8 @@
-// bytes/text.h: text cut to a number of bytes, never within a character; text that may go into a line.
+// bytes/text.h: text cut to a number of bytes, never within a character; text that may go into a line; sizes for people.
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -17,5 +18,8 @@ std::string Ellipsized(std::string text, std::size_t most);
 // A byte below 0x20, or 0x7f.
 constexpr bool IsControl(char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }
 bool HasControls(std::string_view text);
+
+// A number of bytes for people, as the kubelet shows it: "512 B", "1.5 KiB", "10.0 GiB"; TiB at most.
+std::string FormatSize(std::uint64_t bytes);
 
 }  // namespace berth::bytes

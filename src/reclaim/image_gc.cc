@@ -1,10 +1,10 @@
 #include "reclaim/image_gc.h"
 
 #include <algorithm>
-#include <array>
 #include <limits>
 #include <tuple>
 
+#include "bytes/text.h"
 #include "host/fault.h"
 #include "log/log.h"
 #include "policy/messages.h"
@@ -59,16 +59,6 @@ struct ImageGc::Round {
 };
 
 std::string_view Name(GcReason reason) { return reason == GcReason::kAge ? "age" : "space"; }
-
-std::string FormatDiskSize(std::uint64_t bytes) {
-  if (bytes < 1024) return Number(bytes) + " B";
-  constexpr std::array units{"KiB", "MiB", "GiB", "TiB"};
-  double value = static_cast<double>(bytes) / 1024;
-  std::size_t unit = 0;
-  for (; value >= 1024 && unit + 1 < units.size(); ++unit) value /= 1024;
-  const auto tenths = static_cast<std::uint64_t>(value * 10 + 0.5);
-  return Number(tenths / 10) + "." + Number(tenths % 10) + " " + units[unit];
-}
 
 Result<> GcPolicy::Check() const {
   const auto bad = [](std::string text) { return Error(Reason::kConfig, std::move(text)); };
@@ -275,7 +265,7 @@ Result<> ImageGc::Carry(const task::Context& ctx, const GcRequest& request, Roun
   // Others may have given back what we could not.
   if (const auto now = parts_.disk(); now && now->available_bytes >= round.target_available) return {};
   const std::string text = "Insufficient free disk space on the node's image filesystem (" + Number(report.used_percent) + "% of " +
-                           FormatDiskSize(report.capacity) + " used). Failed to free sufficient space by deleting unused images (freed " +
+                           bytes::FormatSize(report.capacity) + " used). Failed to free sufficient space by deleting unused images (freed " +
                            Number(report.freed) +
                            " bytes). Investigate disk usage, as it could be used by active images, logs, volumes, or other data.";
   parts_.warn("FreeDiskSpaceFailed", text);

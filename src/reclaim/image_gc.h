@@ -174,7 +174,4 @@ class ImageGc {
   GcCounters counters_;                    // guarded by counters_mutex_
 };
 
-// "512 B", "10.0 GiB"
-std::string FormatDiskSize(std::uint64_t bytes);
-
 }  // namespace berth::reclaim

@@ -380,16 +380,6 @@ INSTANTIATE_TEST_SUITE_P(Kubelet97, Policies,
                                            PolicyRow{101, 2, "invalid LowThresholdPercent 101, must be in range [0-100]"},
                                            PolicyRow{2, 1, "LowThresholdPercent 2 can not be higher than HighThresholdPercent 1"}));
 
-struct SizeRow {
-  std::uint64_t bytes;
-  const char* text;
-};
-class Sizes : public ::testing::TestWithParam<SizeRow> {};
-TEST_P(Sizes, AreTheKubelets) { EXPECT_EQ(FormatDiskSize(GetParam().bytes), GetParam().text); }
-INSTANTIATE_TEST_SUITE_P(Kubelet95, Sizes,
-                         ::testing::Values(SizeRow{0, "0 B"}, SizeRow{1023, "1023 B"}, SizeRow{1024, "1.0 KiB"}, SizeRow{1536, "1.5 KiB"},
-                                           SizeRow{10 * kGiB, "10.0 GiB"}, SizeRow{5000 * kGiB, "4.9 TiB"}, SizeRow{5000 * 1024 * kGiB, "5000.0 TiB"}));
-
 // --- rounds by the clock
 
 class Loop : public ImageGcTest {
