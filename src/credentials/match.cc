@@ -5,6 +5,7 @@
 
 #include "bytes/encoding.h"
 #include "bytes/text.h"
+#include "reference/reference.h"
 #include "result/result.h"
 
 namespace berth::credentials {
@@ -91,8 +92,6 @@ bool MatchesAsKubelet(std::string_view key, std::string_view repository) {
   return wanted.size() == given.size() && std::ranges::equal(wanted, given, Glob);
 }
 
-bool IsHub(std::string_view host) { return host == "docker.io" || host == "index.docker.io" || host == "registry-1.docker.io"; }
-
 bool MatchesAsDocumented(std::string_view key, std::string_view repository) {
   const auto divide = [](std::string_view text) {
     const auto slash = text.find('/');
@@ -111,7 +110,7 @@ bool MatchesAsDocumented(std::string_view key, std::string_view repository) {
   const bool literal = host_pattern.starts_with('[') && host_pattern.ends_with(']') && host_pattern.find(':') != host_pattern.npos;
   if (literal) {
     if (host_pattern.substr(1, host_pattern.size() - 2) != have.host && host_pattern != have.host) return false;
-  } else if (!Glob(host_pattern, have.host) && !(IsHub(host_pattern) && IsHub(have.host))) {
+  } else if (!Glob(host_pattern, have.host) && !(reference::IsHub(host_pattern) && reference::IsHub(have.host))) {
     return false;
   }
   std::string_view segments = prefix;

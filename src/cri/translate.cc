@@ -20,7 +20,7 @@ constexpr std::size_t kAnnotations = 16, kAnnotationBytes = 256;
 std::string HostOf(std::string_view address) {
   if (const auto scheme = address.find("://"); scheme != address.npos) address.remove_prefix(scheme + 3);
   address = address.substr(0, address.find('/'));
-  if (address == "index.docker.io" || address == "registry-1.docker.io") address = "docker.io";
+  if (reference::IsHub(address)) address = "docker.io";
   std::string host(address);
   std::ranges::transform(host, host.begin(), [](unsigned char c) { return static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c); });
   return host;
