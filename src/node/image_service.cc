@@ -41,15 +41,6 @@ std::string CriText(const Error& error, const std::string& image) {
   return bytes::Ellipsized(word + out + " " + text, kTextBytes);
 }
 
-Result<bool> ImageService::IsWhole(const catalog::ImageRecord& image) const {
-  if (leases_.claimed(image.manifest)) return false;
-  for (const auto& layer : image.layers) {
-    ASSIGN_OR_RETURN(const bool here, layers_.Has(layer.blob, layer.variant));
-    if (!here) return false;
-  }
-  return true;
-}
-
 Result<catalog::ImageRecord> ImageService::Find(const std::string& image_ref) const {
   ASSIGN_OR_RETURN(auto images, ById(image_ref));
   const auto* image = ForHost(images, host_);
@@ -113,7 +104,7 @@ Result<std::string> ImageService::ImageRef(const task::Context&, const std::stri
   }
   const auto* found = ForHost(images, host_);
   if (found == nullptr) return std::string();
-  ASSIGN_OR_RETURN(const bool whole, IsWhole(*found));
+  ASSIGN_OR_RETURN(const bool whole, pull::IsWhole(*found, leases_, layers_));
   return whole ? found->config.ToString() : std::string();
 }
 
