@@ -23,6 +23,7 @@
 #include "host/fault.h"
 #include "host/listen.h"
 #include "host/lock.h"
+#include "host/machine.h"
 #include "json/document.h"
 #include "log/log.h"
 #include "reclaim/image_gc.h"
@@ -215,9 +216,9 @@ Result<int> Serve(config::DaemonConfig config, const LoadSettings& load) {
   ASSIGN_OR_RETURN(auto mounter, rootfs::Mounter::Open(config.root, *layers));
 
   // The way to the registries.
-  ASSIGN_OR_RETURN(auto proxies, http::ProxyRules::FromEnvironment(Environment()));
+  ASSIGN_OR_RETURN(auto proxies, http::ProxyRules::FromEnvironment(&host::Variable));
   const auto rules = std::make_shared<const http::ProxyRules>(std::move(proxies));
-  http::Client http({.proxies = rules, .http2 = config.http2, .get_env = Environment()});
+  http::Client http({.proxies = rules, .http2 = config.http2, .get_env = &host::Variable});
   std::mt19937_64 generator{std::random_device{}()};
   std::mutex generator_mutex;
   const auto random = [&] {
