@@ -4,6 +4,7 @@
 #include <cstdlib>
 
 #include "admission/files.h"
+#include "kube/parse.h"
 
 namespace {
 
@@ -23,8 +24,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   settings.options.always_pull = size % 3 == 0;
   admission::FileFacts facts;
   const auto admitted = admission::AdmitDocuments(ctx, *documents, "fuzz", settings, facts);
-  const json::Limits wide{.bytes = 16u << 20, .depth = 64, .values = 500'000};
-  Require(json::Document::Parse(admission::ToJson(admitted), Reason::kInternal, wide).has_value());
+  Require(json::Document::Parse(admission::ToJson(admitted), Reason::kInternal, kube::kObjectLimits).has_value());
   for (const auto& a : admitted) {
     for (const auto& c : a.outcome.changes) Require(!admission::Describe(c).empty() && !(c.before == c.after));
     if (a.outcome.denied || a.outcome.changes.empty()) continue;

@@ -212,7 +212,7 @@ bool FieldQuery::Matches(const Object& object) const {
       value = object.metadata.ns;
     } else {
       if (!document) {
-        auto parsed = json::Document::Parse(object.json, Reason::kInternal, {.bytes = 16u << 20, .depth = 64, .values = 500'000});
+        auto parsed = json::Document::Parse(object.json, Reason::kInternal, kObjectLimits);
         if (!parsed) return false;
         document.emplace(*std::move(parsed));
       }
