@@ -753,7 +753,7 @@ FieldErrors ValidateEphemeralUpdate(const Value& object, const Value& old) {
   if (const auto spec = Member(object, "spec")) errors = ValidatePodSpec(*spec, "spec", PodPlace::kPod);
   Judge judge;
   const Tree now(object), then(old);
-  const Tree* mirror = Get(Get(then, "metadata"), "annotations").Find("kubernetes.io/config.mirror");
+  const Tree* mirror = Get(Get(then, "metadata"), "annotations").Find(kMirrorAnnotation);
   const std::string path = "spec.ephemeralContainers";
   if (mirror != nullptr) judge.Forbidden("", "static pods do not support ephemeral containers");
   const auto& added = Get(Get(now, "spec"), "ephemeralContainers").items();

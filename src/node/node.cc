@@ -13,7 +13,7 @@
 namespace berth::node {
 namespace {
 
-bool IsMirror(const kube::ObjectMeta& metadata) { return metadata.annotations.contains(std::string(kMirrorAnnotation)); }
+bool IsMirror(const kube::ObjectMeta& metadata) { return metadata.annotations.contains(std::string(kube::kMirrorAnnotation)); }
 bool IsStatic(const kube::ObjectMeta& metadata) {
   const auto source = metadata.annotations.find(std::string(kConfigSourceAnnotation));
   return source != metadata.annotations.end() && source->second == "file" && !IsMirror(metadata);
@@ -197,7 +197,7 @@ void Node::Mirror(const kube::Object& pod) {
   const objects::Key key{"Pod", pod.metadata.ns, pod.metadata.name};
   if (const auto there = parts_.store.Get(key)) {
     const auto& annotations = (*there)->metadata.annotations;
-    const auto of = annotations.find(std::string(kMirrorAnnotation));
+    const auto of = annotations.find(std::string(kube::kMirrorAnnotation));
     if (of != annotations.end() && of->second == pod.metadata.uid) return;
     (void)parts_.store.Delete(key, {.grace_seconds = 0, .uid = "", .resource_version = ""});
   }
@@ -205,7 +205,7 @@ void Node::Mirror(const kube::Object& pod) {
   if (!document) return;
   json::Tree tree(document->root());
   tree["metadata"].Erase("uid");
-  tree["metadata"]["annotations"][kMirrorAnnotation] = json::Tree(pod.metadata.uid);
+  tree["metadata"]["annotations"][kube::kMirrorAnnotation] = json::Tree(pod.metadata.uid);
   if (const auto made = parts_.store.Create(tree); !made)
     log::Warning("the mirror of a static Pod could not be made", {{"pod", pod.metadata.ns + "/" + pod.metadata.name}, {"error", made.error().ToError()}});
   std::lock_guard hold(mutex_);
@@ -234,7 +234,7 @@ Result<> Node::Remove(const kube::Pod& pod) {
   if (IsStatic(pod.metadata)) {
     const auto mirror = parts_.store.Get(key);
     if (!mirror) return {};
-    const auto of = (*mirror)->metadata.annotations.find(std::string(kMirrorAnnotation));
+    const auto of = (*mirror)->metadata.annotations.find(std::string(kube::kMirrorAnnotation));
     if (of == (*mirror)->metadata.annotations.end() || of->second != uid) return {};  // the next file's
     uid = (*mirror)->metadata.uid;
   }
@@ -288,7 +288,7 @@ kube::Answer<objects::ObjectPtr> Node::Change(const objects::Key& key, const obj
 std::shared_ptr<PodWorker> Node::FindPod(const std::string& ns, const std::string& name) const {
   const auto object = parts_.store.Get({"Pod", ns, name});
   if (!object) return nullptr;
-  const auto mirror = (*object)->metadata.annotations.find(std::string(kMirrorAnnotation));
+  const auto mirror = (*object)->metadata.annotations.find(std::string(kube::kMirrorAnnotation));
   return workers_.Find(mirror == (*object)->metadata.annotations.end() ? (*object)->metadata.uid : mirror->second);
 }
 
