@@ -413,7 +413,7 @@ class Service::Impl final : public v1::Berth::CallbackService {
       const auto age = std::chrono::seconds(std::min(message->min_age_seconds(), kCentury));
       ASSIGN_OR_RETURN(const auto freed, parts_.reclaimer.Sweep(ctx, age));
       answer->set_freed_bytes(freed.bytes);
-      answer->set_objects(freed.objects);
+      answer->set_objects(freed.objects.size());
       return {};
     });
   }

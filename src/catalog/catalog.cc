@@ -412,6 +412,16 @@ Result<std::vector<BlobRecord>> Catalog::ListBlobs() {
   return blobs;
 }
 
+Result<std::map<std::string, std::vector<Digest>>> Catalog::ListDocuments() {
+  std::lock_guard lock(reader_mutex_);
+  std::map<std::string, std::vector<Digest>> documents;
+  RETURN_IF_ERROR(reader_->Query("SELECT name, digest FROM name_documents ORDER BY name, digest", [&](const Row& row) -> Result<> {
+    ASSIGN_OR_RETURN(documents[std::string(row.Text(0))].emplace_back(), DigestAt(row, 1));
+    return {};
+  }));
+  return documents;
+}
+
 Result<bool> Catalog::HasBlob(const Digest& digest) {
   std::lock_guard lock(reader_mutex_);
   bool found = false;

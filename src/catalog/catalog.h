@@ -184,6 +184,7 @@ class Catalog {
   Result<std::vector<LayerRecord>> ListLayers();
   Result<std::vector<BlobRecord>> ListBlobs();
   Result<bool> HasBlob(const Digest& digest);
+  Result<std::map<std::string, std::vector<Digest>>> ListDocuments();  // by name, those that go with it
   Result<Usage> Measure();
 
   // --- removal: rows first; the caller deletes the files of what becomes unreferenced

@@ -34,12 +34,14 @@ class Ledger {
   std::uint64_t Take(const CollectableImage& image) {
     const std::uint64_t sum = Alone(image);
     for (const auto& [object, bytes] : image.parts)
-      if (const auto users = users_.find(object); users != users_.end() && --users->second == 0) users_.erase(users);
+      if (const auto users = users_.find(object); users != users_.end() && --users->second == 0) users_.erase(users), gone_.insert(object);
     return sum;
   }
+  const std::set<std::string>& gone() const { return gone_; }  // that were taken
 
  private:
   std::map<std::string, std::size_t> users_;
+  std::set<std::string> gone_;
 };
 
 std::string Number(std::int64_t n) { return std::to_string(n); }
@@ -49,6 +51,7 @@ std::string Number(std::uint64_t n) { return std::to_string(n); }
 
 struct ImageGc::Round {
   const bool dry_run;
+  const bool sizes;      // somebody reads the rows
   const time::SteadyTime at;
   const time::WallTime began;
   GcReport report;
@@ -110,7 +113,7 @@ std::optional<time::WallTime> ImageGc::Wall(const Record& record) const {
 
 // Candidates in the order of their removal. Of a round also the rows of what is none, and who has what.
 Result<std::vector<ImageGc::Candidate>> ImageGc::Look(const task::Context& ctx, time::SteadyTime at, Round* round) {
-  ASSIGN_OR_RETURN(auto images, parts_.images.List(ctx));
+  ASSIGN_OR_RETURN(auto images, parts_.images.List(ctx, round != nullptr && round->sizes ? ImageStore::Sizes::kYes : ImageStore::Sizes::kNo));
   ASSIGN_OR_RETURN(const InUse in_use, parts_.in_use(ctx));
   const time::SteadyTime now = parts_.clock.SteadyNow();
   const time::WallTime wall = parts_.clock.WallNow();
@@ -167,7 +170,7 @@ GcRow ImageGc::RowOf(const Candidate& candidate, const Round& round) const {
 
 GcReport ImageGc::Collect(const task::Context& ctx, const GcRequest& request) {
   std::lock_guard lock(mutex_);
-  Round round{.dry_run = request.dry_run, .at = parts_.clock.SteadyNow(), .began = parts_.clock.WallNow(), .report = {}, .ledger = {},
+  Round round{.dry_run = request.dry_run, .sizes = !request.scheduled, .at = parts_.clock.SteadyNow(), .began = parts_.clock.WallNow(), .report = {}, .ledger = {},
               .kept = {}, .target_available = 0, .errors = {}};
   round.report.high_percent = request.target.value_or(policy_.high_percent);
   round.report.low_percent = request.target.value_or(policy_.low_percent);
@@ -228,17 +231,15 @@ Result<> ImageGc::Carry(const task::Context& ctx, const GcRequest& request, Roun
   if (!round.dry_run) BERTH_FAULT_IN(ctx, kGcCandidates);
 
   if (!request.unused && amount > 0) {
-    if (round.dry_run) {
-      ASSIGN_OR_RETURN(const auto unneeded, parts_.images.ListUnneeded(ctx));
-      for (const auto& [object, bytes] : unneeded) {
-        if (report.unneeded_freed >= report.wanted) break;
-        round.ledger.Drop(object);
-        report.unneeded_freed += bytes;
-      }
-    } else if (const auto freed = parts_.images.FreeUnneeded(ctx, report.wanted); freed) {
-      report.unneeded_freed = *freed;
+    auto freed = round.dry_run ? parts_.images.WouldFree(ctx, report.wanted, round.ledger.gone()) : parts_.images.FreeUnneeded(ctx, report.wanted);
+    if (freed) {
+      report.unneeded = *std::move(freed);
     } else {
       round.errors.push_back(freed.error().Text());
+    }
+    for (const auto& [object, bytes] : report.unneeded) {
+      round.ledger.Drop(object);
+      report.unneeded_freed += bytes;
     }
     report.freed += report.unneeded_freed;
   }
@@ -361,7 +362,7 @@ Result<> ImageGc::FreeSpace(const task::Context& ctx, std::vector<Candidate>& ca
 
 Result<> ImageGc::Hooks(const task::Context& ctx, const Round& round) {
   if (!parts_.after) return {};
-  ASSIGN_OR_RETURN(const auto images, parts_.images.List(ctx));
+  ASSIGN_OR_RETURN(const auto images, parts_.images.List(ctx, ImageStore::Sizes::kNo));
   std::set<std::string> present;
   for (const auto& image : images) present.insert(image.id);
   if (const auto done = parts_.after(ctx, present, round.began); !done) {
