@@ -294,8 +294,8 @@ Result<> Catalog::KeepVerdict(const VerdictRecord& verdict) {
 Result<std::optional<VerdictRecord>> Catalog::FindVerdict(std::string_view subject) {
   std::lock_guard lock(reader_mutex_);
   std::optional<VerdictRecord> found;
-  RETURN_IF_ERROR(reader_->Query("SELECT subject, target, record, at FROM verdicts WHERE subject = ?", [&](const Row& row) -> Result<> {
-    found = VerdictRecord{.subject = std::string(row.Text(0)), .record = std::string(row.Text(2)), .at = Wall(row.Int(3))};
+  RETURN_IF_ERROR(reader_->Query("SELECT subject, target, record FROM verdicts WHERE subject = ?", [&](const Row& row) -> Result<> {
+    found = VerdictRecord{.subject = std::string(row.Text(0)), .record = std::string(row.Text(2))};
     ASSIGN_OR_RETURN(found->target, DigestAt(row, 1));
     return {};
   }, subject));

@@ -93,7 +93,6 @@ struct VerdictRecord {
   std::string subject;  // what it is a verdict on
   Digest target;
   std::string record;   // JSON
-  time::WallTime at{};  // read only
 };
 
 // All that a finished pull makes visible, in one transaction.

@@ -63,15 +63,6 @@ struct ImageGc::Round {
 
 std::string_view Name(GcReason reason) { return reason == GcReason::kAge ? "age" : "space"; }
 
-Result<> GcPolicy::Check() const {
-  const auto bad = [](std::string text) { return Error(Reason::kConfig, std::move(text)); };
-  if (high_percent < 0 || high_percent > 100) return bad("invalid HighThresholdPercent " + Number(high_percent) + ", must be in range [0-100]");
-  if (low_percent < 0 || low_percent > 100) return bad("invalid LowThresholdPercent " + Number(low_percent) + ", must be in range [0-100]");
-  if (low_percent > high_percent)
-    return bad("LowThresholdPercent " + Number(low_percent) + " can not be higher than HighThresholdPercent " + Number(high_percent));
-  return {};
-}
-
 ImageGc::ImageGc(GcPolicy policy, Parts parts) : policy_(policy), parts_(std::move(parts)), began_(parts_.clock.SteadyNow()) {}
 
 std::map<std::string, ImageGc::Record> ImageGc::records() const {
@@ -180,14 +171,12 @@ GcReport ImageGc::Collect(const task::Context& ctx, const GcRequest& request) {
     round.report.rows.back().why = std::move(why);
   }
   if (request.dry_run) return std::move(round.report);
-  const time::Duration took = parts_.clock.SteadyNow() - round.at;
   std::lock_guard counting(counters_mutex_);
   ++counters_.rounds;
   if (!round.report.verdict) ++counters_.failures;
   counters_.unneeded_bytes += round.report.unneeded_freed;
   counters_.image_bytes += round.report.freed_by_age + round.report.freed - round.report.unneeded_freed;
-  counters_.last = took;
-  counters_.total += took;
+  counters_.total += parts_.clock.SteadyNow() - round.at;
   return std::move(round.report);
 }
 

@@ -38,12 +38,11 @@
 
 namespace berth::reclaim {
 
+// As policy::KubeletConfig::Check() lets it through.
 struct GcPolicy {
   std::int64_t high_percent = 85, low_percent = 80;       // of the image file system, used
   time::Duration min_age = std::chrono::minutes(2);       // since an image was first seen
   time::Duration max_age{};                               // since it was last used; 0: off
-  // In the words of the kubelet's image manager (kConfig); KubeletConfig::Check() is stricter.
-  Result<> Check() const;
   bool enabled() const { return high_percent < 100 || max_age > time::Duration::zero(); }
 };
 
@@ -114,7 +113,7 @@ struct GcCounters {
   std::uint64_t rounds = 0, failures = 0;
   std::uint64_t images_by_age = 0, images_by_space = 0;   // kubelet_image_garbage_collected_total{reason}
   std::uint64_t image_bytes = 0, unneeded_bytes = 0;      // given back
-  time::Duration last{}, total{};                         // of rounds
+  time::Duration total{};                                 // of rounds
 };
 
 class ImageGc {
@@ -144,7 +143,6 @@ class ImageGc {
   };
   std::map<std::string, Record> records() const;   // as of the last detection
   GcCounters counters() const;
-  const GcPolicy& policy() const { return policy_; }
 
  private:
   struct Known : Record {

@@ -363,25 +363,6 @@ TEST_F(ImageGcTest, HooksHearOfAllImagesThatAreHere) {  // 4.8.6
   EXPECT_THAT(hooked_[0], ElementsAre(Id(1), Id(2), Id(3)));
 }
 
-// --- policies
-
-struct PolicyRow {
-  std::int64_t low, high;
-  const char* error;
-};
-class Policies : public ::testing::TestWithParam<PolicyRow> {};
-TEST_P(Policies, AreJudgedInTheKubeletsWords) {
-  const auto checked = GcPolicy{.high_percent = GetParam().high, .low_percent = GetParam().low}.Check();
-  EXPECT_EQ(checked ? "" : checked.error().Text(), GetParam().error);
-}
-INSTANTIATE_TEST_SUITE_P(Kubelet97, Policies,
-                         ::testing::Values(PolicyRow{1, 2, ""}, PolicyRow{2, 2, ""},
-                                           PolicyRow{1, -1, "invalid HighThresholdPercent -1, must be in range [0-100]"},
-                                           PolicyRow{1, 101, "invalid HighThresholdPercent 101, must be in range [0-100]"},
-                                           PolicyRow{-1, 2, "invalid LowThresholdPercent -1, must be in range [0-100]"},
-                                           PolicyRow{101, 2, "invalid LowThresholdPercent 101, must be in range [0-100]"},
-                                           PolicyRow{2, 1, "LowThresholdPercent 2 can not be higher than HighThresholdPercent 1"}));
-
 // --- rounds by the clock
 
 class Loop : public ImageGcTest {
