@@ -243,16 +243,21 @@ Result<> Node::Remove(const kube::Pod& pod) {
   return {};
 }
 
-kube::Answer<> Node::Admit(json::Tree& object, bool update) const {
+std::optional<json::Tree> Node::Stored(const json::Tree& object) const {
+  const json::Tree* metadata = object.Find("metadata");
+  if (!options_.always_pull_images || metadata == nullptr || object.Text("kind") != "Pod") return std::nullopt;
+  const std::string ns(metadata->Text("namespace"));
+  const auto there = parts_.store.Get({"Pod", ns.empty() ? "default" : ns, std::string(metadata->Text("name"))});
+  if (!there) return std::nullopt;
+  const auto document = json::Document::Parse((*there)->json, Reason::kInternal, kube::kObjectLimits);
+  return document ? std::optional(json::Tree(document->root())) : std::nullopt;
+}
+
+kube::Answer<> Node::Admit(json::Tree& object, const json::Tree* old) const {
   if (!options_.always_pull_images) return {};
   admission::Request request;
-  std::optional<json::Tree> old;
-  if (const json::Tree* metadata = object.Find("metadata"); update && metadata != nullptr) {
-    const std::string ns(metadata->Text("namespace"));
-    if (const auto there = parts_.store.Get({"Pod", ns.empty() ? "default" : ns, std::string(metadata->Text("name"))}))
-      if (const auto document = json::Document::Parse((*there)->json, Reason::kInternal)) request.old = &old.emplace(document->root());
-  }
-  if (old) request.operation = admission::Request::Operation::kUpdate;
+  request.old = old;
+  if (old != nullptr) request.operation = admission::Request::Operation::kUpdate;
   const admission::Admission plugin({.always_pull = true}, {});
   admission::Outcome outcome = plugin.Admit(task::Context(), std::move(object), std::move(request));
   object = std::move(outcome.object);
@@ -261,17 +266,19 @@ kube::Answer<> Node::Admit(json::Tree& object, bool update) const {
 }
 
 kube::Answer<objects::Applied> Node::Apply(json::Tree object) {
-  if (auto admitted = Admit(object, true); !admitted) return kube::Refusal(admitted);
+  const auto old = Stored(object);
+  if (auto admitted = Admit(object, old ? &*old : nullptr); !admitted) return kube::Refusal(admitted);
   return parts_.store.Apply(object);
 }
 
 kube::Answer<objects::ObjectPtr> Node::Create(json::Tree object, const objects::WriteOptions& options) {
-  if (auto admitted = Admit(object, false); !admitted) return kube::Refusal(admitted);
+  if (auto admitted = Admit(object, nullptr); !admitted) return kube::Refusal(admitted);
   return parts_.store.Create(object, options);
 }
 
 kube::Answer<objects::ObjectPtr> Node::Update(json::Tree object, const objects::WriteOptions& options) {
-  if (auto admitted = Admit(object, true); !admitted) return kube::Refusal(admitted);
+  const auto old = Stored(object);
+  if (auto admitted = Admit(object, old ? &*old : nullptr); !admitted) return kube::Refusal(admitted);
   return parts_.store.Update(object, options);
 }
 
@@ -280,7 +287,7 @@ kube::Answer<objects::ObjectPtr> Node::Change(const objects::Key& key, const obj
   return parts_.store.Change(key, [&](const json::Tree& stored) -> kube::Answer<json::Tree> {
     auto wanted = edit(stored);
     if (!wanted) return kube::Refusal(wanted);
-    if (auto admitted = Admit(*wanted, true); !admitted) return kube::Refusal(admitted);
+    if (auto admitted = Admit(*wanted, &stored); !admitted) return kube::Refusal(admitted);
     return wanted;
   }, options);
 }
