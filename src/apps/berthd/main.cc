@@ -281,6 +281,7 @@ Result<int> Serve(config::DaemonConfig config, const LoadSettings& load) {
                             .connections_per_process = config.connections_per_process};
   for (grpc::Service* more : {&explain.service().grpc(), &cri.images(), &cri.runtime()}) listen.more.push_back(more);
   listen.health.push_back("runtime.v1.ImageService");
+  listen.on_call = [&telemetry](std::string_view method) { return telemetry.OnCall(method); };
   if (node != nullptr) listen.more.push_back(&node->service().grpc());
   if (node != nullptr) RETURN_IF_ERROR(node->ServeApi(config, root));
   ASSIGN_OR_RETURN(auto server, api::Server::Start(service, std::move(listen)));  // last: who can call it finds all else
