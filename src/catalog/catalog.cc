@@ -171,16 +171,16 @@ std::string Pin::Text() const {
   return "pinned" + (owner.empty() ? "" : " by " + Quoted(owner)) + (reason.empty() ? "" : ": " + Quoted(reason));
 }
 
-Result<std::unique_ptr<Catalog>> Catalog::Open(const std::string& folder, const time::Clock& clock, std::size_t journal_limit) {
+Result<std::unique_ptr<Catalog>> Catalog::Open(const std::string& folder, const time::Clock& clock, JournalLimits journal) {
   const std::string path = folder + "/catalog.db";
   ASSIGN_OR_RETURN(auto writer, db::Database::Open(path, kMigrations));
   ASSIGN_OR_RETURN(auto reader, db::Database::Open(path, kMigrations, db::Access::kReadOnly));
-  return std::unique_ptr<Catalog>(new Catalog(std::move(writer), std::move(reader), clock, journal_limit));
+  return std::unique_ptr<Catalog>(new Catalog(std::move(writer), std::move(reader), clock, journal));
 }
 
 Catalog::Catalog(std::unique_ptr<db::Database> writer, std::unique_ptr<db::Database> reader, const time::Clock& clock,
-                 std::size_t journal_limit)
-    : clock_(clock), journal_limit_(journal_limit), writer_(std::move(writer)), reader_(std::move(reader)) {}
+                 JournalLimits journal)
+    : clock_(clock), journal_limits_(journal), writer_(std::move(writer)), reader_(std::move(reader)) {}
 Catalog::~Catalog() = default;
 
 // --- pulls
@@ -646,7 +646,20 @@ Result<std::vector<MountRecord>> Catalog::ListMounts() {
 // Within the caller's transaction, under writer_mutex_.
 Result<> Catalog::Append(std::string_view kind, std::string_view image, std::string_view record) {
   RETURN_IF_ERROR(writer_->Run("INSERT INTO journal(at, kind, image, record) VALUES(?, ?, ?, ?)", Nanos(clock_.WallNow()), kind, image, record));
-  return writer_->Run("DELETE FROM journal WHERE id <= ?", writer_->last_row_id() - static_cast<std::int64_t>(journal_limit_));
+  RETURN_IF_ERROR(writer_->Run("DELETE FROM journal WHERE id <= ?", writer_->last_row_id() - static_cast<std::int64_t>(journal_limits_.entries)));
+  return DropOldEntries();
+}
+
+// Entries have their order from their ids: only those before the first that is young enough are looked at.
+Result<> Catalog::DropOldEntries() {
+  if (journal_limits_.age <= time::Duration::zero()) return {};
+  return writer_->Run("DELETE FROM journal WHERE id < COALESCE((SELECT id FROM journal WHERE at >= ? ORDER BY id LIMIT 1), 9223372036854775807)",
+                      Nanos(clock_.WallNow() - journal_limits_.age));
+}
+
+Result<> Catalog::TrimJournal() {
+  std::lock_guard lock(writer_mutex_);
+  return DropOldEntries();
 }
 
 namespace {

@@ -122,6 +122,12 @@ struct JournalEntry {
   std::string record; // JSON
 };
 
+// Beyond either, the oldest entries go.
+struct JournalLimits {
+  std::size_t entries = 10'000;
+  time::Duration age = std::chrono::hours(720);  // 0: none
+};
+
 struct MountRecord {
   std::string target;  // absolute path
   Digest manifest;
@@ -153,8 +159,8 @@ struct Removal {
 
 class Catalog {
  public:
-  // `folder` holds catalog.db. `journal_limit`: entries kept.
-  static Result<std::unique_ptr<Catalog>> Open(const std::string& folder, const time::Clock& clock, std::size_t journal_limit = 10'000);
+  // `folder` holds catalog.db.
+  static Result<std::unique_ptr<Catalog>> Open(const std::string& folder, const time::Clock& clock, JournalLimits journal = {});
   ~Catalog();
 
   // --- pulls. An intent is on record before the first byte is asked for and goes in PublishImage or EndPull.
@@ -220,12 +226,15 @@ class Catalog {
   // --- journal
   Result<std::vector<JournalEntry>> Journal(std::size_t newest);
   Result<std::optional<JournalEntry>> LastOf(std::string_view image);
+  // Removes what is too old by now; what is added does that, too.
+  Result<> TrimJournal();
 
   // "ok", or what SQLite's quick check finds.
   Result<std::string> Check();
 
  private:
-  Catalog(std::unique_ptr<db::Database> writer, std::unique_ptr<db::Database> reader, const time::Clock& clock, std::size_t journal_limit);
+  Catalog(std::unique_ptr<db::Database> writer, std::unique_ptr<db::Database> reader, const time::Clock& clock, JournalLimits journal);
+  Result<> DropOldEntries();
   Result<> Append(std::string_view kind, std::string_view image, std::string_view record);
   Result<> DropOrphanImages(const Removal& how);
   // Declared after the lock and before the transaction: the number changes after the commit, before anybody is told.
@@ -239,7 +248,7 @@ class Catalog {
   Result<> DropLoose();
 
   const time::Clock& clock_;
-  const std::size_t journal_limit_;
+  const JournalLimits journal_limits_;
   std::atomic<std::uint64_t> version_{1};
   std::mutex writer_mutex_, reader_mutex_;
   std::unique_ptr<db::Database> writer_;  // guarded by writer_mutex_

@@ -206,7 +206,7 @@ Result<int> Serve(config::DaemonConfig config, const LoadSettings& load) {
   ASSIGN_OR_RETURN(auto content, content::Store::Open(root));
   ASSIGN_OR_RETURN(auto layers, layer::LayerStore::Open(config.root, {.worker = worker, .unpack = config.unpack}));
   RETURN_IF_ERROR(CheckCatalogIsThere(root, *layers));
-  ASSIGN_OR_RETURN(auto catalog, catalog::Catalog::Open(config.root, clock, config.journal));
+  ASSIGN_OR_RETURN(auto catalog, catalog::Catalog::Open(config.root, clock, {.entries = config.journal, .age = config.journal_age}));
   catalog::Leases leases;
   reclaim::Reclaimer reclaimer({*content, *layers, *catalog, leases}, clock);
   ASSIGN_OR_RETURN(const auto recovery, reclaimer.Recover({}));
@@ -293,6 +293,7 @@ Result<int> Serve(config::DaemonConfig config, const LoadSettings& load) {
       const auto swept = reclaimer.Sweep(ctx, ages);
       if (swept) telemetry.OnFreed("leftover", swept->bytes);
       else if (!swept.error().cancelled()) log::Warning("leftovers could not be removed", {{"error", swept.error()}});
+      if (const auto trimmed = catalog->TrimJournal(); !trimmed) log::Warning("old entries of the journal could not be removed", {{"error", trimmed.error()}});
       ::malloc_trim(0);
     }
   });
