@@ -8,8 +8,6 @@ namespace {
 
 using json::Tree;
 
-constexpr json::Limits kReread{.bytes = 16u << 20, .depth = 64, .values = 500'000};
-
 std::string Join(const std::vector<std::string_view>& steps) {
   std::string out;
   for (const std::string_view step : steps) out.append(out.empty() ? "" : ".").append(step);
@@ -18,7 +16,7 @@ std::string Join(const std::vector<std::string_view>& steps) {
 
 bool Spoken(const Tree& object) { return kube::IsKind(object.Text("kind")) && object.Text("apiVersion") == "v1"; }
 
-Result<json::Document> Reread(const Tree& object) { return json::Document::Parse(object.Dump(), Reason::kUsage, kReread); }
+Result<json::Document> Reread(const Tree& object) { return json::Document::Parse(object.Dump(), Reason::kUsage, kube::kObjectLimits); }
 
 std::optional<json::Value> SpecOf(const json::Value& root, const std::vector<std::string_view>& steps) {
   std::optional<json::Value> spec = root;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <map>
 
+#include "json/pointer.h"
+
 namespace berth::admission {
 namespace {
 
@@ -13,42 +15,16 @@ bool Plain(std::string_view key) { return !key.empty() && key.find_first_of("./[
 
 std::string Show(const Tree& value) { return value.IsString() ? std::string(value.text()) : value.Dump(); }
 
-std::string Unescaped(std::string_view token) {
-  std::string out;
-  for (std::size_t i = 0; i < token.size(); ++i) {
-    if (token[i] != '~' || i + 1 == token.size()) out += token[i];
-    else out += token[++i] == '1' ? '/' : '~';
-  }
-  return out;
-}
-
-// The value below `root` that `rest` ("/a/0") names but for its last token, which becomes `last`.
-Tree* Owner(Tree& root, std::string_view rest, std::string& last) {
-  Tree* at = &root;
-  for (;;) {
-    rest.remove_prefix(1);
-    const std::size_t end = std::min(rest.find('/'), rest.size());
-    last = Unescaped(rest.substr(0, end));
-    rest.remove_prefix(end);
-    if (rest.empty()) return at;
-    if (at->IsArray()) {
-      const std::size_t index = static_cast<std::size_t>(std::stoul(last));
-      if (index >= at->items().size()) return nullptr;
-      at = &at->items()[index];
-    } else if (at = at->Find(last); at == nullptr) {
-      return nullptr;
-    }
-  }
-}
-
 // Applies a later change inside the value of an earlier operation.
 void Merge(Tree& value, std::string_view rest, const std::optional<Tree>& after) {
-  std::string last;
-  Tree* owner = Owner(value, rest, last);
+  const auto pointer = json::ParsePointer(rest);
+  if (!pointer || pointer->empty()) return;
+  Tree* owner = json::Walk(value, *pointer, pointer->size() - 1);
   if (owner == nullptr) return;
+  const std::string& last = pointer->back();
   if (owner->IsArray()) {
-    const std::size_t index = static_cast<std::size_t>(std::stoul(last));
-    if (after && index < owner->items().size()) owner->items()[index] = *after;
+    const auto index = json::ItemIndex(*owner, last);
+    if (after && index) owner->items()[*index] = *after;
   } else if (after) {
     (*owner)[last] = *after;
   } else {
@@ -60,12 +36,7 @@ void Merge(Tree& value, std::string_view rest, const std::optional<Tree>& after)
 
 Place Place::Member(std::string_view key) const {
   Place out{pointer, field};
-  out.pointer += '/';
-  for (const char c : key) {
-    if (c == '~') out.pointer += "~0";
-    else if (c == '/') out.pointer += "~1";
-    else out.pointer += c;
-  }
+  out.pointer += '/' + json::PointerToken(key);
   if (Plain(key)) {
     if (!out.field.empty()) out.field += '.';
     out.field += key;

@@ -193,7 +193,7 @@ class Pinner {
 kube::Answer<> Pin(const task::Context& ctx, Draft& draft, const PodPart& pod, const Request& request, Facts* facts, DigestCache& digests,
                    const PinOptions& options, Pinned& notes) {
   if (request.kind == nullptr || pod.spec == nullptr || !(request.subresource.empty() || request.ephemeral())) return {};
-  if (request.kind->IsPod() && !pod.Annotation(kMirrorAnnotation).empty()) return {};
+  if (request.kind->IsPod() && !pod.Annotation(kube::kMirrorAnnotation).empty()) return {};
   // Most objects that come here are pinned already, and need nobody's label.
   const auto done = [](const Image& i) { return i.name().empty() || i.name().find('@') != std::string_view::npos; };
   if (std::ranges::all_of(pod.images, done)) return {};

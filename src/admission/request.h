@@ -36,6 +36,4 @@ class Facts {
   virtual kube::Answer<kube::StringMap> NamespaceLabels(const task::Context& ctx, std::string_view ns) = 0;
 };
 
-inline constexpr std::string_view kMirrorAnnotation = "kubernetes.io/config.mirror";
-
 }  // namespace berth::admission

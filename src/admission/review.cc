@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "bytes/encoding.h"
+#include "bytes/text.h"
 
 namespace berth::admission {
 namespace {
@@ -65,13 +66,9 @@ Result<Envelope> Read(const Value& root) {
 // For people and kubectl: one line, printable, short.
 std::string Line(std::string_view text, std::size_t most) {
   std::string out;
-  const auto shown = [](char c) { return c == '\n' || c == '\t' ? ' ' : static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? '?' : c; };
-  for (const char c : text.substr(0, most)) out += shown(c);
-  if (text.size() > most) {
-    while (!out.empty() && (static_cast<unsigned char>(out.back()) & 0xC0) == 0x80) out.pop_back();
-    if (!out.empty() && static_cast<unsigned char>(out.back()) >= 0xC0) out.pop_back();
-    out += "...";
-  }
+  const auto shown = [](char c) { return c == '\n' || c == '\t' ? ' ' : bytes::IsControl(c) ? '?' : c; };
+  for (const char c : bytes::Utf8Prefix(text, most)) out += shown(c);
+  if (text.size() > most) out += "...";
   return out;
 }
 

@@ -19,7 +19,7 @@ const std::vector<Tree>& Items(const Tree& owner, std::string_view key) {
 bool IsMirror(const PodPart& pod) {
   const Tree* metadata = pod.holder->Find("metadata");
   const Tree* annotations = metadata == nullptr ? nullptr : metadata->Find("annotations");
-  return annotations != nullptr && annotations->Find(kMirrorAnnotation) != nullptr;
+  return annotations != nullptr && annotations->Find(kube::kMirrorAnnotation) != nullptr;
 }
 
 bool Has(const std::vector<std::string>& names, std::string_view name) { return std::ranges::find(names, name) != names.end(); }

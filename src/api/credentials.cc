@@ -4,6 +4,8 @@
 #include <array>
 #include <optional>
 
+#include "bytes/text.h"
+
 namespace berth::api {
 namespace {
 
@@ -11,10 +13,6 @@ constexpr std::size_t kCredentialBytes = 64u << 10;
 constexpr int kCredentials = 64;
 
 Error Usage(std::string text) { return Error(Reason::kUsage, std::move(text)); }
-
-bool HasControls(std::string_view text) {
-  return std::ranges::any_of(text, [](unsigned char c) { return c < ' ' || c == 0x7f; });
-}
 
 }  // namespace
 
@@ -34,7 +32,7 @@ Result<std::vector<credentials::Credential>> TakeCredentials(google::protobuf::R
     const auto all = std::to_array<std::string_view>({c.username, c.password.Reveal(), c.identity_token.Reveal(), c.registry_token.Reveal(),
                                                       c.source, c.pattern});
     if (size > kCredentialBytes) wrong = Usage("a credential is longer than " + std::to_string(kCredentialBytes) + " bytes");
-    else if (std::ranges::any_of(all, HasControls)) wrong = Usage("a credential holds control characters");
+    else if (std::ranges::any_of(all, bytes::HasControls)) wrong = Usage("a credential holds control characters");
     else if (c.empty()) wrong = Usage("a credential has neither password nor token");
     taken.push_back(std::move(c));
   }

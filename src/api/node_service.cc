@@ -1,6 +1,6 @@
 #include "api/node_service.h"
 
-#include "api/pool.h"
+#include "api/short_calls.h"
 #include "berth/v1/node.grpc.pb.h"
 #include "kube/parse.h"
 #include "node/pod_log.h"
@@ -35,7 +35,7 @@ Result<objects::Filter> FilterOf(const v1::ListRequest& request) {
 class NodeService::Impl final : public v1::Node::CallbackService {
  public:
   Impl(node::Node& node, NodeServiceOptions options, const time::Clock& clock)
-      : node_(node), streams_(options.streams, clock), pool_(options.workers, options.queue) {}
+      : node_(node), streams_(options.streams, clock), short_calls_(stop_.get_token(), options.workers, options.queue, clock) {}
   void Drain() {
     stop_.request_stop();
     streams_.Drain();
@@ -44,19 +44,8 @@ class NodeService::Impl final : public v1::Node::CallbackService {
  private:
   using Context = grpc::CallbackServerContext;
 
-  template <class Work>
-  grpc::ServerUnaryReactor* Do(Context* call, Work work) {
-    auto* reactor = call->DefaultReactor();
-    const bool taken = pool_.Post([this, call, reactor, work = std::move(work)] {
-      const Result<> done = stop_.stop_requested() ? Result<>(Stopping()) : work();
-      reactor->Finish(done ? grpc::Status::OK : ToStatus(*call, done.error()));
-    });
-    if (!taken) reactor->Finish(ToStatus(*call, Error(Reason::kUnavailable, "berthd has too much to do").Next("try again in a moment")));
-    return reactor;
-  }
-
   grpc::ServerUnaryReactor* Apply(Context* call, const v1::ObjectRequest* message, v1::ObjectAnswer* answer) override {
-    return Do(call, [this, message, answer]() -> Result<> {
+    return short_calls_.Do(call, [this, message, answer](const task::Context&) -> Result<> {
       ASSIGN_OR_RETURN(auto taken, Take(*message));
       const auto applied = node_.Apply(std::move(taken.tree));
       if (!applied) return applied.error().ToError();
@@ -69,7 +58,7 @@ class NodeService::Impl final : public v1::Node::CallbackService {
   }
 
   grpc::ServerUnaryReactor* Create(Context* call, const v1::ObjectRequest* message, v1::ObjectAnswer* answer) override {
-    return Do(call, [this, message, answer]() -> Result<> {
+    return short_calls_.Do(call, [this, message, answer](const task::Context&) -> Result<> {
       ASSIGN_OR_RETURN(auto taken, Take(*message));
       const auto made = node_.Create(std::move(taken.tree));
       if (!made) return made.error().ToError();
@@ -81,7 +70,7 @@ class NodeService::Impl final : public v1::Node::CallbackService {
   }
 
   grpc::ServerUnaryReactor* GetObject(Context* call, const v1::ObjectName* message, v1::ObjectAnswer* answer) override {
-    return Do(call, [this, message, answer]() -> Result<> {
+    return short_calls_.Do(call, [this, message, answer](const task::Context&) -> Result<> {
       const auto object = node_.store().Get({message->kind(), message->namespace_(), message->name()});
       if (!object) return object.error().ToError();
       answer->set_object((*object)->json);
@@ -90,7 +79,7 @@ class NodeService::Impl final : public v1::Node::CallbackService {
   }
 
   grpc::ServerUnaryReactor* DeleteObject(Context* call, const v1::DeleteRequest* message, v1::ObjectAnswer* answer) override {
-    return Do(call, [this, message, answer]() -> Result<> {
+    return short_calls_.Do(call, [this, message, answer](const task::Context&) -> Result<> {
       objects::DeleteOptions options{.grace_seconds = std::nullopt, .uid = message->uid(), .resource_version = ""};
       if (message->grace_seconds() >= 0) options.grace_seconds = message->grace_seconds();
       const objects::Key key{message->kind(), message->namespace_(), message->name()};
@@ -162,7 +151,7 @@ class NodeService::Impl final : public v1::Node::CallbackService {
   node::Node& node_;
   std::stop_source stop_;
   Streams streams_;
-  Pool pool_;  // last: its jobs use all of the above
+  ShortCalls short_calls_;  // last: its jobs use all of the above
 };
 
 NodeService::NodeService(node::Node& node, NodeServiceOptions options, const time::Clock& clock)

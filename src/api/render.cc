@@ -94,6 +94,11 @@ void Render(const reclaim::GcReport& report, v1::CollectImagesResponse* out) {
   out->set_wanted_bytes(report.wanted);
   out->set_freed_bytes(report.freed + report.freed_by_age);
   out->set_unneeded_bytes(report.unneeded_freed);
+  for (const auto& [object, bytes] : report.unneeded) {
+    auto* to = out->add_unneeded();
+    to->set_object(object);
+    to->set_bytes(bytes);
+  }
   out->set_grown_bytes(report.grown);
   for (const auto& row : report.rows) {
     auto* to = out->add_images();

@@ -4,6 +4,7 @@
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/support/server_interceptor.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -11,12 +12,48 @@
 #include <algorithm>
 #include <cerrno>
 #include <thread>
+#include <utility>
 
 #include "host/listen.h"
 #include "host/poll.h"
 #include "log/log.h"
 
 namespace berth::api {
+namespace {
+
+using Ended = std::function<void(grpc::StatusCode)>;
+
+// One for each call that is watched. A call that nobody could be told the end of was cancelled.
+class Watcher final : public grpc::experimental::Interceptor {
+ public:
+  explicit Watcher(Ended ended) : ended_(std::move(ended)) {}
+  ~Watcher() override { Tell(grpc::StatusCode::CANCELLED); }
+  void Intercept(grpc::experimental::InterceptorBatchMethods* batch) override {
+    using Point = grpc::experimental::InterceptionHookPoints;
+    if (batch->QueryInterceptionHookPoint(Point::PRE_SEND_STATUS)) Tell(batch->GetSendStatus().error_code());
+    batch->Proceed();
+  }
+
+ private:
+  void Tell(grpc::StatusCode code) {
+    if (const Ended ended = std::exchange(ended_, nullptr)) ended(code);
+  }
+  Ended ended_;
+};
+
+class Watchers final : public grpc::experimental::ServerInterceptorFactoryInterface {
+ public:
+  explicit Watchers(std::function<Ended(std::string_view)> on_call) : on_call_(std::move(on_call)) {}
+  grpc::experimental::Interceptor* CreateServerInterceptor(grpc::experimental::ServerRpcInfo* call) override {
+    Ended ended = on_call_(call->method());
+    return ended ? new Watcher(std::move(ended)) : nullptr;  // gRPC's from here on
+  }
+
+ private:
+  const std::function<Ended(std::string_view)> on_call_;
+};
+
+}  // namespace
 
 struct Server::State {
   std::string socket;  // "" when it was inherited
@@ -122,6 +159,11 @@ Result<std::unique_ptr<Server>> Server::Start(Service& service, ServerOptions op
   for (grpc::Service* more : options.more) builder.RegisterService(more);
   state->acceptor = builder.experimental().AddExternalConnectionAcceptor(
       grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD, grpc::InsecureServerCredentials());
+  if (options.on_call) {
+    std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> watchers;
+    watchers.push_back(std::make_unique<Watchers>(std::move(options.on_call)));
+    builder.experimental().SetInterceptorCreators(std::move(watchers));
+  }
   state->server = builder.BuildAndStart();
   if (!state->server) return Error(Reason::kInternal, "gRPC could not start a server");
   for (const auto& name : options.health) state->server->GetHealthCheckService()->SetServingStatus(name, true);

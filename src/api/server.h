@@ -12,8 +12,10 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "api/service.h"
@@ -34,6 +36,8 @@ struct ServerOptions {
   time::Duration unread = std::chrono::seconds(30);     // then a caller that takes nothing is cut off
   std::vector<grpc::Service*> more = {};  // served beside it; they outlive the server
   std::vector<std::string> health = {"berth.v1.Berth"};  // names of services for the health service
+  // At the beginning of each call, with "/runtime.v1.ImageService/PullImage"; what it returns (may be empty) is called at its end.
+  std::function<std::function<void(grpc::StatusCode)>(std::string_view method)> on_call = {};
 };
 
 class Server {

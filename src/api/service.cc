@@ -8,7 +8,7 @@
 
 #include "api/credentials.h"
 #include "api/images.h"
-#include "api/pool.h"
+#include "api/short_calls.h"
 #include "api/render.h"
 #include "berth/v1/berth.grpc.pb.h"
 #include "host/fault.h"
@@ -66,7 +66,8 @@ class Service::Impl final : public v1::Berth::CallbackService {
  public:
   Impl(Parts parts, ServiceOptions options, const time::Clock& clock)
       : parts_(parts), options_(std::move(options)), clock_(clock), started_(clock.SteadyNow()),
-        mounts_(parts.mounts), streams_(options_.streams, clock), pool_(options_.workers, options_.queue) {}
+        mounts_(parts.mounts), streams_(options_.streams, clock),
+        short_calls_(stop_.get_token(), options_.workers, options_.queue, clock) {}
 
   Result<> Recover() {
     ASSIGN_OR_RETURN(const std::size_t gone, mounts_.Recover());
@@ -185,20 +186,6 @@ class Service::Impl final : public v1::Berth::CallbackService {
 
   // --- short calls
 
-  // Runs `work` on the pool; the message and the answer live until the call is finished.
-  template <class Work>
-  grpc::ServerUnaryReactor* Do(Context* call, Work work) {
-    auto* reactor = call->DefaultReactor();
-    const bool taken = pool_.Post([this, call, reactor, work = std::move(work)] {
-      const task::Context ctx(stop_.get_token(), clock_);
-      Result<> done = ctx.stopped() ? Result<>(Stopping()) : work(ctx);
-      if (!done && done.error().cancelled() && ctx.stopped()) done = Stopping();
-      reactor->Finish(done ? grpc::Status::OK : ToStatus(*call, done.error()));
-    });
-    if (!taken) reactor->Finish(ToStatus(*call, Error(Reason::kUnavailable, "berthd has too much to do").Next("try again in a moment")));
-    return reactor;
-  }
-
   Result<LayerUse> Use() {
     ASSIGN_OR_RETURN(const auto images, parts_.catalog.ListImages());
     ASSIGN_OR_RETURN(const auto layers, parts_.catalog.ListLayers());
@@ -206,7 +193,7 @@ class Service::Impl final : public v1::Berth::CallbackService {
   }
 
   grpc::ServerUnaryReactor* ListImages(Context* call, const v1::ListImagesRequest* message, v1::ListImagesResponse* answer) override {
-    return Do(call, [this, message, answer](const task::Context&) -> Result<> {
+    return short_calls_.Do(call, [this, message, answer](const task::Context&) -> Result<> {
       ASSIGN_OR_RETURN(auto images, parts_.catalog.ListImages());
       ASSIGN_OR_RETURN(const auto layers, parts_.catalog.ListLayers());
       const LayerUse use(images, layers);
@@ -238,7 +225,7 @@ class Service::Impl final : public v1::Berth::CallbackService {
   }
 
   grpc::ServerUnaryReactor* InspectImage(Context* call, const v1::InspectImageRequest* message, v1::InspectImageResponse* answer) override {
-    return Do(call, [this, message, answer](const task::Context&) -> Result<> {
+    return short_calls_.Do(call, [this, message, answer](const task::Context&) -> Result<> {
       ASSIGN_OR_RETURN(const auto match, FindImages(parts_.catalog, message->image()));
       ASSIGN_OR_RETURN(const auto image, Choose(match, message->platform(), options_.host));
       ASSIGN_OR_RETURN(const LayerUse use, Use());
@@ -263,7 +250,7 @@ class Service::Impl final : public v1::Berth::CallbackService {
   }
 
   grpc::ServerUnaryReactor* RemoveImage(Context* call, const v1::RemoveImageRequest* message, v1::RemoveImageResponse* answer) override {
-    return Do(call, [this, message, answer](const task::Context& ctx) -> Result<> {
+    return short_calls_.Do(call, [this, message, answer](const task::Context& ctx) -> Result<> {
       ASSIGN_OR_RETURN(const auto match, FindImages(parts_.catalog, message->image()));
       const catalog::Removal how{.pinned = message->force()};
       const auto note = [&](const reclaim::Removed& removed) {
@@ -291,7 +278,7 @@ class Service::Impl final : public v1::Berth::CallbackService {
   }
 
   grpc::ServerUnaryReactor* Mount(Context* call, const v1::MountRequest* message, v1::MountResponse* answer) override {
-    return Do(call, [this, message, answer](const task::Context& ctx) -> Result<> {
+    return short_calls_.Do(call, [this, message, answer](const task::Context& ctx) -> Result<> {
       ASSIGN_OR_RETURN(const auto match, FindImages(parts_.catalog, message->image()));
       ASSIGN_OR_RETURN(const auto image, Choose(match, message->platform(), options_.host));
       if (match.name) {
@@ -318,11 +305,11 @@ class Service::Impl final : public v1::Berth::CallbackService {
   }
 
   grpc::ServerUnaryReactor* Unmount(Context* call, const v1::UnmountRequest* message, v1::UnmountResponse*) override {
-    return Do(call, [this, message](const task::Context&) { return mounts_.Unmount(message->target()); });
+    return short_calls_.Do(call, [this, message](const task::Context&) { return mounts_.Unmount(message->target()); });
   }
 
   grpc::ServerUnaryReactor* ListMounts(Context* call, const v1::ListMountsRequest*, v1::ListMountsResponse* answer) override {
-    return Do(call, [this, answer](const task::Context&) -> Result<> {
+    return short_calls_.Do(call, [this, answer](const task::Context&) -> Result<> {
       ASSIGN_OR_RETURN(const auto mounts, parts_.catalog.ListMounts());
       for (const auto& mount : mounts) {
         ASSIGN_OR_RETURN(const auto image, parts_.catalog.FindImage(mount.manifest));
@@ -333,7 +320,7 @@ class Service::Impl final : public v1::Berth::CallbackService {
   }
 
   grpc::ServerUnaryReactor* DiskUsage(Context* call, const v1::DiskUsageRequest*, v1::DiskUsageResponse* answer) override {
-    return Do(call, [this, answer](const task::Context& ctx) -> Result<> {
+    return short_calls_.Do(call, [this, answer](const task::Context& ctx) -> Result<> {
       ASSIGN_OR_RETURN(const auto usage, parts_.catalog.Measure());
       ASSIGN_OR_RETURN(const auto taken,
                        reclaim::MeasureStore(ctx, parts_.root, {parts_.content, parts_.layers, parts_.catalog, parts_.leases}));
@@ -361,7 +348,7 @@ class Service::Impl final : public v1::Berth::CallbackService {
 
   grpc::ServerUnaryReactor* CollectImages(Context* call, const v1::CollectImagesRequest* message,
                                           v1::CollectImagesResponse* answer) override {
-    return Do(call, [this, message, answer](const task::Context& ctx) -> Result<> {
+    return short_calls_.Do(call, [this, message, answer](const task::Context& ctx) -> Result<> {
       reclaim::GcRequest request{.dry_run = message->dry_run() || !message->why().empty(), .unused = message->unused()};
       if (message->target_percent() != 0) request.target = message->target_percent();
       if (request.target && (*request.target < 1 || *request.target > 100)) return Usage("a target is 1 to 100 percent");
@@ -393,7 +380,7 @@ class Service::Impl final : public v1::Berth::CallbackService {
   }
 
   grpc::ServerUnaryReactor* PinImage(Context* call, const v1::PinImageRequest* message, v1::PinImageResponse* answer) override {
-    return Do(call, [this, message, answer](const task::Context&) -> Result<> {
+    return short_calls_.Do(call, [this, message, answer](const task::Context&) -> Result<> {
       if (message->owner().size() > kPinText || message->reason().size() > kPinText)
         return Usage("owner and reason of a pin are at most " + std::to_string(kPinText) + " bytes long");
       const catalog::Pin pin{message->owner(), message->reason(), clock_.WallNow()};
@@ -402,7 +389,7 @@ class Service::Impl final : public v1::Berth::CallbackService {
   }
 
   grpc::ServerUnaryReactor* UnpinImage(Context* call, const v1::UnpinImageRequest* message, v1::PinImageResponse* answer) override {
-    return Do(call, [this, message, answer](const task::Context&) -> Result<> {
+    return short_calls_.Do(call, [this, message, answer](const task::Context&) -> Result<> {
       bool any = false;
       const auto lift = [&](const digest::Digest& id) -> Result<> {
         ASSIGN_OR_RETURN(const bool lifted, parts_.catalog.RemovePin(id));
@@ -422,18 +409,18 @@ class Service::Impl final : public v1::Berth::CallbackService {
   }
 
   grpc::ServerUnaryReactor* Reclaim(Context* call, const v1::ReclaimRequest* message, v1::ReclaimResponse* answer) override {
-    return Do(call, [this, message, answer](const task::Context& ctx) -> Result<> {
+    return short_calls_.Do(call, [this, message, answer](const task::Context& ctx) -> Result<> {
       constexpr std::uint64_t kCentury = 100ull * 365 * 24 * 3600;
       const auto age = std::chrono::seconds(std::min(message->min_age_seconds(), kCentury));
       ASSIGN_OR_RETURN(const auto freed, parts_.reclaimer.Sweep(ctx, age));
       answer->set_freed_bytes(freed.bytes);
-      answer->set_objects(freed.objects);
+      answer->set_objects(freed.objects.size());
       return {};
     });
   }
 
   grpc::ServerUnaryReactor* Status(Context* call, const v1::StatusRequest*, v1::StatusResponse* answer) override {
-    return Do(call, [this, answer](const task::Context&) -> Result<> {
+    return short_calls_.Do(call, [this, answer](const task::Context&) -> Result<> {
       answer->set_version(BERTH_VERSION);
       answer->set_root(options_.root);
       answer->set_form(std::string(Name(options_.form)));
@@ -459,7 +446,7 @@ class Service::Impl final : public v1::Berth::CallbackService {
   std::stop_source stop_;             // of short calls
   std::atomic<bool> checking_{false};
   Streams streams_;
-  Pool pool_;
+  ShortCalls short_calls_;
 };
 
 Service::Service(Parts parts, ServiceOptions options, const time::Clock& clock)

@@ -162,23 +162,25 @@ Result<std::int64_t> Number(db::Database& db, std::string_view sql) {
 
 Error Mounted() { return Error(Reason::kInUse, "the image is mounted").Next("run: berth unmount PATH (berth mount lists them)"); }
 Error Pinned(const Pin& pin) {
-  return Error(Reason::kInUse, "the image is pinned" + (pin.owner.empty() ? "" : " by " + Quoted(pin.owner)) +
-                                   (pin.reason.empty() ? "" : ": " + Quoted(pin.reason)))
-      .Next("run: berth unpin IMAGE, or remove it with --force");
+  return Error(Reason::kInUse, "the image is " + pin.Text()).Next("run: berth unpin IMAGE, or remove it with --force");
 }
 
 }  // namespace
 
-Result<std::unique_ptr<Catalog>> Catalog::Open(const std::string& folder, const time::Clock& clock, std::size_t journal_limit) {
+std::string Pin::Text() const {
+  return "pinned" + (owner.empty() ? "" : " by " + Quoted(owner)) + (reason.empty() ? "" : ": " + Quoted(reason));
+}
+
+Result<std::unique_ptr<Catalog>> Catalog::Open(const std::string& folder, const time::Clock& clock, JournalLimits journal) {
   const std::string path = folder + "/catalog.db";
   ASSIGN_OR_RETURN(auto writer, db::Database::Open(path, kMigrations));
   ASSIGN_OR_RETURN(auto reader, db::Database::Open(path, kMigrations, db::Access::kReadOnly));
-  return std::unique_ptr<Catalog>(new Catalog(std::move(writer), std::move(reader), clock, journal_limit));
+  return std::unique_ptr<Catalog>(new Catalog(std::move(writer), std::move(reader), clock, journal));
 }
 
 Catalog::Catalog(std::unique_ptr<db::Database> writer, std::unique_ptr<db::Database> reader, const time::Clock& clock,
-                 std::size_t journal_limit)
-    : clock_(clock), journal_limit_(journal_limit), writer_(std::move(writer)), reader_(std::move(reader)) {}
+                 JournalLimits journal)
+    : clock_(clock), journal_limits_(journal), writer_(std::move(writer)), reader_(std::move(reader)) {}
 Catalog::~Catalog() = default;
 
 // --- pulls
@@ -292,8 +294,8 @@ Result<> Catalog::KeepVerdict(const VerdictRecord& verdict) {
 Result<std::optional<VerdictRecord>> Catalog::FindVerdict(std::string_view subject) {
   std::lock_guard lock(reader_mutex_);
   std::optional<VerdictRecord> found;
-  RETURN_IF_ERROR(reader_->Query("SELECT subject, target, record, at FROM verdicts WHERE subject = ?", [&](const Row& row) -> Result<> {
-    found = VerdictRecord{.subject = std::string(row.Text(0)), .record = std::string(row.Text(2)), .at = Wall(row.Int(3))};
+  RETURN_IF_ERROR(reader_->Query("SELECT subject, target, record FROM verdicts WHERE subject = ?", [&](const Row& row) -> Result<> {
+    found = VerdictRecord{.subject = std::string(row.Text(0)), .record = std::string(row.Text(2))};
     ASSIGN_OR_RETURN(found->target, DigestAt(row, 1));
     return {};
   }, subject));
@@ -408,6 +410,16 @@ Result<std::vector<BlobRecord>> Catalog::ListBlobs() {
     return {};
   }));
   return blobs;
+}
+
+Result<std::map<std::string, std::vector<Digest>>> Catalog::ListDocuments() {
+  std::lock_guard lock(reader_mutex_);
+  std::map<std::string, std::vector<Digest>> documents;
+  RETURN_IF_ERROR(reader_->Query("SELECT name, digest FROM name_documents ORDER BY name, digest", [&](const Row& row) -> Result<> {
+    ASSIGN_OR_RETURN(documents[std::string(row.Text(0))].emplace_back(), DigestAt(row, 1));
+    return {};
+  }));
+  return documents;
 }
 
 Result<bool> Catalog::HasBlob(const Digest& digest) {
@@ -634,7 +646,20 @@ Result<std::vector<MountRecord>> Catalog::ListMounts() {
 // Within the caller's transaction, under writer_mutex_.
 Result<> Catalog::Append(std::string_view kind, std::string_view image, std::string_view record) {
   RETURN_IF_ERROR(writer_->Run("INSERT INTO journal(at, kind, image, record) VALUES(?, ?, ?, ?)", Nanos(clock_.WallNow()), kind, image, record));
-  return writer_->Run("DELETE FROM journal WHERE id <= ?", writer_->last_row_id() - static_cast<std::int64_t>(journal_limit_));
+  RETURN_IF_ERROR(writer_->Run("DELETE FROM journal WHERE id <= ?", writer_->last_row_id() - static_cast<std::int64_t>(journal_limits_.entries)));
+  return DropOldEntries();
+}
+
+// Entries have their order from their ids: only those before the first that is young enough are looked at.
+Result<> Catalog::DropOldEntries() {
+  if (journal_limits_.age <= time::Duration::zero()) return {};
+  return writer_->Run("DELETE FROM journal WHERE id < COALESCE((SELECT id FROM journal WHERE at >= ? ORDER BY id LIMIT 1), 9223372036854775807)",
+                      Nanos(clock_.WallNow() - journal_limits_.age));
+}
+
+Result<> Catalog::TrimJournal() {
+  std::lock_guard lock(writer_mutex_);
+  return DropOldEntries();
 }
 
 namespace {

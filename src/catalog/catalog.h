@@ -20,6 +20,7 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -63,6 +64,7 @@ struct ImageLayer {
 struct Pin {
   std::string owner, reason;  // either may be ""
   time::WallTime since{};
+  std::string Text() const;    // `pinned by "alice": "audit"`
 };
 
 struct ImageRecord {
@@ -92,7 +94,6 @@ struct VerdictRecord {
   std::string subject;  // what it is a verdict on
   Digest target;
   std::string record;   // JSON
-  time::WallTime at{};  // read only
 };
 
 // All that a finished pull makes visible, in one transaction.
@@ -120,6 +121,12 @@ struct JournalEntry {
   std::string kind;   // "pulled", "failed", "removed"
   std::string image;
   std::string record; // JSON
+};
+
+// Beyond either, the oldest entries go.
+struct JournalLimits {
+  std::size_t entries = 10'000;
+  time::Duration age = std::chrono::hours(720);  // 0: none
 };
 
 struct MountRecord {
@@ -153,8 +160,8 @@ struct Removal {
 
 class Catalog {
  public:
-  // `folder` holds catalog.db. `journal_limit`: entries kept.
-  static Result<std::unique_ptr<Catalog>> Open(const std::string& folder, const time::Clock& clock, std::size_t journal_limit = 10'000);
+  // `folder` holds catalog.db.
+  static Result<std::unique_ptr<Catalog>> Open(const std::string& folder, const time::Clock& clock, JournalLimits journal = {});
   ~Catalog();
 
   // --- pulls. An intent is on record before the first byte is asked for and goes in PublishImage or EndPull.
@@ -183,6 +190,7 @@ class Catalog {
   Result<std::vector<LayerRecord>> ListLayers();
   Result<std::vector<BlobRecord>> ListBlobs();
   Result<bool> HasBlob(const Digest& digest);
+  Result<std::map<std::string, std::vector<Digest>>> ListDocuments();  // by name, those that go with it
   Result<Usage> Measure();
 
   // --- removal: rows first; the caller deletes the files of what becomes unreferenced
@@ -219,12 +227,15 @@ class Catalog {
   // --- journal
   Result<std::vector<JournalEntry>> Journal(std::size_t newest);
   Result<std::optional<JournalEntry>> LastOf(std::string_view image);
+  // Removes what is too old by now; what is added does that, too.
+  Result<> TrimJournal();
 
   // "ok", or what SQLite's quick check finds.
   Result<std::string> Check();
 
  private:
-  Catalog(std::unique_ptr<db::Database> writer, std::unique_ptr<db::Database> reader, const time::Clock& clock, std::size_t journal_limit);
+  Catalog(std::unique_ptr<db::Database> writer, std::unique_ptr<db::Database> reader, const time::Clock& clock, JournalLimits journal);
+  Result<> DropOldEntries();
   Result<> Append(std::string_view kind, std::string_view image, std::string_view record);
   Result<> DropOrphanImages(const Removal& how);
   // Declared after the lock and before the transaction: the number changes after the commit, before anybody is told.
@@ -238,7 +249,7 @@ class Catalog {
   Result<> DropLoose();
 
   const time::Clock& clock_;
-  const std::size_t journal_limit_;
+  const JournalLimits journal_limits_;
   std::atomic<std::uint64_t> version_{1};
   std::mutex writer_mutex_, reader_mutex_;
   std::unique_ptr<db::Database> writer_;  // guarded by writer_mutex_

@@ -29,7 +29,7 @@ class CatalogTest : public testing::Test {
   }
   void Reopen() {
     catalog_.reset();
-    catalog_ = *Catalog::Open(folder_, clock_, 5);
+    catalog_ = *Catalog::Open(folder_, clock_, {.entries = 5, .age = age_});
   }
   // Publishes an image made of `layers` (names of theirs) under `name`; target and manifest are derived from `content`.
   void Publish(std::string name, std::string_view content, std::vector<std::string_view> layers, std::optional<std::int64_t> pull = {}) {
@@ -52,6 +52,7 @@ class CatalogTest : public testing::Test {
   static constexpr auto kForever = time::WallTime::max();
 
   time::testing::ManualClock clock_;
+  time::Duration age_ = std::chrono::hours(720);
   std::string folder_;
   std::unique_ptr<Catalog> catalog_;
 };
@@ -300,6 +301,41 @@ TEST_F(CatalogTest, TheJournalKeepsTheNewest) {
   EXPECT_EQ((*catalog_->LastOf("n5"))->record, "{\"i\":5}");
   EXPECT_FALSE(*catalog_->LastOf("n0"));
   EXPECT_EQ(*catalog_->Check(), "ok");
+}
+
+TEST_F(CatalogTest, TheJournalForgetsWhatIsTooOld) {
+  using std::chrono::hours;
+  const auto add = [&](const std::string& name) { ASSERT_TRUE(catalog_->EndPull(*catalog_->BeginPull(name), "{}")); };
+  const auto names = [&] {
+    std::string all;
+    for (const auto& entry : *catalog_->Journal(100)) all += entry.image + " ";
+    return all;
+  };
+  add("a");
+  clock_.Advance(hours(1));
+  add("b");
+  clock_.Advance(hours(719));
+  ASSERT_TRUE(catalog_->TrimJournal());
+  EXPECT_EQ(names(), "a b ") << "at the age itself";
+  clock_.Advance(hours(1) - time::Duration(1));
+  add("c");
+  EXPECT_EQ(names(), "b c ") << "what is added takes what is too old along";
+  clock_.Advance(time::Duration(2));
+  ASSERT_TRUE(catalog_->TrimJournal());
+  EXPECT_EQ(names(), "c ");
+  clock_.Advance(hours(10'000));
+  ASSERT_TRUE(catalog_->TrimJournal());
+  EXPECT_EQ(names(), "");
+  EXPECT_FALSE(*catalog_->LastOf("c"));
+  add("d");
+  EXPECT_EQ(names(), "d ");
+
+  age_ = {};
+  Reopen();
+  clock_.Advance(hours(100'000));
+  add("e");
+  ASSERT_TRUE(catalog_->TrimJournal());
+  EXPECT_EQ(names(), "d e ") << "no limit";
 }
 
 }  // namespace

@@ -4,11 +4,11 @@
 
 #include <csignal>
 #include <cstdio>
-#include <cstdlib>
 #include <memory>
 #include <random>
 
 #include "host/fd.h"
+#include "host/machine.h"
 #include "host/poll.h"
 #include "log/log.h"
 
@@ -17,18 +17,13 @@ namespace {
 
 constexpr int kOk = 0, kFailed = 1, kUsage = 64;
 
-std::optional<std::string> GetEnv(std::string_view name) {
-  const char* value = std::getenv(std::string(name).c_str());  // no thread of ours ever changes it
-  return value == nullptr ? std::nullopt : std::optional<std::string>(value);
-}
-
 Result<secret::Secret> Run(const Program& program) {
   const task::Context ctx = task::Context().WithTimeout(kLongestCall);
   ASSIGN_OR_RETURN(const auto text, ReadRequest(ctx, STDIN_FILENO));
-  ASSIGN_OR_RETURN(auto proxies, http::ProxyRules::FromEnvironment(GetEnv));
-  http::Client client({.proxies = std::make_shared<http::ProxyRules>(std::move(proxies)), .get_env = GetEnv});
+  ASSIGN_OR_RETURN(auto proxies, http::ProxyRules::FromEnvironment(host::Variable));
+  http::Client client({.proxies = std::make_shared<http::ProxyRules>(std::move(proxies)), .get_env = host::Variable});
   std::mt19937_64 engine(std::random_device{}());
-  World world{.client = &client, .env = GetEnv, .random = [&] { return std::uniform_real_distribution<>(0, 1)(engine); }};
+  World world{.client = &client, .env = host::Variable, .random = [&] { return std::uniform_real_distribution<>(0, 1)(engine); }};
   return Respond(ctx, world, program, text.Reveal());
 }
 

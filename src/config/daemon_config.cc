@@ -244,6 +244,7 @@ const std::vector<Setting>& Settings() {
       Size("limits.message_bytes", "one message", AT(message_bytes), true, 64u << 10),
       Size("limits.metadata_bytes", "headers of one call", AT(metadata_bytes), true, 4u << 10),
       Size("limits.journal", "entries of the journal", AT(journal)),
+      Time("limits.journal_age", "older ones go; 0s: only their number counts", AT(journal_age)),
   };
   return settings;
 }

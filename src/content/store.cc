@@ -154,6 +154,11 @@ Result<std::vector<Store::Item>> Store::Partials() const {
   return items;
 }
 
+bool Store::InUse(const Digest& partial) const {
+  std::lock_guard lock(mutex_);
+  return ingesting_.contains(partial);
+}
+
 Result<bool> Store::RemovePartial(const Digest& digest) {
   std::lock_guard lock(mutex_);
   if (ingesting_.contains(digest)) return false;

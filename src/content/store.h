@@ -86,6 +86,7 @@ class Store {
   // Continues the partial of `digest`, or begins one. A partial longer than `size` is dropped first.
   Result<std::unique_ptr<Ingest>> Resume(const digest::Digest& digest, std::uint64_t size);
   Result<std::vector<Item>> Partials() const;
+  bool InUse(const digest::Digest& partial) const;  // somebody is writing it
   // False when it is in use or not there.
   Result<bool> RemovePartial(const digest::Digest& digest);
   // Removes what no name of ours explains and temporary files of a crash.
@@ -95,7 +96,7 @@ class Store {
   friend class Ingest;
   Store() = default;
   host::Dir blobs_, ingest_;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::set<digest::Digest> ingesting_;  // guarded by mutex_
 };
 

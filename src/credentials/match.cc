@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <vector>
 
+#include "bytes/encoding.h"
+#include "bytes/text.h"
+#include "reference/reference.h"
 #include "result/result.h"
 
 namespace berth::credentials {
@@ -21,13 +24,6 @@ bool IsDigits(std::string_view text) {
 // ":", ":80" or nothing.
 bool IsOptionalPort(std::string_view text) { return text.empty() || (text[0] == ':' && IsDigits(text.substr(1))); }
 
-int HexValue(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return -1;
-}
-
 // Which bytes a host may hold, as Go's URL parser sees it; '[' and ']' only around an IPv6 address.
 bool IsHostByte(char c) {
   const auto u = static_cast<unsigned char>(c);
@@ -35,25 +31,9 @@ bool IsHostByte(char c) {
          "-_.~!$&'()*+,;=:<>\""sv.find(c) != std::string_view::npos;
 }
 
-std::optional<std::string> Unescape(std::string_view text) {
-  std::string out;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    if (text[i] != '%') {
-      out += text[i];
-      continue;
-    }
-    if (i + 2 >= text.size()) return std::nullopt;
-    const int high = HexValue(text[i + 1]), low = HexValue(text[i + 2]);
-    if (high < 0 || low < 0) return std::nullopt;
-    out += static_cast<char>(high * 16 + low);
-    i += 2;
-  }
-  return out;
-}
-
 // "host[:port][/path]" as a URL's: kubelet-images 6.3 steps 2 and 3.
 std::optional<HostAndPath> ParseUrl(std::string_view rest) {
-  if (std::ranges::any_of(rest, [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; })) return std::nullopt;
+  if (bytes::HasControls(rest)) return std::nullopt;
   rest = rest.substr(0, rest.find('#'));
   rest = rest.substr(0, rest.find('?'));
   const auto slash = rest.find('/');
@@ -69,7 +49,7 @@ std::optional<HostAndPath> ParseUrl(std::string_view rest) {
     return std::nullopt;
   }
   if (!std::ranges::all_of(name, IsHostByte)) return std::nullopt;
-  auto decoded = Unescape(path);
+  auto decoded = bytes::PercentDecoded(path);
   if (!decoded) return std::nullopt;
   return HostAndPath{std::string(host), *std::move(decoded)};
 }
@@ -112,8 +92,6 @@ bool MatchesAsKubelet(std::string_view key, std::string_view repository) {
   return wanted.size() == given.size() && std::ranges::equal(wanted, given, Glob);
 }
 
-bool IsHub(std::string_view host) { return host == "docker.io" || host == "index.docker.io" || host == "registry-1.docker.io"; }
-
 bool MatchesAsDocumented(std::string_view key, std::string_view repository) {
   const auto divide = [](std::string_view text) {
     const auto slash = text.find('/');
@@ -132,7 +110,7 @@ bool MatchesAsDocumented(std::string_view key, std::string_view repository) {
   const bool literal = host_pattern.starts_with('[') && host_pattern.ends_with(']') && host_pattern.find(':') != host_pattern.npos;
   if (literal) {
     if (host_pattern.substr(1, host_pattern.size() - 2) != have.host && host_pattern != have.host) return false;
-  } else if (!Glob(host_pattern, have.host) && !(IsHub(host_pattern) && IsHub(have.host))) {
+  } else if (!Glob(host_pattern, have.host) && !(reference::IsHub(host_pattern) && reference::IsHub(have.host))) {
     return false;
   }
   std::string_view segments = prefix;

@@ -3,7 +3,7 @@
 #include <mutex>
 #include <optional>
 
-#include "api/pool.h"
+#include "api/short_calls.h"
 #include "cri/images.h"
 #include "cri/translate.h"
 #include "json/document.h"
@@ -68,7 +68,7 @@ class Service::Impl final : public Base {
  public:
   Impl(Parts parts, ServiceOptions options, const time::Clock& clock)
       : parts_(parts), options_(std::move(options)), clock_(clock), images_(parts.catalog, parts.content, options_.host),
-        streams_(Mapped(options_.streams), clock), pool_(options_.workers, options_.queue) {}
+        streams_(Mapped(options_.streams), clock), short_calls_(stop_.get_token(), options_.workers, options_.queue, clock) {}
 
   Result<> Warm() {
     ASSIGN_OR_RETURN([[maybe_unused]] const auto view, images_.Get());
@@ -96,35 +96,15 @@ class Service::Impl final : public Base {
     return options;
   }
 
-  // Runs `work` on the pool; the message and the answer live until the call is finished.
-  template <class Work>
-  grpc::ServerUnaryReactor* Do(Context* call, Work work) {
-    auto* reactor = call->DefaultReactor();
-    const bool taken = pool_.Post([this, call, reactor, work = std::move(work)] {
-      const task::Context ctx(stop_.get_token(), clock_);
-      Result<> done = ctx.stopped() ? Result<>(api::Stopping()) : work(ctx);
-      if (!done && done.error().cancelled() && ctx.stopped()) done = api::Stopping();
-      Finish(call, reactor, done);
-    });
-    if (!taken) Finish(call, reactor, Error(Reason::kUnavailable, "berthd has too much to do").Next("try again in a moment"));
-    return reactor;
-  }
   // With the view: on this very thread while it is true, else on the pool, which makes it anew.
   template <class Work>
   grpc::ServerUnaryReactor* WithView(Context* call, Work work) {
-    if (const ViewPtr view = images_.Ready(); view && !stop_.stop_requested()) {
-      auto* reactor = call->DefaultReactor();
-      Finish(call, reactor, work(*view));
-      return reactor;
-    }
-    return Do(call, [this, work = std::move(work)](const task::Context&) -> Result<> {
+    if (const ViewPtr view = images_.Ready(); view && !stop_.stop_requested())
+      return api::ShortCalls::Finish(call, work(*view));
+    return short_calls_.Do(call, [this, work = std::move(work)](const task::Context&) -> Result<> {
       ASSIGN_OR_RETURN(const ViewPtr view, images_.Get());
       return work(*view);
     });
-  }
-  // None of these calls talks to a registry: its word is not theirs.
-  static void Finish(Context* call, grpc::ServerUnaryReactor* reactor, const Result<>& done) {
-    reactor->Finish(done ? grpc::Status::OK : api::ToStatus(*call, done.error()));
   }
 
   // --- lists
@@ -177,7 +157,7 @@ class Service::Impl final : public Base {
         ASSIGN_OR_RETURN([[maybe_unused]] const auto* entry, find(view));
         return {};
       });
-    return Do(call, [this, message, find, answer](const task::Context&) -> Result<> {
+    return short_calls_.Do(call, [this, message, find, answer](const task::Context&) -> Result<> {
       ASSIGN_OR_RETURN(const ViewPtr view, images_.Get());
       ASSIGN_OR_RETURN(const auto* entry, find(*view));
       if (entry == nullptr) return {};
@@ -224,7 +204,7 @@ class Service::Impl final : public Base {
   }
 
   grpc::ServerUnaryReactor* RemoveImage(Context* call, const v1::RemoveImageRequest* message, v1::RemoveImageResponse*) override {
-    return Do(call, [this, message](const task::Context& ctx) -> Result<> {
+    return short_calls_.Do(call, [this, message](const task::Context& ctx) -> Result<> {
       if (message->image().image().empty()) return NoImage();
       ASSIGN_OR_RETURN(const ViewPtr view, images_.Get());
       ASSIGN_OR_RETURN(const auto* entry, view->Find(message->image().image(), kDigitsToRemove));
@@ -271,7 +251,7 @@ class Service::Impl final : public Base {
   // --- disk
 
   grpc::ServerUnaryReactor* ImageFsInfo(Context* call, const v1::ImageFsInfoRequest*, v1::ImageFsInfoResponse* answer) override {
-    return Do(call, [this, answer](const task::Context&) -> Result<> {
+    return short_calls_.Do(call, [this, answer](const task::Context&) -> Result<> {
       std::lock_guard lock(usage_mutex_);
       const time::SteadyTime now = clock_.SteadyNow();
       if (!measured_ || now - *measured_ >= kMeasureEvery) {
@@ -308,7 +288,7 @@ class Service::Impl final : public Base {
   std::optional<time::SteadyTime> measured_;  // guarded by usage_mutex_
   v1::FilesystemUsage usage_;                 // guarded by usage_mutex_
   api::Streams streams_;
-  api::Pool pool_;
+  api::ShortCalls short_calls_;
 };
 
 Service::Service(Parts parts, ServiceOptions options, const time::Clock& clock)

@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <filesystem>
+#include <mutex>
 #include <set>
 #include <thread>
 
@@ -59,6 +60,40 @@ TEST(CriService, TheIdIsTheSameInEveryAnswer) {  // runtime-registry 1.10 row 5
     ASSERT_TRUE(found) << name;
     EXPECT_TRUE(MessageDifferencer::Equals(*found, list.images(0))) << name;
   }
+}
+
+TEST(CriService, EachCallIsWatchedFromItsBeginningToItsEnd) {
+  std::mutex mutex;
+  std::vector<std::pair<std::string, grpc::StatusCode>> ended;
+  std::size_t begun = 0;
+  api::ServerOptions listen;
+  listen.on_call = [&](std::string_view method) -> std::function<void(grpc::StatusCode)> {
+    if (!method.starts_with("/runtime.v1.")) return {};
+    const std::lock_guard hold(mutex);
+    ++begun;
+    return [&, name = std::string(method.substr(method.rfind('/') + 1))](grpc::StatusCode code) {
+      const std::lock_guard lock(mutex);
+      ended.emplace_back(name, code);
+    };
+  };
+  Rig rig({}, std::move(listen));
+  rig.node.registry.PutImage("app", "1", {kSmall});
+  ASSERT_TRUE(rig.Pull("app:1").ok());
+  EXPECT_THAT(rig.Tags(), SizeIs(1));
+  v1::ImageStatusResponse answer;
+  EXPECT_FALSE(rig.Status("", &answer).ok());
+  EXPECT_FALSE(rig.Pull("app:2").ok());
+  grpc::ClientContext context;
+  const auto reader = rig.images->StreamImages(&context, {});
+  v1::StreamImagesResponse part;
+  while (reader->Read(&part)) {}
+  EXPECT_TRUE(reader->Finish().ok());
+  rig.Stop();
+  using enum grpc::StatusCode;
+  using Row = std::pair<std::string, grpc::StatusCode>;
+  EXPECT_THAT(ended, ElementsAre(Row("PullImage", OK), Row("ListImages", OK), Row("ImageStatus", INVALID_ARGUMENT), Row("PullImage", NOT_FOUND),
+                                 Row("StreamImages", OK)));
+  EXPECT_EQ(begun, 5u);
 }
 
 TEST(CriService, ListsAreFilteredAndStreamed) {

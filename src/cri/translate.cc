@@ -5,6 +5,7 @@
 
 #include "api/status.h"
 #include "bytes/encoding.h"
+#include "bytes/text.h"
 #include "node/image_service.h"
 
 namespace berth::cri {
@@ -15,26 +16,17 @@ constexpr std::size_t kTextBytes = 900;  // an Event's note holds 1 kB
 // Of what a request says about itself; the journal keeps no more.
 constexpr std::size_t kAnnotations = 16, kAnnotationBytes = 256;
 
-bool HasControls(std::string_view text) {
-  return std::ranges::any_of(text, [](unsigned char c) { return c < ' ' || c == 0x7f; });
-}
-
 // "https://host:5000/v1/" and "host:5000" alike. The default registry has three names.
 std::string HostOf(std::string_view address) {
   if (const auto scheme = address.find("://"); scheme != address.npos) address.remove_prefix(scheme + 3);
   address = address.substr(0, address.find('/'));
-  if (address == "index.docker.io" || address == "registry-1.docker.io") address = "docker.io";
+  if (reference::IsHub(address)) address = "docker.io";
   std::string host(address);
   std::ranges::transform(host, host.begin(), [](unsigned char c) { return static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c); });
   return host;
 }
 
-std::string Cut(std::string_view text) {
-  if (text.size() <= kAnnotationBytes) return std::string(text);
-  std::size_t end = kAnnotationBytes;
-  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) --end;
-  return std::string(text.substr(0, end));
-}
+std::string Cut(std::string_view text) { return std::string(bytes::Utf8Prefix(text, kAnnotationBytes)); }
 
 pull::Asker AskerOf(const v1::PullImageRequest& from) {
   pull::Asker asker{.client = "CRI"};
@@ -86,7 +78,7 @@ Result<Auth> TakeAuth(v1::AuthConfig& from, const reference::Reference& image) {
   }
   for (const std::string_view text : std::to_array<std::string_view>(
            {c.username, c.password.Reveal(), c.identity_token.Reveal(), c.registry_token.Reveal()}))
-    if (HasControls(text)) return Error(Reason::kUsage, "the credentials hold control characters");
+    if (bytes::HasControls(text)) return Error(Reason::kUsage, "the credentials hold control characters");
   if (!c.empty()) taken.credentials.push_back(std::move(c));
   return taken;
 }

@@ -174,6 +174,12 @@ Next Mend(const F& f) {
   return command == next.npos ? Edit(next) : Next{next.substr(0, command), next.substr(command + 2)};
 }
 
+// A verdict has its own words.
+template <verify::Cause kCause>
+constexpr Row VerdictRow(std::string_view id, std::string_view summary) {
+  return {{id, "E-VERIFY", summary}, BERTH_IF(Unverified(f, kCause)), BERTH_SAY(f.verification->reason), BERTH_DO(Mend(f))};
+}
+
 constexpr std::array kRows{
     // the name
     Row{{"name-scheme", "E-NAME", "an image name begins with a URL scheme"},
@@ -196,32 +202,19 @@ constexpr std::array kRows{
         BERTH_DO((Next{"correct the name: [HOST[:PORT]/]PATH[:TAG][@sha256:64 HEX DIGITS]", "berth name " + Shell(f.image)}))},
 
     // the rules for images (docs/verification.md)
-    Row{{"denied-by-rule", "E-VERIFY", "a rule of `verification` denies the image"}, BERTH_IF(Unverified(f, verify::Cause::kDeniedByRule)), BERTH_SAY(f.verification->reason),
-        BERTH_DO(Mend(f))},
-    Row{{"no-rule", "E-VERIFY", "no rule of `verification` is for the image, and the default is Deny"}, BERTH_IF(Unverified(f, verify::Cause::kNoRule)), BERTH_SAY(f.verification->reason),
-        BERTH_DO(Mend(f))},
-    Row{{"digest-not-listed", "E-VERIFY", "a rule of `verification` lists the digests it allows, and this one is not listed"}, BERTH_IF(Unverified(f, verify::Cause::kDigestNotListed)), BERTH_SAY(f.verification->reason),
-        BERTH_DO(Mend(f))},
-    Row{{"unsigned", "E-VERIFY", "the image has no signature, and a rule wants one"}, BERTH_IF(Unverified(f, verify::Cause::kUnsigned)), BERTH_SAY(f.verification->reason),
-        BERTH_DO(Mend(f))},
-    Row{{"bad-signature", "E-VERIFY", "what is there as a signature cannot be read, or is too much"}, BERTH_IF(Unverified(f, verify::Cause::kMalformed)), BERTH_SAY(f.verification->reason),
-        BERTH_DO(Mend(f))},
-    Row{{"wrong-key", "E-VERIFY", "the image is signed, but not with a key of the rule"}, BERTH_IF(Unverified(f, verify::Cause::kWrongKey)), BERTH_SAY(f.verification->reason),
-        BERTH_DO(Mend(f))},
-    Row{{"wrong-digest", "E-VERIFY", "the signature is for another image"}, BERTH_IF(Unverified(f, verify::Cause::kWrongDigest)), BERTH_SAY(f.verification->reason),
-        BERTH_DO(Mend(f))},
-    Row{{"wrong-identity", "E-VERIFY", "the signature is for another repository or tag"}, BERTH_IF(Unverified(f, verify::Cause::kWrongIdentity)), BERTH_SAY(f.verification->reason),
-        BERTH_DO(Mend(f))},
-    Row{{"out-of-date", "E-VERIFY", "the key or the signature is too old, or not valid yet"}, BERTH_IF(Unverified(f, verify::Cause::kOutOfDate)), BERTH_SAY(f.verification->reason),
-        BERTH_DO(Mend(f))},
-    Row{{"too-few-keys", "E-VERIFY", "fewer keys have signed than the rule wants"}, BERTH_IF(Unverified(f, verify::Cause::kTooFewKeys)), BERTH_SAY(f.verification->reason),
-        BERTH_DO(Mend(f))},
-    Row{{"signature-unreachable", "E-VERIFY", "the registry cannot be asked for signatures"}, BERTH_IF(Unverified(f, verify::Cause::kUnreachable)), BERTH_SAY(f.verification->reason),
-        BERTH_DO(Mend(f))},
-    Row{{"program-refused", "E-VERIFY", "a verifier program refuses the image"}, BERTH_IF(Unverified(f, verify::Cause::kProgramRefused)), BERTH_SAY(f.verification->reason),
-        BERTH_DO(Mend(f))},
-    Row{{"program-failed", "E-VERIFY", "a verifier program crashes, hangs or is missing"}, BERTH_IF(Unverified(f, verify::Cause::kProgramFailed)), BERTH_SAY(f.verification->reason),
-        BERTH_DO(Mend(f))},
+    VerdictRow<verify::Cause::kDeniedByRule>("denied-by-rule", "a rule of `verification` denies the image"),
+    VerdictRow<verify::Cause::kNoRule>("no-rule", "no rule of `verification` is for the image, and the default is Deny"),
+    VerdictRow<verify::Cause::kDigestNotListed>("digest-not-listed", "a rule of `verification` lists the digests it allows, and this one is not listed"),
+    VerdictRow<verify::Cause::kUnsigned>("unsigned", "the image has no signature, and a rule wants one"),
+    VerdictRow<verify::Cause::kMalformed>("bad-signature", "what is there as a signature cannot be read, or is too much"),
+    VerdictRow<verify::Cause::kWrongKey>("wrong-key", "the image is signed, but not with a key of the rule"),
+    VerdictRow<verify::Cause::kWrongDigest>("wrong-digest", "the signature is for another image"),
+    VerdictRow<verify::Cause::kWrongIdentity>("wrong-identity", "the signature is for another repository or tag"),
+    VerdictRow<verify::Cause::kOutOfDate>("out-of-date", "the key or the signature is too old, or not valid yet"),
+    VerdictRow<verify::Cause::kTooFewKeys>("too-few-keys", "fewer keys have signed than the rule wants"),
+    VerdictRow<verify::Cause::kUnreachable>("signature-unreachable", "the registry cannot be asked for signatures"),
+    VerdictRow<verify::Cause::kProgramRefused>("program-refused", "a verifier program refuses the image"),
+    VerdictRow<verify::Cause::kProgramFailed>("program-failed", "a verifier program crashes, hangs or is missing"),
 
     // what the Pod says
     Row{{"signature-refused", "E-VERIFY", "the image's signature was not accepted"},

@@ -5,6 +5,7 @@
 #include <ctime>
 #include <map>
 
+#include "bytes/text.h"
 #include "explain/words.h"
 #include "json/document.h"
 
@@ -23,7 +24,7 @@ std::size_t Columns(std::string_view text) {
 }
 std::string Printable(std::string_view text) {
   std::string out;
-  for (const unsigned char c : text) out += c < ' ' || c == 0x7f ? '?' : static_cast<char>(c);
+  for (const char c : text) out += bytes::IsControl(c) ? '?' : c;
   return out;
 }
 std::string Cut(std::string text, std::size_t columns) {
@@ -247,9 +248,9 @@ std::string ToText(const Report& report, time::WallTime now) {
     std::string cost;
     if (f.pull_needed && f.resolved && f.resolved->layers > 0)
       cost = std::to_string(f.resolved->layers_here) + " of " + std::to_string(f.resolved->layers) + " layers here, " +
-             Bytes(f.resolved->fetch_bytes) + " to fetch  ";
+             bytes::FormatSize(f.resolved->fetch_bytes) + " to fetch  ";
     out += Step(3, "present", here ? "yes  " + ShortDigest(p.digest) : "no",
-                (here && p.pulled ? "pulled " + Ago(*p.pulled, now) + (p.size ? ", " + Bytes(p.size) : "") + "  " : "") + cost +
+                (here && p.pulled ? "pulled " + Ago(*p.pulled, now) + (p.size ? ", " + bytes::FormatSize(p.size) : "") + "  " : "") + cost +
                     (f.pull_needed ? here ? "-> the registry is asked" : "-> pull needed" : "-> not pulled"));
     if (!p.access.empty()) out += Line(std::string(kIndent) + "access  " + p.access);
   }
@@ -272,7 +273,8 @@ std::string ToText(const Report& report, time::WallTime now) {
     std::string value = f.resolved  ? f.resolved->media_type + (f.resolved->media_type.empty() ? "" : " ") + ShortDigest(f.resolved->digest)
                         : f.failure ? std::string(f.failure->info().code)
                                     : "asked";
-    out += Step(7, "registry", value, f.failure ? Innermost(*f.failure) : f.resolved && f.resolved->size ? Bytes(f.resolved->size) : "");
+    const std::string size = f.resolved && f.resolved->size ? bytes::FormatSize(f.resolved->size) : "";
+    out += Step(7, "registry", value, f.failure ? Innermost(*f.failure) : size);
     out += Attempts(f);
     if (f.resolved && !f.resolved->platforms.empty()) {
       for (const auto& platform : f.resolved->platforms)

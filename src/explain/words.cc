@@ -56,16 +56,6 @@ std::string Clock(time::WallTime t) {
   return text.data();
 }
 
-std::string Bytes(std::uint64_t bytes) {
-  constexpr std::array kUnits{"B", "KiB", "MiB", "GiB", "TiB"};
-  double value = static_cast<double>(bytes);
-  std::size_t unit = 0;
-  for (; value >= 1024 && unit + 1 < kUnits.size(); ++unit) value /= 1024;
-  std::array<char, 48> text{};
-  std::snprintf(text.data(), text.size(), unit == 0 ? "%.0f %s" : "%.1f %s", value, kUnits[unit]);
-  return text.data();
-}
-
 std::string Innermost(const Error& error) {
   std::string text = error.message();
   // "tried 5 times: manifest v1 of reg.test/app: GET https://reg.test/v2/app: the name does not resolve; also tried …"

@@ -14,7 +14,6 @@ std::string Shell(std::string_view word);
 std::string Join(std::span<const std::string> words, std::string_view separator);
 std::string Short(time::Duration d);             // "0.3ms", "2.5s", "2m20s", "3h7m", "29 days"
 std::string Clock(time::WallTime t);             // "06:50:13", local
-std::string Bytes(std::uint64_t bytes);          // "86.9 MiB"
 // Without the places it passed through, which repeat the name of the image: "reg.test has no manifest v1 of \"app\" (404)".
 std::string Innermost(const Error& error);
 std::string HostOf(std::string_view authority);  // without the port

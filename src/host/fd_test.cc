@@ -222,6 +222,10 @@ TEST(Poll, DeadlineOfTheMachineClockWakes) {
 }
 
 TEST(Machine, TellsFacts) {
+  ASSERT_EQ(::setenv("BERTH_TEST_VARIABLE", "", 1), 0);
+  EXPECT_EQ(Variable("BERTH_TEST_VARIABLE"), "");
+  ASSERT_EQ(::unsetenv("BERTH_TEST_VARIABLE"), 0);
+  EXPECT_EQ(Variable("BERTH_TEST_VARIABLE"), std::nullopt);
   EXPECT_EQ(BootId()->size(), 36u);
   EXPECT_EQ(*BootId(), *BootId());
   EXPECT_FALSE(Hostname().empty());

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <charconv>
 #include <cstdio>
+#include <cstdlib>
 #include <memory>
 #include <optional>
 
@@ -81,6 +82,11 @@ Result<std::string> BootId() {
   const auto id = Trimmed(text);
   if (id.size() != 36) return Error(Reason::kIo, "the kernel's boot id is not 36 characters");
   return std::string(id);
+}
+
+std::optional<std::string> Variable(std::string_view name) {
+  const char* value = std::getenv(std::string(name).c_str());
+  return value == nullptr ? std::nullopt : std::optional<std::string>(value);
 }
 
 std::string Hostname() {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "bytes/encoding.h"
 #include "http/headers.h"
 
 namespace berth::http {
@@ -19,23 +20,6 @@ std::string Lowered(std::string_view s) {
   std::string out(s);
   for (char& c : out)
     if (c >= 'A' && c <= 'Z') c = static_cast<char>(c + 32);
-  return out;
-}
-
-std::optional<std::string> PercentDecoded(std::string_view text) {
-  std::string out;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    if (text[i] != '%') {
-      out += text[i];
-      continue;
-    }
-    unsigned value = 0;
-    if (i + 2 >= text.size()) return {};
-    const auto r = std::from_chars(text.data() + i + 1, text.data() + i + 3, value, 16);
-    if (r.ec != std::errc() || r.ptr != text.data() + i + 3) return {};
-    out += static_cast<char>(value);
-    i += 2;
-  }
   return out;
 }
 
@@ -83,8 +67,8 @@ Result<Proxy> Proxy::Parse(std::string_view text) {
   if (const std::size_t at = text.rfind('@'); at != std::string_view::npos) {
     const std::string_view info = text.substr(0, at);
     const std::size_t colon = info.find(':');
-    const auto user = PercentDecoded(info.substr(0, colon));
-    auto password = PercentDecoded(colon == std::string_view::npos ? std::string_view() : info.substr(colon + 1));
+    const auto user = bytes::PercentDecoded(info.substr(0, colon));
+    auto password = bytes::PercentDecoded(colon == std::string_view::npos ? std::string_view() : info.substr(colon + 1));
     if (!user || !password) return bad;
     proxy.user = *user;
     proxy.password = secret::Secret::Take(*password);

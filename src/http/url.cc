@@ -6,6 +6,8 @@
 #include <array>
 #include <charconv>
 
+#include "bytes/text.h"
+
 namespace berth::http {
 namespace {
 
@@ -100,7 +102,7 @@ Result<> ParseAuthority(std::string_view text, Url& url) {
 Result<> CheckBytes(std::string_view text) {
   if (text.size() > kMaxUrlBytes) return Bad("longer than " + std::to_string(kMaxUrlBytes) + " bytes");
   for (const char c : text)
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f || c == '\\') return Bad("it holds a control byte or a backslash");
+    if (bytes::IsControl(c) || c == '\\') return Bad("it holds a control byte or a backslash");
   return {};
 }
 

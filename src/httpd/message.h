@@ -15,21 +15,12 @@ namespace berth::httpd {
 
 using Fields = std::vector<std::pair<std::string, std::string>>;
 
-// Who asks. A Unix peer has a uid and no address.
-struct Peer {
-  std::string address;  // "10.0.0.7", "::1"; ""
-  std::uint16_t port = 0;
-  std::optional<std::uint32_t> uid;
-};
-
 struct Request {
   std::string method;   // as sent: "GET"
   std::string path;     // decoded; starts with '/'; no NUL, no segment "." or "..", no '/' that was encoded
   Fields query;         // decoded, in order
   Fields fields;        // header fields, in order, names as sent
   std::string body;
-  Peer peer;
-  bool tls = false;
 
   // The first field of that name (ASCII, case ignored), or "".
   std::string_view Field(std::string_view name) const;

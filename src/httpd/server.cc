@@ -1,9 +1,7 @@
 #include "httpd/server.h"
 
-#include <arpa/inet.h>
 #include <gnutls/gnutls.h>
 #include <microhttpd.h>
-#include <netinet/in.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -35,27 +33,6 @@ namespace {
 constexpr std::size_t kBlock = 1u << 10;           // of a stream to a client of HTTP/1.0; to others it goes by MHD's buffer for the connection
 constexpr std::size_t kThreadStack = 256u << 10;   // handlers run here, too
 
-Peer PeerOf(MHD_Connection* mhd, int fd) {
-  Peer peer;
-  const auto* info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
-  const sockaddr* address = info == nullptr ? nullptr : info->client_addr;
-  std::array<char, INET6_ADDRSTRLEN> text{};
-  if (address != nullptr && address->sa_family == AF_INET) {
-    const auto* v4 = reinterpret_cast<const sockaddr_in*>(address);
-    peer.address = ::inet_ntop(AF_INET, &v4->sin_addr, text.data(), text.size());
-    peer.port = ntohs(v4->sin_port);
-  } else if (address != nullptr && address->sa_family == AF_INET6) {
-    const auto* v6 = reinterpret_cast<const sockaddr_in6*>(address);
-    peer.address = ::inet_ntop(AF_INET6, &v6->sin6_addr, text.data(), text.size());
-    peer.port = ntohs(v6->sin6_port);
-  } else {
-    ucred who{};
-    socklen_t length = sizeof who;
-    if (::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &length) == 0) peer.uid = who.uid;
-  }
-  return peer;
-}
-
 std::string_view View(const char* text, std::size_t size) { return text == nullptr ? std::string_view() : std::string_view(text, size); }
 
 }  // namespace
@@ -79,7 +56,6 @@ struct Server::State {
     State* server = nullptr;
     std::uint64_t id = 0;
     int fd = -1;
-    Peer peer;
     std::optional<time::SteadyTime> deadline;  // guarded by State::mutex
     std::shared_ptr<Exchange> exchange;        // guarded by State::mutex
   };
@@ -169,8 +145,6 @@ struct Server::State {
   // --- one request, on a polling thread but where it says otherwise
   bool ReadHead(Exchange& e, const char* method) {
     e.request.method = method;
-    e.request.peer = e.connection->peer;
-    e.request.tls = options.certificate.has_value();
     MHD_get_connection_values_n(
         e.mhd, MHD_HEADER_KIND,
         [](void* fields, MHD_ValueKind, const char* key, size_t key_size, const char* value, size_t value_size) {
@@ -314,7 +288,6 @@ struct Server::State {
       auto c = std::make_unique<Connection>();
       c->server = &s;
       c->fd = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
-      c->peer = PeerOf(mhd, c->fd);
       Connection& made = *c;
       *context = c.get();
       {

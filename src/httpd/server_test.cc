@@ -97,9 +97,6 @@ TEST(ServerTest, AHandlerSeesTheRequestAndIsHeard) {
     EXPECT_EQ(r.Query("watch"), "true");
     EXPECT_EQ(r.BearerToken(), "abc");
     EXPECT_EQ(r.body, "hello");
-    EXPECT_EQ(r.peer.address, "127.0.0.1");
-    EXPECT_NE(r.peer.port, 0);
-    EXPECT_FALSE(r.tls);
     return Response{201, {{"X-One", "1"}, {"X-Two", "2"}}, "made\n", {}};
   });
   Raw client(server->port());
@@ -133,16 +130,12 @@ TEST(ServerTest, PipelinedRequestsKeepTheirOrderWithWorkers) {
   for (int i = 0; i < 20; ++i) EXPECT_NE(client.Until("]\n").find("GET /" + std::to_string(i) + " []"), std::string::npos);
 }
 
-TEST(ServerTest, AUnixPeerHasAUser) {
+TEST(ServerTest, AUnixSocketIsServed) {
   std::string folder = (std::filesystem::temp_directory_path() / "berth-httpd-XXXXXX").string();
   ASSERT_NE(::mkdtemp(folder.data()), nullptr);
   {
     auto server = Server::Start(*host::ListenUnix(folder + "/s"),
-                                [](const task::Context&, const Request& r) {
-                                  EXPECT_EQ(r.peer.uid, ::geteuid());
-                                  EXPECT_EQ(r.peer.address, "");
-                                  return Response::Text(200, "ok\n");
-                                }, {});
+                                [](const task::Context&, const Request&) { return Response::Text(200, "ok\n"); }, {});
     ASSERT_TRUE(server);
     EXPECT_EQ((*server)->port(), 0);
     EXPECT_TRUE(Raw(folder + "/s").Send(Get("/", "Connection: close\r\n")).All().ends_with("ok\n"));
@@ -489,7 +482,7 @@ bool Answers(Client& client) {
 
 TEST(TlsTest, ACertificateIsChangedWithoutAnyConnectionBeingLost) {
   Ca old_ca, new_ca;
-  const auto server = Serve([](const task::Context&, const Request& r) { return Response::Text(200, r.tls ? "tls" : "plain"); },
+  const auto server = Serve([](const task::Context&, const Request&) { return Response::Text(200, "tls"); },
                             {.certificate = Issue(old_ca)});
   Client before(server->port(), Client::Transport::kTls, old_ca.file());
   ASSERT_TRUE(before.ok());

@@ -4,32 +4,26 @@
 
 #include <algorithm>
 
+#include "bytes/encoding.h"
+#include "bytes/text.h"
+
 namespace berth::httpd {
 namespace {
-
-int HexValue(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return -1;
-}
-
-bool Control(char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }
 
 std::optional<std::string> Decode(std::string_view text, bool query) {
   std::string out;
   out.reserve(text.size());
   for (std::size_t i = 0; i < text.size(); ++i) {
     char c = text[i];
-    if (c == '#' || Control(c)) return std::nullopt;
+    if (c == '#' || bytes::IsControl(c)) return std::nullopt;
     if (c == '%') {
       if (i + 2 >= text.size()) return std::nullopt;
-      const int high = HexValue(text[i + 1]), low = HexValue(text[i + 2]);
+      const int high = bytes::HexValue(text[i + 1]), low = bytes::HexValue(text[i + 2]);
       if (high < 0 || low < 0) return std::nullopt;
       c = static_cast<char>(high * 16 + low);
       i += 2;
       // A line break may stand in a parameter; nothing may end a string early.
-      if (c == '\0' || (!query && (c == '/' || Control(c)))) return std::nullopt;
+      if (c == '\0' || (!query && (c == '/' || bytes::IsControl(c)))) return std::nullopt;
     } else if (query && c == '+') {
       c = ' ';
     }

@@ -1,55 +1,13 @@
 #include "json/patch.h"
 
 #include <algorithm>
-#include <charconv>
 #include <optional>
 #include <utility>
-#include <vector>
+
+#include "json/pointer.h"
 
 namespace berth::json {
 namespace {
-
-using Pointer = std::vector<std::string>;
-
-std::optional<Pointer> ParsePointer(std::string_view text) {
-  Pointer out;
-  if (text.empty()) return out;
-  if (text.front() != '/') return std::nullopt;
-  std::string* part = nullptr;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '/') {
-      part = &out.emplace_back();
-    } else if (text[i] == '~') {
-      if (++i == text.size() || (text[i] != '0' && text[i] != '1')) return std::nullopt;
-      *part += text[i] == '0' ? '~' : '/';
-    } else {
-      *part += text[i];
-    }
-  }
-  return out;
-}
-
-// An index of an existing item, or, for `end`, one behind the last ("-" is that one).
-std::optional<std::size_t> Index(const Tree& array, const std::string& text, bool end) {
-  if (end && text == "-") return array.items().size();
-  std::size_t n = 0;
-  const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), n);
-  if (error != std::errc() || stop != text.data() + text.size() || (text.size() > 1 && text[0] == '0')) return std::nullopt;
-  return n < array.items().size() + (end ? 1 : 0) ? std::optional(n) : std::nullopt;
-}
-
-Tree* Walk(Tree& root, const Pointer& pointer, std::size_t depth) {
-  Tree* at = &root;
-  for (std::size_t i = 0; i < depth && at != nullptr; ++i) {
-    if (at->IsArray()) {
-      const auto index = Index(*at, pointer[i], false);
-      at = index ? &at->items()[*index] : nullptr;
-    } else {
-      at = at->Find(pointer[i]);
-    }
-  }
-  return at;
-}
 
 // Containers in containers; no deeper than the limit itself, so this recursion is not either.
 std::size_t Depth(const Tree& tree) {
@@ -67,7 +25,7 @@ bool Add(Tree& root, const Pointer& pointer, Tree value) {
   Tree* parent = Walk(root, pointer, pointer.size() - 1);
   if (parent == nullptr) return false;
   if (parent->IsArray()) {
-    const auto index = Index(*parent, pointer.back(), true);
+    const auto index = ItemIndex(*parent, pointer.back(), true);
     if (!index) return false;
     parent->items().insert(parent->items().begin() + static_cast<std::ptrdiff_t>(*index), std::move(value));
     return true;
@@ -82,7 +40,7 @@ bool Remove(Tree& root, const Pointer& pointer) {
   Tree* parent = Walk(root, pointer, pointer.size() - 1);
   if (parent == nullptr) return false;
   if (!parent->IsArray()) return parent->Erase(pointer.back());
-  const auto index = Index(*parent, pointer.back(), false);
+  const auto index = ItemIndex(*parent, pointer.back(), false);
   if (index) parent->items().erase(parent->items().begin() + static_cast<std::ptrdiff_t>(*index));
   return index.has_value();
 }

@@ -2,10 +2,18 @@
 
 #include <gtest/gtest.h>
 
+#include "json/pointer.h"
+
 namespace berth::json {
 namespace {
 
 Tree Read(const std::string& text) { return Tree(Document::Parse(text, Reason::kUsage)->root()); }
+
+TEST(JsonPointer, TokensAreReadAsTheyAreWritten) {
+  for (const char* key : {"", "a", "a/b", "~", "~1", "/~0"}) EXPECT_EQ(ParsePointer("/" + PointerToken(key)), Pointer{key}) << key;
+  EXPECT_EQ(ParsePointer(""), Pointer());
+  for (const char* bad : {"a", "/~", "/~2", "/a~"}) EXPECT_FALSE(ParsePointer(bad)) << bad;
+}
 
 struct Row {
   std::string name, before, patch, after;  // after "": refused

@@ -15,6 +15,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -24,6 +25,8 @@
 namespace berth::kube {
 
 using StringMap = std::map<std::string, std::string>;
+
+inline constexpr std::string_view kMirrorAnnotation = "kubernetes.io/config.mirror";  // of the Pod that shows a static Pod
 
 struct OwnerReference {
   std::string api_version, kind, name, uid;

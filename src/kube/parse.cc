@@ -17,7 +17,6 @@ using json::Value;
 using JsonKind = Value::Kind;
 
 constexpr std::size_t kUnknownFields = 100;
-constexpr json::Limits kLimits{.bytes = 16u << 20, .depth = 64, .values = 500'000};
 
 // ---- fields and types
 
@@ -402,7 +401,7 @@ PodStatus ReadStatus(const Value& v) {
 }
 
 json::Document Reread(const Object& object) {
-  Result<json::Document> document = json::Document::Parse(object.json, Reason::kCorrupt, kLimits);
+  Result<json::Document> document = json::Document::Parse(object.json, Reason::kCorrupt, kObjectLimits);
   return *std::move(document);  // we wrote it
 }
 
@@ -452,7 +451,7 @@ Result<Parsed> ParseObject(const Value& value) {
 }
 
 Result<Parsed> ParseObject(const json::Tree& tree) {
-  ASSIGN_OR_RETURN(const json::Document document, json::Document::Parse(tree.Dump(), Reason::kUsage, kLimits));
+  ASSIGN_OR_RETURN(const json::Document document, json::Document::Parse(tree.Dump(), Reason::kUsage, kObjectLimits));
   return ParseObject(document.root());
 }
 

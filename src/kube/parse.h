@@ -22,6 +22,9 @@
 
 namespace berth::kube {
 
+// Of one object: the apiserver takes 3 MiB of it, YAML and lists may make more.
+inline constexpr json::Limits kObjectLimits{.bytes = 16u << 20, .depth = 64, .values = 500'000};
+
 struct Mistake {
   std::string field;    // "spec.containers[0].image"
   std::string message;

@@ -14,21 +14,6 @@ namespace {
 
 bool IsSpace(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
 bool IsSpecial(char c) { return c == '=' || c == '!' || c == '(' || c == ')' || c == ',' || c == '<' || c == '>'; }
-bool IsAlnum(char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
-
-// "", or letters, digits, '-', '_', '.', of at most 63 characters, beginning and ending with a letter or digit.
-bool IsLabelValue(std::string_view v) {
-  if (v.empty()) return true;
-  return v.size() <= 63 && IsAlnum(v.front()) && IsAlnum(v.back()) &&
-         std::ranges::all_of(v, [](char c) { return IsAlnum(c) || c == '-' || c == '_' || c == '.'; });
-}
-bool IsLabelKey(std::string_view key) {
-  if (const auto slash = key.find('/'); slash != key.npos) {
-    if (!Dns1123Subdomain(key.substr(0, slash)).empty()) return false;
-    key.remove_prefix(slash + 1);
-  }
-  return !key.empty() && IsLabelValue(key);
-}
 
 std::optional<std::int64_t> Integer(std::string_view text) {
   std::int64_t n = 0;

@@ -21,6 +21,7 @@ using Words = std::initializer_list<std::string_view>;
 
 constexpr std::size_t kAnnotationBytes = 256u << 10;
 constexpr std::size_t kSecretBytes = 1u << 20;
+constexpr std::size_t kLabelBytes = 63;  // of a value, and of the name part of a key
 constexpr std::int64_t kMaxId = 2147483647;
 
 bool Lower(char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); }
@@ -57,7 +58,7 @@ std::vector<std::string> QualifiedName(std::string_view key) {
     else if (const std::string why = Dns1123Subdomain(prefix); !why.empty()) out.push_back("prefix part " + why);
   }
   if (name.empty()) out.push_back("name part must be non-empty");
-  else if (name.size() > 63) out.push_back("name part " + TooLongText(63));
+  else if (name.size() > kLabelBytes) out.push_back("name part " + TooLongText(kLabelBytes));
   if (!IsNamePart(name)) {
     out.push_back("name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character "
                   "(e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')");
@@ -200,7 +201,7 @@ class Judge {
     for (const auto& [key, value] : labels.Members()) {
       for (const std::string& why : QualifiedName(key)) Invalid(path, key, why);
       const std::string text = value.IsNull() ? "" : Spelling(value);
-      if (text.size() > 63) Invalid(path, text, TooLongText(63));
+      if (text.size() > kLabelBytes) Invalid(path, text, TooLongText(kLabelBytes));
       if (!text.empty() && !IsNamePart(text)) {
         Invalid(path, text, "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with "
                             "an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is "
@@ -689,6 +690,9 @@ std::string Dns1123Label(std::string_view name) {
          "(e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
 }
 
+bool IsLabelKey(std::string_view key) { return QualifiedName(key).empty(); }
+bool IsLabelValue(std::string_view value) { return value.empty() || (value.size() <= kLabelBytes && IsNamePart(value)); }
+
 std::string Dns1123Subdomain(std::string_view name) {
   if (name.size() > 253) return TooLongText(253);
   bool fine = true;
@@ -753,7 +757,7 @@ FieldErrors ValidateEphemeralUpdate(const Value& object, const Value& old) {
   if (const auto spec = Member(object, "spec")) errors = ValidatePodSpec(*spec, "spec", PodPlace::kPod);
   Judge judge;
   const Tree now(object), then(old);
-  const Tree* mirror = Get(Get(then, "metadata"), "annotations").Find("kubernetes.io/config.mirror");
+  const Tree* mirror = Get(Get(then, "metadata"), "annotations").Find(kMirrorAnnotation);
   const std::string path = "spec.ephemeralContainers";
   if (mirror != nullptr) judge.Forbidden("", "static pods do not support ephemeral containers");
   const auto& added = Get(Get(now, "spec"), "ephemeralContainers").items();

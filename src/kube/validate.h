@@ -26,5 +26,7 @@ FieldErrors ValidateEphemeralUpdate(const json::Value& object, const json::Value
 // For names in paths and on command lines; "" when it is one, else Kubernetes' explanation.
 std::string Dns1123Subdomain(std::string_view name);
 std::string Dns1123Label(std::string_view name);
+bool IsLabelKey(std::string_view key);      // a qualified name: [DNS subdomain/]name
+bool IsLabelValue(std::string_view value);  // may be empty
 
 }  // namespace berth::kube

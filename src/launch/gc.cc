@@ -136,7 +136,7 @@ Result<std::vector<Found>> Containers(const task::Context& ctx, const Runtime& r
   return out;
 }
 
-// What RemovePod does when the runtime was asked already; `first`: what went wrong with its containers.
+// `first`: what went wrong with its containers.
 Result<> RemoveRest(const task::Context& ctx, const Runtime& runtime, const std::string& pods_root,
                     const std::string& pod_uid, First first) {
   RETURN_IF_ERROR(CheckUid(pod_uid));
@@ -199,25 +199,9 @@ Result<> RemovePodCgroups(const task::Context& ctx, std::string_view pods_root, 
   return first.Done();
 }
 
-Result<> RemovePod(const task::Context& ctx, const Runtime& runtime, const std::string& pods_root,
-                   const std::string& pod_uid) {
-  RETURN_IF_ERROR(CheckUid(pod_uid));
-  First first;
-  ASSIGN_OR_RETURN(const auto containers, Containers(ctx, runtime, pods_root));
-  for (const auto& c : containers)
-    if (c.uid == pod_uid) first.Take(runtime.Delete(ctx, c.id, c.folder));
-  return RemoveRest(ctx, runtime, pods_root, pod_uid, std::move(first));
-}
-
 Result<> RemovePodRest(const task::Context& ctx, const Runtime& runtime, const std::string& pods_root,
                        const std::string& pod_uid) {
   return RemoveRest(ctx, runtime, pods_root, pod_uid, {});
-}
-
-Result<Leftovers> FindLeftovers(const task::Context& ctx, const Runtime& runtime,
-                                const std::string& pods_root, const std::vector<std::string>& keep) {
-  ASSIGN_OR_RETURN(const auto containers, Containers(ctx, runtime, pods_root));
-  return LeftoversOf(containers, pods_root, keep);
 }
 
 Result<Leftovers> Sweep(const task::Context& ctx, const Runtime& runtime, const std::string& pods_root,

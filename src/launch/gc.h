@@ -1,6 +1,6 @@
 // launch/gc.h: nothing of a deleted Pod stays: containers, processes, namespaces, mounts, cgroups, files.
 //
-// RemovePod undoes all that this library makes for one Pod, in the order that works, from any state (a crash of the daemon, of a shim,
+// RemovePodRest undoes all that this library makes for one Pod, in the order that works, from any state (a crash of the daemon, of a shim,
 // of the runtime, in any moment), and again after an error. Sweep compares what there is with the Pods that should be: at start.
 // A Pod is known by its UID, which names its directory below `pods_root` and its cgroup CgroupBase(pods_root)/<uid>.
 //
@@ -31,11 +31,7 @@ std::string CgroupPath(std::string_view pods_root, const std::string& pod_uid, c
 Result<> RemovePodCgroups(const task::Context& ctx, std::string_view pods_root, const std::string& pod_uid,
                           const std::string& root = "/sys/fs/cgroup");
 
-// All of one Pod.
-Result<> RemovePod(const task::Context& ctx, const Runtime& runtime, const std::string& pods_root, const std::string& pod_uid);
-
-// All of it but what only the runtime knows: for a caller that has deleted the Pod's containers (Runtime::Delete) himself. RemovePod asks
-// the runtime about every container there is, which is for a Pod that nobody remembers.
+// All of one Pod but what only the runtime knows: for a caller that has deleted its containers (Runtime::Delete) himself.
 Result<> RemovePodRest(const task::Context& ctx, const Runtime& runtime, const std::string& pods_root, const std::string& pod_uid);
 
 struct Leftovers {
@@ -44,10 +40,7 @@ struct Leftovers {
   std::vector<std::string> cgroups;     // UIDs
   bool empty() const { return containers.empty() && pods.empty() && cgroups.empty(); }
 };
-// What belongs to none of the Pods `keep`; for `berth doctor`.
-Result<Leftovers> FindLeftovers(const task::Context& ctx, const Runtime& runtime, const std::string& pods_root,
-                                const std::vector<std::string>& keep);
-// Removes them. Returns what was found.
+// Removes what belongs to none of the Pods `keep`, also what only the runtime remembers. Returns what was found.
 Result<Leftovers> Sweep(const task::Context& ctx, const Runtime& runtime, const std::string& pods_root,
                         const std::vector<std::string>& keep);
 

@@ -140,7 +140,7 @@ class Sandboxes : public ::testing::TestWithParam<const char*> {
     fs::create_directories(pods + "/" + uid());
   }
   void TearDown() override {
-    if (c) (void)RemovePod(kForever, *c->runtime, pods, uid());
+    if (c) (void)Sweep(kForever, *c->runtime, pods, {});
   }
   std::string uid() const { return c->pod.metadata.uid; }
   std::string pod_dir() const { return pods + "/" + uid(); }
@@ -242,7 +242,7 @@ TEST_P(Sandboxes, BadSysctlLeavesNothing) {
   EXPECT_FALSE(fs::exists(pod_dir() + "/" + kSandboxName));
 }
 
-TEST_P(Sandboxes, RemovePodLeavesNothing) {
+TEST_P(Sandboxes, SweepLeavesNothingOfAPod) {
   c->pod.spec.share_process_namespace = true;
   const auto sandbox = Start();
   ASSERT_TRUE(sandbox) << sandbox.error().Text();
@@ -263,23 +263,22 @@ TEST_P(Sandboxes, RemovePodLeavesNothing) {
   ready.Await();
   const auto created = ReadCreated(c->folder());
   const auto pause = ReadCreated(sandbox->dir, kPauseFile);
-  EXPECT_TRUE(FindLeftovers(kForever, *c->runtime, pods, {uid()})->pods.empty());
-  const auto found = FindLeftovers(kForever, *c->runtime, pods, {});
+  EXPECT_TRUE(Sweep(kForever, *c->runtime, pods, {uid()})->empty());
+  const auto found = Sweep(kForever, *c->runtime, pods, {});
   ASSERT_TRUE(found);
+  EXPECT_THAT(found->containers, ElementsAre(c->id));
   EXPECT_THAT(found->pods, ElementsAre(uid()));
   if (c->machine.cgroups != CgroupMode::kNone) {
     EXPECT_THAT(found->cgroups, ElementsAre(uid()));
   }
 
-  ASSERT_TRUE(RemovePod(kForever, *c->runtime, pods, uid()));
   EXPECT_FALSE((*created)->Alive());
   EXPECT_FALSE((*pause)->Alive());
   EXPECT_THAT(MountsLeft(), IsEmpty());
   EXPECT_FALSE(fs::exists(pod_dir()));
   EXPECT_THAT(*c->runtime->List(), IsEmpty());
-  const auto after = FindLeftovers(kForever, *c->runtime, pods, {});
-  EXPECT_TRUE(after->empty());
-  EXPECT_TRUE(RemovePod(kForever, *c->runtime, pods, uid())) << "again";
+  EXPECT_TRUE(Sweep(kForever, *c->runtime, pods, {})->empty());
+  EXPECT_TRUE(RemovePodRest(kForever, *c->runtime, pods, uid())) << "again";
 }
 
 TEST_P(Sandboxes, SweepTakesOrphansOnly) {
@@ -305,11 +304,11 @@ TEST_P(Sandboxes, SweepTakesOrphansOnly) {
   EXPECT_TRUE(Sweep(kForever, *c->runtime, pods, {"kept"})->empty());
 }
 
-TEST(RemovePod, RefusesNamesThatAreNoUid) {
+TEST(RemovePodRest, RefusesNamesThatAreNoUid) {
   host::testing::Scratch scratch;
   const auto runtime = Runtime::Open({.program = "/nope", .shim = "/nope", .state_root = scratch.path("s")});
   for (const char* uid : {"", ".", "..", "a/b"})
-    EXPECT_EQ(RemovePod(kForever, *runtime, scratch.path(), uid).error().reason(), Reason::kUsage);
+    EXPECT_EQ(RemovePodRest(kForever, *runtime, scratch.path(), uid).error().reason(), Reason::kUsage);
 }
 
 }  // namespace

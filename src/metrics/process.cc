@@ -69,10 +69,9 @@ void AddProcess(Registry& registry) {
   add("process_resident_memory_bytes", "Resident memory size in bytes.", Kind::kGauge, scaled(24, page));
   add("process_virtual_memory_bytes", "Virtual memory size in bytes.", Kind::kGauge, scaled(23, 1));
   add("process_threads", "Number of threads.", Kind::kGauge, scaled(20, 1));
-  add("process_start_time_seconds", "Start time of the process since unix epoch in seconds.", Kind::kGauge, [tick]() -> std::optional<double> {
-    const auto boot = BootTime(), start = Stat(22);
-    return boot && start ? std::optional(*boot + *start / tick) : std::nullopt;
-  });
+  const auto boot = BootTime(), start = Stat(22);
+  add("process_start_time_seconds", "Start time of the process since unix epoch in seconds.", Kind::kGauge,
+      [began = boot && start ? std::optional(*boot + *start / tick) : std::nullopt] { return began; });
   add("process_open_fds", "Number of open file descriptors.", Kind::kGauge, []() -> std::optional<double> {
     const auto folder = host::Dir::Open("/proc/self/fd");
     const auto names = folder ? folder->List() : Result<std::vector<std::string>>(folder.error());

@@ -1,5 +1,6 @@
 #include "node/events.h"
 
+#include "bytes/text.h"
 #include "log/log.h"
 #include "time/go_duration.h"
 
@@ -10,19 +11,12 @@ constexpr std::size_t kMessageBytes = 1024;
 
 policy::Event Make(const char* reason, bool warning, std::string message) { return {reason, warning, std::move(message)}; }
 
-std::string Cut(std::string text) {
-  if (text.size() <= kMessageBytes) return text;
-  std::size_t end = kMessageBytes - 3;
-  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) --end;
-  return text.substr(0, end) + "...";
-}
-
 }  // namespace
 
 void Recorder::Emit(const policy::ObjectRef& object, const policy::Event& event) {
   const objects::Happening out{
       .about = {.api_version = "v1", .kind = "Pod", .ns = object.space, .name = object.name, .uid = object.uid, .field_path = object.field_path},
-      .type = event.warning ? "Warning" : "Normal", .reason = event.reason, .message = Cut(event.message), .host = host_};
+      .type = event.warning ? "Warning" : "Normal", .reason = event.reason, .message = bytes::Ellipsized(event.message, kMessageBytes), .host = host_};
   if (const auto written = write_(out); !written)
     log::Warning("an event could not be written", {{"pod", object.space + "/" + object.name}, {"reason", event.reason}, {"error", written.error()}});
 }
@@ -30,7 +24,7 @@ void Recorder::Emit(const policy::ObjectRef& object, const policy::Event& event)
 // As the kubelet: the node's name is its UID.
 void Recorder::TellNode(const policy::Event& event) {
   const objects::Happening out{.about = {.kind = "Node", .name = host_, .uid = host_}, .type = event.warning ? "Warning" : "Normal",
-                               .reason = event.reason, .message = Cut(event.message), .host = host_};
+                               .reason = event.reason, .message = bytes::Ellipsized(event.message, kMessageBytes), .host = host_};
   if (const auto written = write_(out); !written)
     log::Warning("an event could not be written", {{"node", host_}, {"reason", event.reason}, {"error", written.error()}});
 }

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "bytes/text.h"
+
 namespace berth::node {
 namespace {
 
@@ -36,20 +38,7 @@ std::string CriText(const Error& error, const std::string& image) {
   std::string out(error.info().code);
   if (text.find(image) == text.npos) out += " " + image + ":";
   const char* word = Unreachable(error.reason()) ? "RegistryUnavailable: " : error.reason() == Reason::kSignature ? "SignatureValidationFailed: " : "";
-  out = word + out + " " + text;
-  if (out.size() <= kTextBytes) return out;
-  std::size_t end = kTextBytes - 3;
-  while (end > 0 && (static_cast<unsigned char>(out[end]) & 0xc0) == 0x80) --end;
-  return out.substr(0, end) + "...";
-}
-
-Result<bool> ImageService::IsWhole(const catalog::ImageRecord& image) const {
-  if (leases_.claimed(image.manifest)) return false;
-  for (const auto& layer : image.layers) {
-    ASSIGN_OR_RETURN(const bool here, layers_.Has(layer.blob, layer.variant));
-    if (!here) return false;
-  }
-  return true;
+  return bytes::Ellipsized(word + out + " " + text, kTextBytes);
 }
 
 Result<catalog::ImageRecord> ImageService::Find(const std::string& image_ref) const {
@@ -115,7 +104,7 @@ Result<std::string> ImageService::ImageRef(const task::Context&, const std::stri
   }
   const auto* found = ForHost(images, host_);
   if (found == nullptr) return std::string();
-  ASSIGN_OR_RETURN(const bool whole, IsWhole(*found));
+  ASSIGN_OR_RETURN(const bool whole, pull::IsWhole(*found, leases_, layers_));
   return whole ? found->config.ToString() : std::string();
 }
 

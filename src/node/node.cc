@@ -13,7 +13,7 @@
 namespace berth::node {
 namespace {
 
-bool IsMirror(const kube::ObjectMeta& metadata) { return metadata.annotations.contains(std::string(kMirrorAnnotation)); }
+bool IsMirror(const kube::ObjectMeta& metadata) { return metadata.annotations.contains(std::string(kube::kMirrorAnnotation)); }
 bool IsStatic(const kube::ObjectMeta& metadata) {
   const auto source = metadata.annotations.find(std::string(kConfigSourceAnnotation));
   return source != metadata.annotations.end() && source->second == "file" && !IsMirror(metadata);
@@ -198,7 +198,7 @@ void Node::Mirror(const kube::Object& pod) {
   const objects::Key key{"Pod", pod.metadata.ns, pod.metadata.name};
   if (const auto there = parts_.store.Get(key)) {
     const auto& annotations = (*there)->metadata.annotations;
-    const auto of = annotations.find(std::string(kMirrorAnnotation));
+    const auto of = annotations.find(std::string(kube::kMirrorAnnotation));
     if (of != annotations.end() && of->second == pod.metadata.uid) return;
     (void)parts_.store.Delete(key, {.grace_seconds = 0, .uid = "", .resource_version = ""});
   }
@@ -206,7 +206,7 @@ void Node::Mirror(const kube::Object& pod) {
   if (!document) return;
   json::Tree tree(document->root());
   tree["metadata"].Erase("uid");
-  tree["metadata"]["annotations"][kMirrorAnnotation] = json::Tree(pod.metadata.uid);
+  tree["metadata"]["annotations"][kube::kMirrorAnnotation] = json::Tree(pod.metadata.uid);
   if (const auto made = parts_.store.Create(tree); !made)
     log::Warning("the mirror of a static Pod could not be made", {{"pod", pod.metadata.ns + "/" + pod.metadata.name}, {"error", made.error().ToError()}});
   std::lock_guard hold(mutex_);
@@ -235,7 +235,7 @@ Result<> Node::Remove(const kube::Pod& pod) {
   if (IsStatic(pod.metadata)) {
     const auto mirror = parts_.store.Get(key);
     if (!mirror) return {};
-    const auto of = (*mirror)->metadata.annotations.find(std::string(kMirrorAnnotation));
+    const auto of = (*mirror)->metadata.annotations.find(std::string(kube::kMirrorAnnotation));
     if (of == (*mirror)->metadata.annotations.end() || of->second != uid) return {};  // the next file's
     uid = (*mirror)->metadata.uid;
   }
@@ -244,16 +244,21 @@ Result<> Node::Remove(const kube::Pod& pod) {
   return {};
 }
 
-kube::Answer<> Node::Admit(json::Tree& object, bool update) const {
+std::optional<json::Tree> Node::Stored(const json::Tree& object) const {
+  const json::Tree* metadata = object.Find("metadata");
+  if (!options_.always_pull_images || metadata == nullptr || object.Text("kind") != "Pod") return std::nullopt;
+  const std::string ns(metadata->Text("namespace"));
+  const auto there = parts_.store.Get({"Pod", ns.empty() ? "default" : ns, std::string(metadata->Text("name"))});
+  if (!there) return std::nullopt;
+  const auto document = json::Document::Parse((*there)->json, Reason::kInternal, kube::kObjectLimits);
+  return document ? std::optional(json::Tree(document->root())) : std::nullopt;
+}
+
+kube::Answer<> Node::Admit(json::Tree& object, const json::Tree* old) const {
   if (!options_.always_pull_images) return {};
   admission::Request request;
-  std::optional<json::Tree> old;
-  if (const json::Tree* metadata = object.Find("metadata"); update && metadata != nullptr) {
-    const std::string ns(metadata->Text("namespace"));
-    if (const auto there = parts_.store.Get({"Pod", ns.empty() ? "default" : ns, std::string(metadata->Text("name"))}))
-      if (const auto document = json::Document::Parse((*there)->json, Reason::kInternal)) request.old = &old.emplace(document->root());
-  }
-  if (old) request.operation = admission::Request::Operation::kUpdate;
+  request.old = old;
+  if (old != nullptr) request.operation = admission::Request::Operation::kUpdate;
   const admission::Admission plugin({.always_pull = true}, {});
   admission::Outcome outcome = plugin.Admit(task::Context(), std::move(object), std::move(request));
   object = std::move(outcome.object);
@@ -262,17 +267,19 @@ kube::Answer<> Node::Admit(json::Tree& object, bool update) const {
 }
 
 kube::Answer<objects::Applied> Node::Apply(json::Tree object) {
-  if (auto admitted = Admit(object, true); !admitted) return kube::Refusal(admitted);
+  const auto old = Stored(object);
+  if (auto admitted = Admit(object, old ? &*old : nullptr); !admitted) return kube::Refusal(admitted);
   return parts_.store.Apply(object);
 }
 
 kube::Answer<objects::ObjectPtr> Node::Create(json::Tree object, const objects::WriteOptions& options) {
-  if (auto admitted = Admit(object, false); !admitted) return kube::Refusal(admitted);
+  if (auto admitted = Admit(object, nullptr); !admitted) return kube::Refusal(admitted);
   return parts_.store.Create(object, options);
 }
 
 kube::Answer<objects::ObjectPtr> Node::Update(json::Tree object, const objects::WriteOptions& options) {
-  if (auto admitted = Admit(object, true); !admitted) return kube::Refusal(admitted);
+  const auto old = Stored(object);
+  if (auto admitted = Admit(object, old ? &*old : nullptr); !admitted) return kube::Refusal(admitted);
   return parts_.store.Update(object, options);
 }
 
@@ -281,7 +288,7 @@ kube::Answer<objects::ObjectPtr> Node::Change(const objects::Key& key, const obj
   return parts_.store.Change(key, [&](const json::Tree& stored) -> kube::Answer<json::Tree> {
     auto wanted = edit(stored);
     if (!wanted) return kube::Refusal(wanted);
-    if (auto admitted = Admit(*wanted, true); !admitted) return kube::Refusal(admitted);
+    if (auto admitted = Admit(*wanted, &stored); !admitted) return kube::Refusal(admitted);
     return wanted;
   }, options);
 }
@@ -289,7 +296,7 @@ kube::Answer<objects::ObjectPtr> Node::Change(const objects::Key& key, const obj
 std::shared_ptr<PodWorker> Node::FindPod(const std::string& ns, const std::string& name) const {
   const auto object = parts_.store.Get({"Pod", ns, name});
   if (!object) return nullptr;
-  const auto mirror = (*object)->metadata.annotations.find(std::string(kMirrorAnnotation));
+  const auto mirror = (*object)->metadata.annotations.find(std::string(kube::kMirrorAnnotation));
   return workers_.Find(mirror == (*object)->metadata.annotations.end() ? (*object)->metadata.uid : mirror->second);
 }
 

@@ -74,7 +74,8 @@ class Node final : private StatusSink {
  private:
   Node(NodeOptions options, Parts parts);
   Result<> Begin(const task::Context& ctx);
-  kube::Answer<> Admit(json::Tree& object, bool update) const;
+  std::optional<json::Tree> Stored(const json::Tree& object) const;  // as admission needs it; nothing where it asks for nothing
+  kube::Answer<> Admit(json::Tree& object, const json::Tree* old) const;
   void Watch(const task::Context& ctx);
   void SeePod(const kube::Object& object, bool deleted);
   void SeeStatic(std::vector<kube::Object> pods);

@@ -1,5 +1,6 @@
 #include "node/pod_credentials.h"
 
+#include "bytes/text.h"
 #include "kube/parse.h"
 #include "resolve/registry_resolver.h"
 
@@ -11,13 +12,8 @@ constexpr std::size_t kMessageBytes = 1000;  // of an event; a message ends at 1
 // The kubelet only logs this, where the owner of the Pod cannot see it. The program's own words (quoted, at the end) are for the node's
 // operator: they stay in the log.
 policy::Event ProviderFailed(const credentials::MatchReport& report) {
-  std::string why = report.source + ": " + report.reason.substr(0, report.reason.find(": \""));
-  if (why.size() > kMessageBytes) {
-    std::size_t end = kMessageBytes - 3;
-    while (end > 0 && (static_cast<unsigned char>(why[end]) & 0xc0) == 0x80) --end;
-    why = why.substr(0, end) + "...";
-  }
-  return {"FailedCredentialProvider", true, std::move(why)};
+  const std::string why = report.source + ": " + report.reason.substr(0, report.reason.find(": \""));
+  return {"FailedCredentialProvider", true, bytes::Ellipsized(why, kMessageBytes)};
 }
 
 class Source final : public policy::CredentialSource {

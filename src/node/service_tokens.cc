@@ -12,6 +12,7 @@ namespace berth::node {
 namespace {
 
 constexpr std::size_t kKeyBytes = 64u << 10;
+constexpr time::Duration kLife = std::chrono::hours(1);
 
 std::string Encoded(std::string_view text) { return bytes::ToBase64Url(bytes::AsView(text)); }
 
@@ -71,7 +72,7 @@ Result<secret::Secret> ServiceTokens::Token(const task::Context&, const credenti
   ASSIGN_OR_RETURN(secret::Secret token, Mint(pod, account_uid, audience));
   if (kept_.size() >= kMost)
     kept_.erase(std::ranges::min_element(kept_, {}, [](const auto& entry) { return entry.second.until; }));
-  kept_[whom] = {token.Clone(), now + std::min<time::Duration>(options_.life * 4 / 5, std::chrono::hours(24))};
+  kept_[whom] = {token.Clone(), now + kLife * 4 / 5};
   return token;
 }
 
@@ -97,7 +98,7 @@ Result<secret::Secret> ServiceTokens::Mint(const credentials::PodIdentity& pod, 
     w.EndObject();
   };
   w.BeginObject().Key("aud").BeginArray().String(audience).EndArray();
-  w.Key("exp").Int(now + std::chrono::duration_cast<std::chrono::seconds>(options_.life).count()).Key("iat").Int(now);
+  w.Key("exp").Int(now + std::chrono::duration_cast<std::chrono::seconds>(kLife).count()).Key("iat").Int(now);
   w.Key("iss").String(options_.issuer).Key("jti").String(NewId());
   w.Key("kubernetes.io").BeginObject().Key("namespace").String(pod.namespace_name);
   reference("node", options_.node_name, "");

@@ -29,7 +29,6 @@ namespace berth::node {
 struct ServiceTokenOptions {
   std::string node_name;
   std::string issuer;                          // "": https:// and the node's name
-  time::Duration life = std::chrono::hours(1);
 };
 
 class ServiceTokens final : public credentials::TokenSource {

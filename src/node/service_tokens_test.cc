@@ -26,7 +26,7 @@ class ServiceTokensTest : public ::testing::Test {
   }
   void Open() {
     auto tokens = ServiceTokens::Open(scratch_.dir(), *store_, clock_, [this] { return ++random_; },
-                                      {.node_name = "node-7", .issuer = issuer_, .life = 1h});
+                                      {.node_name = "node-7", .issuer = issuer_});
     ASSERT_TRUE(tokens) << tokens.error().Text();
     tokens_ = *std::move(tokens);
   }

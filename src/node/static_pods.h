@@ -21,7 +21,6 @@
 
 namespace berth::node {
 
-inline constexpr std::string_view kMirrorAnnotation = "kubernetes.io/config.mirror";
 inline constexpr std::string_view kConfigHashAnnotation = "kubernetes.io/config.hash";
 inline constexpr std::string_view kConfigSourceAnnotation = "kubernetes.io/config.source";
 

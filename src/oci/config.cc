@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "bytes/text.h"
 #include "oci/fields.h"
 #include "oci/oci.h"
 
@@ -16,7 +17,6 @@ constexpr std::string_view kRootFsKeys[] = {"diff_ids", "type"};
 constexpr std::string_view kRunKeys[] = {"Cmd",  "Entrypoint", "Env",     "ExposedPorts", "Labels", "StopSignal",
                                          "User", "Volumes",    "WorkingDir"};
 
-bool IsControl(char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7F; }
 bool HasNul(std::string_view s) { return s.find('\0') != std::string_view::npos; }
 
 std::string_view UserPart(std::string_view user) { return user.substr(0, user.find(':')); }
@@ -34,7 +34,7 @@ std::optional<std::int64_t> IdOf(std::string_view s) {
 bool IsUserOrGroup(std::string_view s) {
   if (s.empty()) return true;
   if (IsNumber(s)) return IdOf(s).has_value();
-  return s.front() != '+' && s.front() != '-' && s.front() != ' ' && s.back() != ' ' && std::none_of(s.begin(), s.end(), IsControl);
+  return s.front() != '+' && s.front() != '-' && s.front() != ' ' && s.back() != ' ' && std::none_of(s.begin(), s.end(), bytes::IsControl);
 }
 
 bool IsUser(std::string_view user) {
@@ -64,7 +64,7 @@ Result<> ReadRun(const Fields& run, ImageConfig& out) {
   RETURN_IF_ERROR(CheckTexts(run, "Env", out.env));
   for (const std::string& variable : out.env) {
     // Files such as /etc/passwd are written from it.
-    if (variable.starts_with("HOME=") && std::any_of(variable.begin(), variable.end(), IsControl)) {
+    if (variable.starts_with("HOME=") && std::any_of(variable.begin(), variable.end(), bytes::IsControl)) {
       return run.Bad("Env", "sets HOME to a text with control characters");
     }
   }

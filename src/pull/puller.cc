@@ -51,6 +51,15 @@ std::string FlightKey(const Request& request) {
 
 }  // namespace
 
+Result<bool> IsWhole(const catalog::ImageRecord& image, const catalog::Leases& leases, const layer::LayerStore& layers) {
+  if (leases.claimed(image.manifest)) return false;
+  for (const auto& layer : image.layers) {
+    ASSIGN_OR_RETURN(const bool here, layers.Has(layer.blob, layer.variant));
+    if (!here) return false;
+  }
+  return true;
+}
+
 std::string_view Name(Policy policy) {
   switch (policy) {
     case Policy::kIfNotPresent: return "IfNotPresent";
@@ -120,7 +129,7 @@ class Puller::Flight {
       if (auto refusal = state_.gate.Refusal(request_.reference)) return Refuse(*std::move(refusal));
     }
     ASSIGN_OR_RETURN(const auto local, stores_.catalog.FindName(result_.name));
-    ASSIGN_OR_RETURN(const bool present, local ? IsWhole(*local) : Result<bool>(false));
+    ASSIGN_OR_RETURN(const bool present, local ? IsPresent(*local) : Result<bool>(false));
     if (request_.policy == Policy::kNever) {
       if (present) return Present(*local);
       return Error(Reason::kNever, "the image is not here and the policy is Never")
@@ -141,7 +150,7 @@ class Puller::Flight {
   }
 
   // Everything the request asks for is here, and the files are.
-  Result<bool> IsWhole(const catalog::NameRecord& name) {
+  Result<bool> IsPresent(const catalog::NameRecord& name) {
     std::vector<catalog::ImageRecord> images;
     for (const auto& digest : name.images) {
       ASSIGN_OR_RETURN(auto image, stores_.catalog.FindImage(digest));
@@ -155,11 +164,9 @@ class Puller::Flight {
         return is && matcher.Rank(*is).has_value();
       };
       const auto image = std::ranges::find_if(images, fits);
-      if (image == images.end() || stores_.leases.claimed(image->manifest)) return false;
-      for (const auto& layer : image->layers) {
-        ASSIGN_OR_RETURN(const bool here, stores_.layers.Has(layer.blob, layer.variant));  // E-11
-        if (!here) return false;
-      }
+      if (image == images.end()) return false;
+      ASSIGN_OR_RETURN(const bool whole, pull::IsWhole(*image, stores_.leases, stores_.layers));  // E-11
+      if (!whole) return false;
       result_.images.push_back(*image);
     }
     return true;

@@ -87,6 +87,9 @@ struct PullerOptions {
   Observer* observer = nullptr;           // outlives the Puller
 };
 
+// Whether all layers of `image` are here, and nobody is removing it right now.
+Result<bool> IsWhole(const catalog::ImageRecord& image, const catalog::Leases& leases, const layer::LayerStore& layers);
+
 class Puller {
  public:
   struct Stores {

@@ -1,10 +1,10 @@
 #include "reclaim/image_gc.h"
 
 #include <algorithm>
-#include <array>
 #include <limits>
 #include <tuple>
 
+#include "bytes/text.h"
 #include "host/fault.h"
 #include "log/log.h"
 #include "policy/messages.h"
@@ -34,12 +34,14 @@ class Ledger {
   std::uint64_t Take(const CollectableImage& image) {
     const std::uint64_t sum = Alone(image);
     for (const auto& [object, bytes] : image.parts)
-      if (const auto users = users_.find(object); users != users_.end() && --users->second == 0) users_.erase(users);
+      if (const auto users = users_.find(object); users != users_.end() && --users->second == 0) users_.erase(users), gone_.insert(object);
     return sum;
   }
+  const std::set<std::string>& gone() const { return gone_; }  // that were taken
 
  private:
   std::map<std::string, std::size_t> users_;
+  std::set<std::string> gone_;
 };
 
 std::string Number(std::int64_t n) { return std::to_string(n); }
@@ -49,6 +51,7 @@ std::string Number(std::uint64_t n) { return std::to_string(n); }
 
 struct ImageGc::Round {
   const bool dry_run;
+  const bool sizes;      // somebody reads the rows
   const time::SteadyTime at;
   const time::WallTime began;
   GcReport report;
@@ -59,25 +62,6 @@ struct ImageGc::Round {
 };
 
 std::string_view Name(GcReason reason) { return reason == GcReason::kAge ? "age" : "space"; }
-
-std::string FormatDiskSize(std::uint64_t bytes) {
-  if (bytes < 1024) return Number(bytes) + " B";
-  constexpr std::array units{"KiB", "MiB", "GiB", "TiB"};
-  double value = static_cast<double>(bytes) / 1024;
-  std::size_t unit = 0;
-  for (; value >= 1024 && unit + 1 < units.size(); ++unit) value /= 1024;
-  const auto tenths = static_cast<std::uint64_t>(value * 10 + 0.5);
-  return Number(tenths / 10) + "." + Number(tenths % 10) + " " + units[unit];
-}
-
-Result<> GcPolicy::Check() const {
-  const auto bad = [](std::string text) { return Error(Reason::kConfig, std::move(text)); };
-  if (high_percent < 0 || high_percent > 100) return bad("invalid HighThresholdPercent " + Number(high_percent) + ", must be in range [0-100]");
-  if (low_percent < 0 || low_percent > 100) return bad("invalid LowThresholdPercent " + Number(low_percent) + ", must be in range [0-100]");
-  if (low_percent > high_percent)
-    return bad("LowThresholdPercent " + Number(low_percent) + " can not be higher than HighThresholdPercent " + Number(high_percent));
-  return {};
-}
 
 ImageGc::ImageGc(GcPolicy policy, Parts parts) : policy_(policy), parts_(std::move(parts)), began_(parts_.clock.SteadyNow()) {}
 
@@ -120,7 +104,8 @@ std::optional<time::WallTime> ImageGc::Wall(const Record& record) const {
 
 // Candidates in the order of their removal. Of a round also the rows of what is none, and who has what.
 Result<std::vector<ImageGc::Candidate>> ImageGc::Look(const task::Context& ctx, time::SteadyTime at, Round* round) {
-  ASSIGN_OR_RETURN(auto images, parts_.images.List(ctx));
+  using Sizes = ImageStore::Sizes;
+  ASSIGN_OR_RETURN(auto images, parts_.images.List(ctx, round != nullptr && round->sizes ? Sizes::kYes : Sizes::kNo));
   ASSIGN_OR_RETURN(const InUse in_use, parts_.in_use(ctx));
   const time::SteadyTime now = parts_.clock.SteadyNow();
   const time::WallTime wall = parts_.clock.WallNow();
@@ -152,8 +137,7 @@ Result<std::vector<ImageGc::Candidate>> ImageGc::Look(const task::Context& ctx, 
       candidates.push_back(std::move(candidate));
     } else if (round != nullptr) {
       std::string why;
-      if (const auto& pin = candidate.image.pin)
-        why = "pinned" + (pin->owner.empty() ? "" : " by " + Quoted(pin->owner)) + (pin->reason.empty() ? "" : ": " + Quoted(pin->reason));
+      if (candidate.image.pin) why = candidate.image.pin->Text();
       if (is_used) why += (why.empty() ? "in use by " : "; in use by ") + user->second;
       round->kept.emplace_back(std::move(candidate), std::move(why));
     }
@@ -178,8 +162,8 @@ GcRow ImageGc::RowOf(const Candidate& candidate, const Round& round) const {
 
 GcReport ImageGc::Collect(const task::Context& ctx, const GcRequest& request) {
   std::lock_guard lock(mutex_);
-  Round round{.dry_run = request.dry_run, .at = parts_.clock.SteadyNow(), .began = parts_.clock.WallNow(), .report = {}, .ledger = {},
-              .kept = {}, .target_available = 0, .errors = {}};
+  Round round{.dry_run = request.dry_run, .sizes = !request.scheduled, .at = parts_.clock.SteadyNow(), .began = parts_.clock.WallNow(),
+              .report = {}, .ledger = {}, .kept = {}, .target_available = 0, .errors = {}};
   round.report.high_percent = request.target.value_or(policy_.high_percent);
   round.report.low_percent = request.target.value_or(policy_.low_percent);
   round.report.verdict = Carry(ctx, request, round);
@@ -188,14 +172,12 @@ GcReport ImageGc::Collect(const task::Context& ctx, const GcRequest& request) {
     round.report.rows.back().why = std::move(why);
   }
   if (request.dry_run) return std::move(round.report);
-  const time::Duration took = parts_.clock.SteadyNow() - round.at;
   std::lock_guard counting(counters_mutex_);
   ++counters_.rounds;
   if (!round.report.verdict) ++counters_.failures;
   counters_.unneeded_bytes += round.report.unneeded_freed;
   counters_.image_bytes += round.report.freed_by_age + round.report.freed - round.report.unneeded_freed;
-  counters_.last = took;
-  counters_.total += took;
+  counters_.total += parts_.clock.SteadyNow() - round.at;
   return std::move(round.report);
 }
 
@@ -239,17 +221,16 @@ Result<> ImageGc::Carry(const task::Context& ctx, const GcRequest& request, Roun
   if (!round.dry_run) BERTH_FAULT_IN(ctx, kGcCandidates);
 
   if (!request.unused && amount > 0) {
-    if (round.dry_run) {
-      ASSIGN_OR_RETURN(const auto unneeded, parts_.images.ListUnneeded(ctx));
-      for (const auto& [object, bytes] : unneeded) {
-        if (report.unneeded_freed >= report.wanted) break;
-        round.ledger.Drop(object);
-        report.unneeded_freed += bytes;
-      }
-    } else if (const auto freed = parts_.images.FreeUnneeded(ctx, report.wanted); freed) {
-      report.unneeded_freed = *freed;
+    auto freed = round.dry_run ? parts_.images.WouldFree(ctx, report.wanted, round.ledger.gone())
+                               : parts_.images.FreeUnneeded(ctx, report.wanted);
+    if (freed) {
+      report.unneeded = *std::move(freed);
     } else {
       round.errors.push_back(freed.error().Text());
+    }
+    for (const auto& [object, bytes] : report.unneeded) {
+      round.ledger.Drop(object);
+      report.unneeded_freed += bytes;
     }
     report.freed += report.unneeded_freed;
   }
@@ -276,7 +257,7 @@ Result<> ImageGc::Carry(const task::Context& ctx, const GcRequest& request, Roun
   // Others may have given back what we could not.
   if (const auto now = parts_.disk(); now && now->available_bytes >= round.target_available) return {};
   const std::string text = "Insufficient free disk space on the node's image filesystem (" + Number(report.used_percent) + "% of " +
-                           FormatDiskSize(report.capacity) + " used). Failed to free sufficient space by deleting unused images (freed " +
+                           bytes::FormatSize(report.capacity) + " used). Failed to free sufficient space by deleting unused images (freed " +
                            Number(report.freed) +
                            " bytes). Investigate disk usage, as it could be used by active images, logs, volumes, or other data.";
   parts_.warn("FreeDiskSpaceFailed", text);
@@ -372,7 +353,7 @@ Result<> ImageGc::FreeSpace(const task::Context& ctx, std::vector<Candidate>& ca
 
 Result<> ImageGc::Hooks(const task::Context& ctx, const Round& round) {
   if (!parts_.after) return {};
-  ASSIGN_OR_RETURN(const auto images, parts_.images.List(ctx));
+  ASSIGN_OR_RETURN(const auto images, parts_.images.List(ctx, ImageStore::Sizes::kNo));
   std::set<std::string> present;
   for (const auto& image : images) present.insert(image.id);
   if (const auto done = parts_.after(ctx, present, round.began); !done) {

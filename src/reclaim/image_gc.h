@@ -31,18 +31,18 @@
 
 #include "catalog/catalog.h"
 #include "host/dir.h"
+#include "reclaim/object.h"
 #include "result/result.h"
 #include "task/context.h"
 #include "time/clock.h"
 
 namespace berth::reclaim {
 
+// As policy::KubeletConfig::Check() lets it through.
 struct GcPolicy {
   std::int64_t high_percent = 85, low_percent = 80;       // of the image file system, used
   time::Duration min_age = std::chrono::minutes(2);       // since an image was first seen
   time::Duration max_age{};                               // since it was last used; 0: off
-  // In the words of the kubelet's image manager (kConfig); KubeletConfig::Check() is stricter.
-  Result<> Check() const;
   bool enabled() const { return high_percent < 100 || max_age > time::Duration::zero(); }
 };
 
@@ -52,7 +52,7 @@ std::string_view Name(GcReason reason);  // "age"
 struct CollectableImage {
   std::string id;
   std::vector<std::string> names;                              // explicit ones first
-  std::vector<std::pair<std::string, std::uint64_t>> parts;    // objects and the bytes they take; others may have the same
+  std::vector<Object> parts;                                   // others may have the same; empty without sizes
   std::optional<catalog::Pin> pin;
   time::WallTime pulled{};
   time::WallTime last_used{};                                  // as it was remembered; the epoch: never
@@ -64,15 +64,17 @@ using InUse = std::map<std::string, std::string>;  // image id -> by whom, for p
 class ImageStore {
  public:
   virtual ~ImageStore() = default;
-  virtual Result<std::vector<CollectableImage>> List(const task::Context& ctx) = 0;
+  // Sizes cost a look at every file of the store.
+  enum class Sizes : bool { kNo, kYes };
+  virtual Result<std::vector<CollectableImage>> List(const task::Context& ctx, Sizes sizes) = 0;
   // Removes an image with all its names and gives back the bytes; nothing when it is being used after all: a pull has its objects, it
   // is mounted, pinned, or `unused()`, asked while nobody can begin to use it, says no.
   virtual Result<std::optional<std::uint64_t>> Remove(const task::Context& ctx, const std::string& id, GcReason reason,
                                                       const std::function<Result<bool>()>& unused) = 0;
-  // Frees at least that much, if it can, of what no image needs.
-  virtual Result<std::uint64_t> FreeUnneeded(const task::Context& ctx, std::uint64_t wanted) = 0;
-  // What that would take first, in order: objects and their bytes.
-  virtual Result<std::vector<std::pair<std::string, std::uint64_t>>> ListUnneeded(const task::Context& ctx) = 0;
+  // Frees of what no image needs all that is too old, then cached blobs until that much is free; what went, in its order.
+  virtual Result<std::vector<Object>> FreeUnneeded(const task::Context& ctx, std::uint64_t wanted) = 0;
+  // What that would free now, if `gone` were gone.
+  virtual Result<std::vector<Object>> WouldFree(const task::Context& ctx, std::uint64_t wanted, const std::set<std::string>& gone) = 0;
   virtual Result<> MarkUsed(const std::vector<std::string>& ids, time::WallTime at) = 0;
 };
 
@@ -88,7 +90,7 @@ struct GcRow {
   std::string id;
   std::vector<std::string> names;
   std::optional<time::WallTime> last_used;
-  std::uint64_t frees = 0;   // kRemove: in this order; else if it went alone
+  std::uint64_t frees = 0;   // kRemove: in this order; else if it went alone (0 in scheduled rounds)
   Action action = Action::kKeep;
   std::string why;
 };
@@ -98,7 +100,8 @@ struct GcReport {
   std::uint64_t capacity = 0, available = 0;    // before
   std::int64_t used_percent = 0, high_percent = 0, low_percent = 0;
   std::uint64_t wanted = 0;                     // bytes to free; 0 below the threshold
-  std::uint64_t unneeded_freed = 0;             // of leftovers and cached blobs
+  std::vector<Object> unneeded;                 // leftovers, then cached blobs, which went before any image
+  std::uint64_t unneeded_freed = 0;             // theirs
   std::uint64_t freed = 0;                      // altogether, for space
   std::uint64_t freed_by_age = 0;
   std::int64_t grown = 0;                       // by how much more is available now, says the file system
@@ -110,7 +113,7 @@ struct GcCounters {
   std::uint64_t rounds = 0, failures = 0;
   std::uint64_t images_by_age = 0, images_by_space = 0;   // kubelet_image_garbage_collected_total{reason}
   std::uint64_t image_bytes = 0, unneeded_bytes = 0;      // given back
-  time::Duration last{}, total{};                         // of rounds
+  time::Duration total{};                                 // of rounds
 };
 
 class ImageGc {
@@ -140,7 +143,6 @@ class ImageGc {
   };
   std::map<std::string, Record> records() const;   // as of the last detection
   GcCounters counters() const;
-  const GcPolicy& policy() const { return policy_; }
 
  private:
   struct Known : Record {
@@ -173,8 +175,5 @@ class ImageGc {
   mutable std::mutex counters_mutex_;
   GcCounters counters_;                    // guarded by counters_mutex_
 };
-
-// "512 B", "10.0 GiB"
-std::string FormatDiskSize(std::uint64_t bytes);
 
 }  // namespace berth::reclaim

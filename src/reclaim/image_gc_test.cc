@@ -25,7 +25,8 @@ constexpr std::uint64_t kMiB = 1u << 20, kGiB = 1u << 30;
 
 class FakeImages final : public ImageStore {
  public:
-  Result<std::vector<CollectableImage>> List(const task::Context&) override {
+  Result<std::vector<CollectableImage>> List(const task::Context&, Sizes sizes) override {
+    measured += sizes == Sizes::kYes;
     if (list_fails) return Error(Reason::kIo, "the list is broken");
     std::vector<CollectableImage> out;
     for (const auto& [id, image] : images) out.push_back(image);
@@ -49,14 +50,14 @@ class FakeImages final : public ImageStore {
     available += disk_reacts ? bytes : 0;
     return std::optional(bytes);
   }
-  Result<std::uint64_t> FreeUnneeded(const task::Context&, std::uint64_t wanted) override {
-    const std::uint64_t bytes = std::min(unneeded, wanted);
-    unneeded -= bytes;
-    available += disk_reacts ? bytes : 0;
-    return bytes;
+  Result<std::vector<Object>> FreeUnneeded(const task::Context& ctx, std::uint64_t wanted) override {
+    auto freed = *WouldFree(ctx, wanted, {});
+    unneeded -= freed[0].second;
+    available += disk_reacts ? freed[0].second : 0;
+    return freed;
   }
-  Result<std::vector<std::pair<std::string, std::uint64_t>>> ListUnneeded(const task::Context&) override {
-    return std::vector<std::pair<std::string, std::uint64_t>>{{"cache", unneeded}};
+  Result<std::vector<Object>> WouldFree(const task::Context&, std::uint64_t wanted, const std::set<std::string>&) override {
+    return std::vector<Object>{{"cache", std::min(unneeded, wanted)}};
   }
   Result<> MarkUsed(const std::vector<std::string>& ids, time::WallTime) override {
     for (const auto& id : ids) marked.push_back(id);
@@ -68,6 +69,7 @@ class FakeImages final : public ImageStore {
   std::set<std::string> stuck;
   std::vector<std::string> removed, marked;
   std::vector<GcReason> reasons;
+  std::size_t measured = 0;
   std::uint64_t unneeded = 0, capacity = 1000, available = 600;
   bool list_fails = false, disk_reacts = false;
 };
@@ -361,35 +363,6 @@ TEST_F(ImageGcTest, HooksHearOfAllImagesThatAreHere) {  // 4.8.6
   EXPECT_THAT(hooked_[0], ElementsAre(Id(1), Id(2), Id(3)));
 }
 
-// --- policies
-
-struct PolicyRow {
-  std::int64_t low, high;
-  const char* error;
-};
-class Policies : public ::testing::TestWithParam<PolicyRow> {};
-TEST_P(Policies, AreJudgedInTheKubeletsWords) {
-  const auto checked = GcPolicy{.high_percent = GetParam().high, .low_percent = GetParam().low}.Check();
-  EXPECT_EQ(checked ? "" : checked.error().Text(), GetParam().error);
-}
-INSTANTIATE_TEST_SUITE_P(Kubelet97, Policies,
-                         ::testing::Values(PolicyRow{1, 2, ""}, PolicyRow{2, 2, ""},
-                                           PolicyRow{1, -1, "invalid HighThresholdPercent -1, must be in range [0-100]"},
-                                           PolicyRow{1, 101, "invalid HighThresholdPercent 101, must be in range [0-100]"},
-                                           PolicyRow{-1, 2, "invalid LowThresholdPercent -1, must be in range [0-100]"},
-                                           PolicyRow{101, 2, "invalid LowThresholdPercent 101, must be in range [0-100]"},
-                                           PolicyRow{2, 1, "LowThresholdPercent 2 can not be higher than HighThresholdPercent 1"}));
-
-struct SizeRow {
-  std::uint64_t bytes;
-  const char* text;
-};
-class Sizes : public ::testing::TestWithParam<SizeRow> {};
-TEST_P(Sizes, AreTheKubelets) { EXPECT_EQ(FormatDiskSize(GetParam().bytes), GetParam().text); }
-INSTANTIATE_TEST_SUITE_P(Kubelet95, Sizes,
-                         ::testing::Values(SizeRow{0, "0 B"}, SizeRow{1023, "1023 B"}, SizeRow{1024, "1.0 KiB"}, SizeRow{1536, "1.5 KiB"},
-                                           SizeRow{10 * kGiB, "10.0 GiB"}, SizeRow{5000 * kGiB, "4.9 TiB"}, SizeRow{5000 * 1024 * kGiB, "5000.0 TiB"}));
-
 // --- rounds by the clock
 
 class Loop : public ImageGcTest {
@@ -582,6 +555,18 @@ TEST_F(ImageGcTest, CapacitiesNearTheEndOfNumbersDoNotOverflow) {
   EXPECT_GT(report.wanted, images_.capacity / 7);
 }
 
+TEST_F(ImageGcTest, OnlyRoundsThatSomebodyReadsMeasureTheStore) {
+  Image(0, 10);
+  images_.available = 0;
+  ASSERT_TRUE(gc_->Detect({}));
+  (void)gc_->Collect({}, {.scheduled = true});
+  EXPECT_EQ(images_.measured, 0u);
+  EXPECT_THAT(images_.removed, ElementsAre(Id(0)));
+  (void)gc_->Collect({}, {.dry_run = true});
+  (void)gc_->Collect({});
+  EXPECT_EQ(images_.measured, 2u);
+}
+
 TEST_F(ImageGcTest, AStoppedRoundSaysSo) {
   Image(0, 10);
   images_.available = 0;
@@ -647,6 +632,42 @@ TEST_F(StoredTest, WhatAPlanSaysIsWhatComesBack) {
   }
   EXPECT_GT(before, 0u);
   EXPECT_EQ(Taken(), 0u);
+  EXPECT_THAT(Names(), IsEmpty());
+}
+
+// Leftovers of both kinds, a partial, cached blobs, an index of two images: what goes, in which order and how much is known before.
+TEST_F(StoredTest, ADryRunNamesLeftoversTheCacheAndImagesInTheirOrder) {
+  const auto one = stores_.Publish("r:1", {Content('1', 100'000)}, true), two = stores_.Publish("r:2", {Content('2', 60'000)}, true);
+  stores_.PublishIndex("r:both", {one, two});
+  const auto left = stores_.AddLayer(Content('l', 40'000), true);
+  const auto partial = digest::Digest::Of(bytes::AsView("partial"));
+  {
+    auto ingest = *stores_.content->Resume(partial, 1000);
+    ASSERT_TRUE(ingest->Append(bytes::AsView("begun")));
+  }
+  stores_.clock.Advance(hours(73));
+  stores_.AddLayer(Content('y', 20'000), true);  // too young to go; its blob is cache
+  for (const int target : {99, 98, 97, 95}) {
+    available_ = 0;
+    const auto taken = Taken();
+    const auto plan = gc_->Collect({}, {.dry_run = true, .target = target});
+    EXPECT_EQ(Taken(), taken);
+    const auto report = gc_->Collect({}, {.target = target});
+    if (target == 99) {
+      EXPECT_THAT(report.unneeded.at(0).first, AllOf(HasSubstr("layer "), HasSubstr(left.Hex())));
+      EXPECT_EQ(report.unneeded.at(1).first, "blob " + left.ToString());
+      EXPECT_EQ(report.unneeded.at(2).first, "partial " + partial.ToString());
+    }
+    EXPECT_EQ(plan.unneeded, report.unneeded) << target;
+    EXPECT_EQ(plan.unneeded_freed, report.unneeded_freed) << target;
+    EXPECT_EQ(plan.freed, report.freed) << target;
+    ASSERT_EQ(plan.rows.size(), report.rows.size()) << target;
+    for (std::size_t i = 0; i < plan.rows.size(); ++i) {
+      EXPECT_EQ(plan.rows[i].id, report.rows[i].id) << target;
+      EXPECT_EQ(plan.rows[i].frees, report.rows[i].frees) << target << " " << i;
+      EXPECT_EQ(plan.rows[i].action, report.rows[i].action) << target;
+    }
+  }
   EXPECT_THAT(Names(), IsEmpty());
 }
 

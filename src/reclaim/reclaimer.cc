@@ -15,6 +15,12 @@ using digest::Digest;
 // Nobody can have begun to need an object in the future.
 constexpr auto kAnyAge = time::WallTime::max();
 
+time::WallTime Before(time::Duration age, const time::Clock& clock) {
+  return age == time::Duration::zero() ? kAnyAge : clock.WallNow() - age;
+}
+
+Object ObjectOf(const char* kind, const Digest& digest, std::uint64_t bytes) { return {std::string(kind) + " " + digest.ToString(), bytes}; }
+
 }  // namespace
 
 Result<Removed> Reclaimer::RemoveName(const task::Context& ctx, std::string_view name, const catalog::Removal& how) {
@@ -98,9 +104,7 @@ Result<Freed> Reclaimer::FreeCache(const task::Context& ctx, std::uint64_t wante
     ASSIGN_OR_RETURN(const bool removed, stores_.content.Remove(blob.digest));
     BERTH_FAULT_IN(ctx, kRemoveDeleted);
     if (!forgotten) RETURN_IF_ERROR(stores_.catalog.ForgetBlob(blob.digest));
-    if (!removed) continue;
-    freed.bytes += blob.disk_bytes;
-    ++freed.objects;
+    if (removed) freed.Add(ObjectOf("blob", blob.digest, blob.disk_bytes));
   }
   return freed;
 }
@@ -140,19 +144,13 @@ Result<Freed> Reclaimer::Delete(const task::Context& ctx, const catalog::Unrefer
   for (const auto& layer : gone.layers) {
     ASSIGN_OR_RETURN(const bool removed, stores_.layers.Remove(ctx, layer));
     BERTH_FAULT_IN(ctx, kRemoveTrashed);
-    if (removed) {
-      ++freed.objects;
-      if (taken && taken->contains(layer)) freed.bytes += taken->at(layer);
-    }
+    if (removed) freed.Add(ObjectOf("layer", layer, taken && taken->contains(layer) ? taken->at(layer) : 0));
   }
   for (const auto& blob : gone.blobs) {
     const auto bytes = stores_.content.DiskBytes(blob.digest);
     ASSIGN_OR_RETURN(const bool removed, stores_.content.Remove(blob.digest));
     BERTH_FAULT_IN(ctx, kRemoveDeleted);
-    if (removed) {
-      ++freed.objects;
-      freed.bytes += bytes && *bytes ? **bytes : 0;
-    }
+    if (removed) freed.Add(ObjectOf("blob", blob.digest, bytes && *bytes ? **bytes : 0));
   }
   RETURN_IF_ERROR(stores_.layers.layers().Sync());
   BERTH_FAULT_IN(ctx, kRemoveSynced);
@@ -160,9 +158,8 @@ Result<Freed> Reclaimer::Delete(const task::Context& ctx, const catalog::Unrefer
   return freed;
 }
 
-// Blobs without rows: documents of a pull that failed before it published, what a crash left. Claimed meanwhile, so that
-// neither a pull that is about to record them nor another removal comes in between.
-Result<std::size_t> Reclaimer::AdoptBlobs() {
+// Documents of a pull that failed before it published, what a crash left.
+Result<std::vector<Digest>> Reclaimer::Strays() {
   ASSIGN_OR_RETURN(const auto files, stores_.content.List());
   ASSIGN_OR_RETURN(const auto rows, stores_.catalog.ListBlobs());
   std::set<Digest> known;
@@ -170,6 +167,12 @@ Result<std::size_t> Reclaimer::AdoptBlobs() {
   std::vector<Digest> strays;
   for (const auto& file : files)
     if (!known.contains(file.digest)) strays.push_back(file.digest);
+  return strays;
+}
+
+// Claimed meanwhile, so that neither a pull that is about to record them nor another removal comes in between.
+Result<std::size_t> Reclaimer::AdoptBlobs() {
+  ASSIGN_OR_RETURN(const auto strays, Strays());
   const auto claim = stores_.leases.ClaimFree(strays);
   std::size_t adopted = 0;
   for (const auto& stray : claim.objects()) {
@@ -186,26 +189,65 @@ Result<Freed> Reclaimer::Sweep(const task::Context& ctx, const Ages& ages) {
   BERTH_FAULT_IN(ctx, kGcMark);
   RETURN_IF_ERROR(AdoptBlobs());
   BERTH_FAULT_IN(ctx, kGcRoots);
-  const time::WallTime now = clock_.WallNow();
-  const auto before = [&](time::Duration age) { return age == time::Duration::zero() ? kAnyAge : now - age; };
-  ASSIGN_OR_RETURN(const auto free, stores_.catalog.FindUnreferenced(before(ages.unneeded)));
+  ASSIGN_OR_RETURN(const auto free, stores_.catalog.FindUnreferenced(Before(ages.unneeded, clock_)));
   BERTH_FAULT_IN(ctx, kGcCandidates);
   ASSIGN_OR_RETURN(Freed freed, Delete(ctx, free));
   BERTH_FAULT_IN(ctx, kGcDelete);
-  const auto seconds = [](time::WallTime t) { return std::chrono::duration_cast<std::chrono::seconds>(t.time_since_epoch()).count(); };
-  const std::int64_t age = std::chrono::duration_cast<std::chrono::seconds>(ages.partials).count();
-  ASSIGN_OR_RETURN(const auto partials, stores_.content.Partials());
+  ASSIGN_OR_RETURN(const auto partials, OldPartials(ages));
   for (const auto& partial : partials) {
-    // From the future by less than that: the clock was set back, which costs nobody his partial.
-    if (ages.partials > time::Duration::zero() && std::abs(partial.mtime_seconds - seconds(now)) < age) continue;
     ASSIGN_OR_RETURN(const bool removed, stores_.content.RemovePartial(partial.digest));
-    if (!removed) continue;
-    freed.bytes += partial.disk_bytes;
-    ++freed.objects;
+    if (removed) freed.Add(ObjectOf("partial", partial.digest, partial.disk_bytes));
   }
   BERTH_FAULT_IN(ctx, kGcDone);
-  if (freed.objects > 0) log::Info("space given back", {{"bytes", freed.bytes}, {"objects", freed.objects}});
+  if (!freed.objects.empty()) log::Info("space given back", {{"bytes", freed.bytes}, {"objects", freed.objects.size()}});
   return freed;
+}
+
+Result<Freed> Reclaimer::WouldFree(const Ages& ages, std::uint64_t wanted, const std::set<std::string>& gone) {
+  const auto taken = [&](const Digest& d) { return stores_.leases.leased(d) || stores_.leases.claimed(d); };
+  ASSIGN_OR_RETURN(const auto free, stores_.catalog.FindUnreferenced(Before(ages.unneeded, clock_)));
+  std::set<Digest> layers(free.layers.begin(), free.layers.end());
+  std::erase_if(layers, taken);
+  std::vector<Digest> blobs;
+  for (const auto& blob : free.blobs) blobs.push_back(blob.digest);
+  // Those get their rows, and their age, when they are found; then age zero takes them.
+  if (ages.unneeded == time::Duration::zero()) {
+    ASSIGN_OR_RETURN(const auto strays, Strays());
+    blobs.insert(blobs.end(), strays.begin(), strays.end());
+  }
+  std::erase_if(blobs, taken);
+
+  Freed freed;
+  ASSIGN_OR_RETURN(const auto sizes, stores_.layers.DiskBytes(&layers));
+  for (const auto& layer : free.layers)
+    if (const auto size = sizes.find(layer); layers.contains(layer) && size != sizes.end()) freed.Add(ObjectOf("layer", layer, size->second));
+  for (const auto& blob : blobs) {
+    ASSIGN_OR_RETURN(const auto bytes, stores_.content.DiskBytes(blob));
+    if (bytes) freed.Add(ObjectOf("blob", blob, *bytes));
+  }
+  ASSIGN_OR_RETURN(const auto partials, OldPartials(ages));
+  for (const auto& partial : partials)
+    if (!stores_.content.InUse(partial.digest)) freed.Add(ObjectOf("partial", partial.digest, partial.disk_bytes));
+  // By then the layers above are gone, and with them their blobs are no cache any more.
+  ASSIGN_OR_RETURN(const auto cached, CachedBlobs());
+  for (const auto& blob : cached) {
+    if (freed.bytes >= wanted) break;
+    const bool swept = layers.contains(blob.digest) || std::ranges::find(blobs, blob.digest) != blobs.end();
+    if (swept || stores_.leases.claimed(blob.digest)) continue;
+    if (Object object = ObjectOf("blob", blob.digest, blob.disk_bytes); !gone.contains(object.first)) freed.Add(std::move(object));
+  }
+  return freed;
+}
+
+// From the future by less than that: the clock was set back, which costs nobody his partial.
+Result<std::vector<content::Store::Item>> Reclaimer::OldPartials(const Ages& ages) {
+  using std::chrono::seconds;
+  const auto now = std::chrono::duration_cast<seconds>(clock_.WallNow().time_since_epoch()).count();
+  const auto age = std::chrono::duration_cast<seconds>(ages.partials).count();
+  ASSIGN_OR_RETURN(auto partials, stores_.content.Partials());
+  if (ages.partials > time::Duration::zero())
+    std::erase_if(partials, [&](const auto& partial) { return std::abs(partial.mtime_seconds - now) < age; });
+  return partials;
 }
 
 Result<Reclaimer::Recovery> Reclaimer::Recover(const task::Context& ctx) {

@@ -19,6 +19,7 @@
 #include "catalog/leases.h"
 #include "content/store.h"
 #include "layer/store.h"
+#include "reclaim/object.h"
 #include "result/result.h"
 #include "task/context.h"
 #include "time/clock.h"
@@ -26,8 +27,9 @@
 namespace berth::reclaim {
 
 struct Freed {
-  std::uint64_t bytes = 0;  // blocks that the files took
-  std::uint64_t objects = 0;
+  std::uint64_t bytes = 0;
+  std::vector<Object> objects;  // in the order in which they went
+  void Add(Object object) { bytes += object.second, objects.push_back(std::move(object)); }
 };
 
 struct Removed {
@@ -59,13 +61,14 @@ class Reclaimer {
   // image is gone, it counts as absent for pulls and for Pods that are about to start; nothing is removed then, and nothing returned.
   Result<std::optional<Removed>> RemoveUnused(const task::Context& ctx, const digest::Digest& manifest,
                                               const std::function<Result<bool>()>& unused, const catalog::Removal& how = {});
-  // Compressed blobs of unpacked layers that no pull has, oldest first; and frees them until `wanted` bytes are free.
-  Result<std::vector<content::Store::Item>> CachedBlobs();
+  // Compressed blobs of unpacked layers that no pull has, oldest first, until `wanted` bytes are free.
   Result<Freed> FreeCache(const task::Context& ctx, std::uint64_t wanted);
   // Objects that nobody needs and that are old enough, and partial downloads not touched for long enough. Those from the
   // future (the clock was set back) count as old. Zero takes everything that nobody uses.
   Result<Freed> Sweep(const task::Context& ctx, const Ages& ages);
   Result<Freed> Sweep(const task::Context& ctx, time::Duration age) { return Sweep(ctx, Ages{age, age}); }
+  // What Sweep(), and FreeCache() for what then is still wanted, would free now, in that order, if `gone` were gone. Changes nothing.
+  Result<Freed> WouldFree(const Ages& ages, std::uint64_t wanted, const std::set<std::string>& gone = {});
 
   struct Recovery {
     std::size_t leftovers = 0;    // temporary files and unreadable layers removed
@@ -80,7 +83,10 @@ class Reclaimer {
   Result<std::set<digest::Digest>> LayersOf(const std::vector<digest::Digest>& manifests);
   Result<Removed> Finish(const task::Context& ctx, const catalog::ImageRecord& image, const std::set<digest::Digest>& layers);
   Result<Freed> DeleteAfter(const task::Context& ctx, const std::set<digest::Digest>& layers);
-  Result<std::size_t> AdoptBlobs();  // gives them rows; how many
+  Result<std::vector<digest::Digest>> Strays();  // blobs without rows
+  Result<std::size_t> AdoptBlobs();              // gives them rows; how many
+  Result<std::vector<content::Store::Item>> CachedBlobs();
+  Result<std::vector<content::Store::Item>> OldPartials(const Ages& ages);
   Result<Freed> Delete(const task::Context& ctx, const catalog::Unreferenced& candidates);
 
   Stores stores_;

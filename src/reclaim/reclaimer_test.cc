@@ -42,7 +42,7 @@ TEST_F(ReclaimerTest, TheLastNameTakesTheImageAndWhatOnlyItNeeded) {
   EXPECT_THAT(removed->names, ElementsAre("r:1"));
   EXPECT_THAT(removed->manifests, ElementsAre(one.manifest));
   EXPECT_GE(removed->freed.bytes, 9000u + kTop.size());
-  EXPECT_EQ(removed->freed.objects, 4u) << "a layer, its kept blob, a manifest, a config";
+  EXPECT_EQ(removed->freed.objects.size(), 4u) << "a layer, its kept blob, a manifest, a config";
   EXPECT_FALSE(*stores_.layers->Find(one.layers[1]));
   EXPECT_TRUE(*stores_.layers->Find(two.layers[0])) << "shared";
   EXPECT_TRUE(*stores_.content->Size(two.layers[0]));
@@ -68,7 +68,7 @@ TEST_F(ReclaimerTest, ANameOfSeveralLeavesTheImage) {
   const auto removed = Make().RemoveName({}, "r:1");
   ASSERT_TRUE(removed);
   EXPECT_THAT(removed->manifests, IsEmpty());
-  EXPECT_EQ(removed->freed.objects, 0u);
+  EXPECT_EQ(removed->freed.objects.size(), 0u);
   EXPECT_TRUE(*stores_.layers->Find(one.layers[0]));
 }
 
@@ -89,16 +89,16 @@ TEST_F(ReclaimerTest, ASweepTakesOnlyWhatIsUnneededOldAndNotInUse) {
   { auto partial = *stores_.content->Resume(Of("p"), 100); ASSERT_TRUE(partial->Append(bytes::AsView("12345"))); }
   auto lease = *stores_.leases->Acquire({}, {leased});
   auto reclaimer = Make();
-  EXPECT_EQ(reclaimer.Sweep({}, std::chrono::hours(1))->objects, 0u) << "too young";
+  EXPECT_EQ(reclaimer.Sweep({}, std::chrono::hours(1))->objects.size(), 0u) << "too young";
   EXPECT_EQ(stores_.content->Partials()->size(), 1u);
   stores_.clock.Advance(std::chrono::hours(2));
-  EXPECT_EQ(reclaimer.Sweep({}, std::chrono::hours(1))->objects, 2u) << "the layer, and the partial";
+  EXPECT_EQ(reclaimer.Sweep({}, std::chrono::hours(1))->objects.size(), 2u) << "the layer, and the partial";
   EXPECT_FALSE(*stores_.layers->Find(left));
   EXPECT_TRUE(*stores_.layers->Find(leased));
   EXPECT_TRUE(*stores_.layers->Find(image.layers[0]));
   lease.Release();
   const auto all = reclaimer.Sweep({}, time::Duration::zero());
-  EXPECT_EQ(all->objects, 1u);
+  EXPECT_EQ(all->objects.size(), 1u);
   EXPECT_FALSE(*stores_.layers->Find(leased));
   EXPECT_TRUE(*stores_.layers->Find(image.layers[0]));
 }
@@ -111,13 +111,13 @@ TEST_F(ReclaimerTest, DocumentsOfAFailedPullGoWithTheirAgeUnlessAPullUsesThem) {
   auto reclaimer = Make();
   {
     const auto lease = *stores_.leases->Acquire({}, {Of(kept)});
-    EXPECT_EQ(reclaimer.Sweep({}, std::chrono::hours(1))->objects, 0u) << "young";
+    EXPECT_EQ(reclaimer.Sweep({}, std::chrono::hours(1))->objects.size(), 0u) << "young";
     stores_.clock.Advance(std::chrono::hours(2));
-    EXPECT_EQ(reclaimer.Sweep({}, std::chrono::hours(1))->objects, 1u);
+    EXPECT_EQ(reclaimer.Sweep({}, std::chrono::hours(1))->objects.size(), 1u);
     EXPECT_TRUE(*stores_.content->Size(Of(kept)));
     EXPECT_FALSE(*stores_.content->Size(Of(stray)));
   }
-  EXPECT_EQ(reclaimer.Sweep({}, time::Duration::zero())->objects, 1u);
+  EXPECT_EQ(reclaimer.Sweep({}, time::Duration::zero())->objects.size(), 1u);
   EXPECT_EQ(Blobs(), 0u);
 }
 
@@ -127,19 +127,19 @@ TEST_F(ReclaimerTest, PartialsHaveAnAgeOfTheirOwnAndThoseInUseStay) {
   auto reclaimer = Make();
   const Ages ages{.unneeded = std::chrono::hours(1), .partials = std::chrono::hours(72)};
   stores_.clock.JumpWall(std::chrono::hours(71));
-  EXPECT_EQ(reclaimer.Sweep({}, ages)->objects, 0u);
+  EXPECT_EQ(reclaimer.Sweep({}, ages)->objects.size(), 0u);
   stores_.clock.JumpWall(std::chrono::hours(2));
   const auto freed = reclaimer.Sweep({}, ages);
-  EXPECT_EQ(freed->objects, 1u);
+  EXPECT_EQ(freed->objects.size(), 1u);
   EXPECT_GT(freed->bytes, 0u);
-  EXPECT_EQ(reclaimer.Sweep({}, time::Duration::zero())->objects, 0u) << "somebody writes it";
+  EXPECT_EQ(reclaimer.Sweep({}, time::Duration::zero())->objects.size(), 0u) << "somebody writes it";
 }
 
 TEST_F(ReclaimerTest, AClockThatWasSetBackByLessThanTheAgeCostsNoPartial) {
   { auto partial = *stores_.content->Resume(Of("p"), 100); ASSERT_TRUE(partial->Append(bytes::AsView("12345"))); }
   stores_.clock.JumpWall(-std::chrono::hours(1));
-  EXPECT_EQ(Make().Sweep({}, std::chrono::hours(2))->objects, 0u);
-  EXPECT_EQ(Make().Sweep({}, std::chrono::minutes(30))->objects, 1u);
+  EXPECT_EQ(Make().Sweep({}, std::chrono::hours(2))->objects.size(), 0u);
+  EXPECT_EQ(Make().Sweep({}, std::chrono::minutes(30))->objects.size(), 1u);
 }
 
 TEST_F(ReclaimerTest, AClockThatWasSetBackKeepsNothingForEver) {
@@ -147,10 +147,10 @@ TEST_F(ReclaimerTest, AClockThatWasSetBackKeepsNothingForEver) {
   stores_.AddLayer(kTop);
   { auto partial = *stores_.content->Resume(Of("p"), 100); ASSERT_TRUE(partial->Append(bytes::AsView("12345"))); }
   stores_.clock.JumpWall(-std::chrono::hours(24 * 365 * 10));
-  EXPECT_EQ(Make().Sweep({}, Ages{})->objects, 2u);
+  EXPECT_EQ(Make().Sweep({}, Ages{})->objects.size(), 2u);
   EXPECT_TRUE(*stores_.layers->Find(image.layers[0])) << "needed, whatever the clock says";
   stores_.clock.JumpWall(std::chrono::hours(24 * 365 * 20));
-  EXPECT_EQ(Make().Sweep({}, Ages{})->objects, 0u);
+  EXPECT_EQ(Make().Sweep({}, Ages{})->objects.size(), 0u);
 }
 
 TEST_F(ReclaimerTest, RecoverAdoptsFilesWithoutRowsAndForgetsRowsWithoutFiles) {

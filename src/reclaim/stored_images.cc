@@ -9,13 +9,17 @@ namespace berth::reclaim {
 using catalog::BlobKind;
 using digest::Digest;
 
-Result<std::vector<CollectableImage>> StoredImages::List(const task::Context& ctx) {
+Result<std::vector<CollectableImage>> StoredImages::List(const task::Context& ctx, Sizes sizes) {
   ASSIGN_OR_RETURN(const auto records, stores_.catalog.ListImages());
-  ASSIGN_OR_RETURN(const auto layers, stores_.layers.DiskBytes());
-  ASSIGN_OR_RETURN(const auto items, stores_.content.List());
+  std::map<Digest, std::uint64_t> layers, blobs;
+  std::map<std::string, std::vector<Digest>> documents;
+  if (sizes == Sizes::kYes) {
+    ASSIGN_OR_RETURN(layers, stores_.layers.DiskBytes());
+    ASSIGN_OR_RETURN(const auto items, stores_.content.List());
+    for (const auto& item : items) blobs.emplace(item.digest, item.disk_bytes);
+    ASSIGN_OR_RETURN(documents, stores_.catalog.ListDocuments());
+  }
   RETURN_IF_ERROR(ctx.Check());
-  std::map<Digest, std::uint64_t> blobs;
-  for (const auto& item : items) blobs.emplace(item.digest, item.disk_bytes);
   std::map<std::string, CollectableImage> images;
   for (const auto& record : records) {
     CollectableImage& image = images[record.config.ToString()];
@@ -36,6 +40,8 @@ Result<std::vector<CollectableImage>> StoredImages::List(const task::Context& ct
     }
     add(blobs, "blob ", record.manifest);
     add(blobs, "blob ", record.config);
+    for (const auto& name : record.names)  // an index goes with the last image of its name
+      for (const auto& document : documents[name]) add(blobs, "blob ", document);
   }
   std::vector<CollectableImage> out;
   for (auto& [id, image] : images) out.push_back(std::move(image));
@@ -55,18 +61,17 @@ Result<std::optional<std::uint64_t>> StoredImages::Remove(const task::Context& c
   return freed;
 }
 
-Result<std::uint64_t> StoredImages::FreeUnneeded(const task::Context& ctx, std::uint64_t wanted) {
-  ASSIGN_OR_RETURN(Freed freed, reclaimer_.Sweep(ctx, ages_));
-  if (freed.bytes >= wanted) return freed.bytes;
-  ASSIGN_OR_RETURN(const Freed cache, reclaimer_.FreeCache(ctx, wanted - freed.bytes));
-  return freed.bytes + cache.bytes;
+Result<std::vector<Object>> StoredImages::WouldFree(const task::Context&, std::uint64_t wanted, const std::set<std::string>& gone) {
+  ASSIGN_OR_RETURN(auto would, reclaimer_.WouldFree(ages_, wanted, gone));
+  return std::move(would.objects);
 }
 
-Result<std::vector<std::pair<std::string, std::uint64_t>>> StoredImages::ListUnneeded(const task::Context&) {
-  ASSIGN_OR_RETURN(const auto cached, reclaimer_.CachedBlobs());
-  std::vector<std::pair<std::string, std::uint64_t>> out;
-  for (const auto& blob : cached) out.emplace_back("blob " + blob.digest.ToString(), blob.disk_bytes);
-  return out;
+Result<std::vector<Object>> StoredImages::FreeUnneeded(const task::Context& ctx, std::uint64_t wanted) {
+  ASSIGN_OR_RETURN(Freed freed, reclaimer_.Sweep(ctx, ages_));
+  if (freed.bytes >= wanted) return std::move(freed.objects);
+  ASSIGN_OR_RETURN(Freed cache, reclaimer_.FreeCache(ctx, wanted - freed.bytes));
+  std::ranges::move(cache.objects, std::back_inserter(freed.objects));
+  return std::move(freed.objects);
 }
 
 Result<> StoredImages::MarkUsed(const std::vector<std::string>& ids, time::WallTime at) {

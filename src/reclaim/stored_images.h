@@ -13,11 +13,11 @@ class StoredImages final : public ImageStore {
   // `ages` of leftovers, which go first.
   StoredImages(Reclaimer& reclaimer, Reclaimer::Stores stores, Ages ages) : reclaimer_(reclaimer), stores_(stores), ages_(ages) {}
 
-  Result<std::vector<CollectableImage>> List(const task::Context& ctx) override;
+  Result<std::vector<CollectableImage>> List(const task::Context& ctx, Sizes sizes) override;
   Result<std::optional<std::uint64_t>> Remove(const task::Context& ctx, const std::string& id, GcReason reason,
                                               const std::function<Result<bool>()>& unused) override;
-  Result<std::uint64_t> FreeUnneeded(const task::Context& ctx, std::uint64_t wanted) override;
-  Result<std::vector<std::pair<std::string, std::uint64_t>>> ListUnneeded(const task::Context& ctx) override;
+  Result<std::vector<Object>> FreeUnneeded(const task::Context& ctx, std::uint64_t wanted) override;
+  Result<std::vector<Object>> WouldFree(const task::Context& ctx, std::uint64_t wanted, const std::set<std::string>& gone) override;
   Result<> MarkUsed(const std::vector<std::string>& ids, time::WallTime at) override;
 
  private:

@@ -171,6 +171,8 @@ Result<std::string> FullForm(std::string_view text) {
 
 }  // namespace
 
+bool IsHub(std::string_view host) { return host == kDefaultDomain || host == kLegacyDomain || host == "registry-1.docker.io"; }
+
 bool IsTag(std::string_view text) {
   return !text.empty() && text.size() <= kMaxTag && (IsAlnum(text[0]) || text[0] == '_') &&
          All(text, [](char c) { return IsAlnum(c) || c == '_' || c == '.' || c == '-'; });

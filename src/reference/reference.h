@@ -61,6 +61,9 @@ class Reference {
   std::optional<digest::Digest> digest_;
 };
 
+// One of the three names of docker.io: "index.docker.io" is what logins call it, "registry-1.docker.io" where it listens.
+bool IsHub(std::string_view host);
+
 // A tag by the grammar: [A-Za-z0-9_], then up to 127 of [A-Za-z0-9_.-]. For tags that came from outside.
 bool IsTag(std::string_view text);
 

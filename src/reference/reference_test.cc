@@ -366,6 +366,11 @@ INSTANTIATE_TEST_SUITE_P(
                     Trimmed{"trailing_slash", "registry.io/myorg/", ""}),
     NameOf<Trimmed>);
 
+TEST(IsHub, KnowsItsThreeNames) {
+  for (const char* yes : {"docker.io", "index.docker.io", "registry-1.docker.io"}) EXPECT_TRUE(IsHub(yes)) << yes;
+  for (const char* no : {"", "Docker.io", "docker.io:443", "x.docker.io", "registry.docker.io"}) EXPECT_FALSE(IsHub(no)) << no;
+}
+
 TEST(IsImageId, TakesBareAndPrefixedDigestsOnly) {
   EXPECT_TRUE(IsImageId(kHex64));
   EXPECT_TRUE(IsImageId(kE3B0));

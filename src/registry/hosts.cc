@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "bytes/text.h"
 #include "host/dir.h"
 #include "time/go_duration.h"
 
@@ -209,8 +210,7 @@ class TomlReader {
                                "Connection", "Range", "Accept"})
         if (http::EqualNoCase(name, ours)) return Fail(value, "the header " + std::string(ours) + " cannot be set here");
       for (const std::string& text : values) {
-        if (std::any_of(text.begin(), text.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; }))
-          return Fail(value, "a header value holds control characters");
+        if (bytes::HasControls(text)) return Fail(value, "a header value holds control characters");
         headers.Add(name, text);
       }
     }

@@ -150,7 +150,7 @@ struct Reader {
     const std::string host = pattern.substr(0, slash), path = pattern.substr(slash);
     if (host.empty() || path.find("//") != path.npos || path.ends_with('/')) return wrong("has an empty part between its slashes");
     if (path.find(':') != path.npos) return wrong("must not have a tag: rules are for repositories");
-    if (host == "index.docker.io" || host == "registry-1.docker.io") return wrong("never matches: names of that registry begin with docker.io");
+    if (host != "docker.io" && reference::IsHub(host)) return wrong("never matches: names of that registry begin with docker.io");
     if (host.find_first_of(".:*?[") == host.npos && host != "localhost")
       return wrong("never matches: it must begin with a registry (docker.io/library/" + host + "?)");
     if (host == "docker.io" && !path.empty() && path.find('/', 1) == path.npos && path.find_first_of("*?[") == path.npos && path != "/library")

@@ -24,6 +24,7 @@
 #include "digest/x509.h"
 #include "host/dir.h"
 #include "host/listen.h"
+#include "host/machine.h"
 #include "host/poll.h"
 #include "http/client.h"
 #include "httpd/server.h"
@@ -37,11 +38,6 @@ namespace berth::webhook {
 namespace {
 
 constexpr std::size_t kPemBytes = 1u << 20;
-
-std::optional<std::string> Variable(std::string_view name) {
-  const char* value = std::getenv(std::string(name).c_str());
-  return value == nullptr ? std::nullopt : std::optional<std::string>(value);
-}
 
 // What is shown and who gets in, as the files have it now.
 struct Identity {
@@ -85,14 +81,14 @@ Result<Events> Listen(const Settings& s) {
 // Everything behind pinning.
 struct Registries {
   static Result<std::unique_ptr<Registries>> Make(const Settings& s, const time::Clock& clock) {
-    auto access = s.kubeconfig.empty() ? InClusterAccess(&Variable) : ReadKubeconfig(s.kubeconfig);
+    auto access = s.kubeconfig.empty() ? InClusterAccess(&host::Variable) : ReadKubeconfig(s.kubeconfig);
     if (!access) return std::move(access).error();
-    ASSIGN_OR_RETURN(auto proxies, http::ProxyRules::FromEnvironment(&Variable));
+    ASSIGN_OR_RETURN(auto proxies, http::ProxyRules::FromEnvironment(&host::Variable));
     return std::make_unique<Registries>(s, clock, *std::move(access), std::make_shared<const http::ProxyRules>(std::move(proxies)));
   }
   Registries(const Settings& s, const time::Clock& clock, ClusterAccess access, std::shared_ptr<const http::ProxyRules> proxies)
-      : api({.get_env = &Variable}), cluster(api, std::move(access)), http({.proxies = std::move(proxies), .get_env = &Variable}),
-        client(http, clock, [this] {
+      : api({.get_env = &host::Variable}), cluster(api, std::move(access)),
+        http({.proxies = std::move(proxies), .get_env = &host::Variable}), client(http, clock, [this] {
           std::lock_guard lock(mutex);
           return std::uniform_real_distribution<double>(0, 1)(generator);
         }, Options(s)),

@@ -279,7 +279,7 @@ int DescribeObjects(Session& session, const ObjectOptions& options) {
       if (object.kind == "Pod") {
         Listed all;
         if (const auto missing = List(session, "Event", ns, "", all)) return session.Fail(*missing);
-        const auto mirror = object.metadata.annotations.find("kubernetes.io/config.mirror");
+        const auto mirror = object.metadata.annotations.find(std::string(kube::kMirrorAnnotation));
         std::vector<kube::Event> events;
         for (const auto& e : all.objects) {
           kube::Event event = kube::ReadEvent(e);

@@ -130,6 +130,10 @@ void WriteCollected(json::Writer& w, const v1::CollectImagesResponse& answer, bo
   w.Key("used_percent").Int(answer.used_percent()).Key("high_percent").Int(answer.high_percent()).Key("low_percent").Int(answer.low_percent());
   w.Key("wanted_bytes").Uint(answer.wanted_bytes()).Key("freed_bytes").Uint(answer.freed_bytes());
   w.Key("unneeded_bytes").Uint(answer.unneeded_bytes()).Key("grown_bytes").Int(answer.grown_bytes());
+  w.Key("unneeded").BeginArray();
+  for (const auto& object : answer.unneeded())
+    w.BeginObject().Key("object").String(object.object()).Key("bytes").Uint(object.bytes()).EndObject();
+  w.EndArray();
   w.Key("images").BeginArray();
   for (const auto& image : answer.images()) {
     w.BeginObject();

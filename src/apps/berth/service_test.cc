@@ -578,6 +578,7 @@ TEST_F(Service, CollectSaysWhatGoesWhatStaysAndWhy) {
     answer.set_wanted_bytes(1700 * kMiB);
     answer.set_freed_bytes(1800 * kMiB);
     answer.set_unneeded_bytes(100 * kMiB);
+    answer.add_unneeded()->set_object("partial " + kManifest);
     auto& goes = *answer.add_images();
     goes.set_id(kId);
     goes.add_names("lib.example/tools/build:41");
@@ -608,7 +609,8 @@ TEST_F(Service, CollectSaysWhatGoesWhatStaysAndWhy) {
   EXPECT_EQ(real.Run({"-s", daemon.socket(), "gc", "--target", "75%", "-o", "jsonl"}), 9);
   EXPECT_EQ(asked.target_percent(), 75);
   EXPECT_FALSE(asked.dry_run());
-  EXPECT_THAT(real.out(), AllOf(HasSubstr("\"dry_run\":false"), HasSubstr("\"wanted_bytes\":1782579200"), HasSubstr("\"why\":\"in use by pod shop/web\"")));
+  EXPECT_THAT(real.out(), AllOf(HasSubstr("\"dry_run\":false"), HasSubstr("\"wanted_bytes\":1782579200"),
+                                HasSubstr("\"unneeded\":[{\"object\":\"partial " + kManifest + "\",\"bytes\":0}]"), HasSubstr("\"why\":\"in use by pod shop/web\"")));
   EXPECT_THAT(real.err(), HasSubstr("E-ENOSPC"));
   TestWorld why;
   EXPECT_EQ(why.Run({"-s", daemon.socket(), "gc", "--why", "app:1", "--unused"}), 9);

@@ -20,6 +20,7 @@
 #include "host/process.h"
 #include "reclaim/testing/stores.h"
 #include "registry/testing/fake_registry.h"
+#include "runtime/v1/api.grpc.pb.h"
 
 namespace berth::berthd {
 namespace {
@@ -118,10 +119,11 @@ class BerthdTest : public ::testing::Test {
     const auto status = process.Wait(Patience());
     return status ? status->Text() : status.error().Text();
   }
-  std::unique_ptr<v1::Berth::Stub> Connect() {
+  std::unique_ptr<v1::Berth::Stub> Connect() { return v1::Berth::NewStub(Channel()); }
+  std::shared_ptr<grpc::Channel> Channel() {
     grpc::ChannelArguments arguments;
     arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-    return v1::Berth::NewStub(grpc::CreateCustomChannel("unix:" + Path("run/berth.sock"), grpc::InsecureChannelCredentials(), arguments));
+    return grpc::CreateCustomChannel("unix:" + Path("run/berth.sock"), grpc::InsecureChannelCredentials(), arguments);
   }
   v1::PullRequest Ask() {
     v1::PullRequest request;
@@ -268,6 +270,12 @@ TEST_F(BerthdTest, CountsWhatItDoesAndSaysHowItIs) {
   registry_.PutImage("app", "1", {kBig});
   ASSERT_TRUE(Pull().first.ok());
   ASSERT_TRUE(Pull().first.ok());
+  const auto cri = ::runtime::v1::ImageService::NewStub(Channel());
+  ::runtime::v1::ListImagesResponse list;
+  ::runtime::v1::ImageStatusResponse answer;
+  grpc::ClientContext asks, errs;
+  EXPECT_TRUE(cri->ListImages(&asks, {}, &list).ok());
+  EXPECT_FALSE(cri->ImageStatus(&errs, {}, &answer).ok());
   const std::string pages = Path("run/ops.sock");
   const std::string text = Fetch(pages, "/metrics");
   EXPECT_THAT(text, ::testing::StartsWith("HTTP/1.1 200 OK\r\n"));
@@ -275,6 +283,9 @@ TEST_F(BerthdTest, CountsWhatItDoesAndSaysHowItIs) {
        {"\nberth_pulls_total{reason=\"\",registry=\"" + registry_.host() + "\",result=\"pulled\"} 1\n",
         "\nberth_pulls_total{reason=\"\",registry=\"" + registry_.host() + "\",result=\"present\"} 1\n", std::string("\nberth_layers_unpacked_total 1\n"),
         std::string("\nberth_pull_duration_seconds_count{image_size_in_bytes=\"0-10MB\",phase=\"total\"} 1\n"),
+        std::string("\nberth_cri_requests_total{code=\"OK\",method=\"ListImages\"} 1\n"),
+        std::string("\nberth_cri_requests_total{code=\"INVALID_ARGUMENT\",method=\"ImageStatus\"} 1\n"),
+        std::string("\nberth_cri_request_seconds_count{method=\"ListImages\"} 1\n"), std::string("\nprocess_start_time_seconds 1"),
         std::string("\nberth_images 1\n"), std::string("\nberth_pulls_in_progress "),
         std::string("\nkubelet_image_garbage_collected_total{reason=\"space\"} 0\n"), std::string("\nberth_config_reload_success 1\n"),
         std::string("\nprocess_resident_memory_bytes "), std::string("\nberth_store_bytes{kind=\"unpacked\"} "),

@@ -23,6 +23,7 @@
 #include "host/fault.h"
 #include "host/listen.h"
 #include "host/lock.h"
+#include "host/machine.h"
 #include "json/document.h"
 #include "log/log.h"
 #include "reclaim/image_gc.h"
@@ -211,7 +212,7 @@ Result<int> Serve(config::DaemonConfig config, const LoadSettings& load) {
   ASSIGN_OR_RETURN(auto content, content::Store::Open(root));
   ASSIGN_OR_RETURN(auto layers, layer::LayerStore::Open(config.root, {.worker = worker, .unpack = config.unpack}));
   RETURN_IF_ERROR(CheckCatalogIsThere(root, *layers));
-  ASSIGN_OR_RETURN(auto catalog, catalog::Catalog::Open(config.root, clock, config.journal));
+  ASSIGN_OR_RETURN(auto catalog, catalog::Catalog::Open(config.root, clock, {.entries = config.journal, .age = config.journal_age}));
   catalog::Leases leases;
   reclaim::Reclaimer reclaimer({*content, *layers, *catalog, leases}, clock);
   ASSIGN_OR_RETURN(const auto recovery, reclaimer.Recover({}));
@@ -221,9 +222,9 @@ Result<int> Serve(config::DaemonConfig config, const LoadSettings& load) {
   ASSIGN_OR_RETURN(auto mounter, rootfs::Mounter::Open(config.root, *layers));
 
   // The way to the registries.
-  ASSIGN_OR_RETURN(auto proxies, http::ProxyRules::FromEnvironment(Environment()));
+  ASSIGN_OR_RETURN(auto proxies, http::ProxyRules::FromEnvironment(&host::Variable));
   const auto rules = std::make_shared<const http::ProxyRules>(std::move(proxies));
-  http::Client http({.proxies = rules, .http2 = config.http2, .get_env = Environment()});
+  http::Client http({.proxies = rules, .http2 = config.http2, .get_env = &host::Variable});
   std::mt19937_64 generator{std::random_device{}()};
   std::mutex generator_mutex;
   const auto random = [&] {
@@ -286,6 +287,7 @@ Result<int> Serve(config::DaemonConfig config, const LoadSettings& load) {
                             .connections_per_process = config.connections_per_process};
   for (grpc::Service* more : {&explain.service().grpc(), &cri.images(), &cri.runtime()}) listen.more.push_back(more);
   listen.health.push_back("runtime.v1.ImageService");
+  listen.on_call = [&telemetry](std::string_view method) { return telemetry.OnCall(method); };
   if (node != nullptr) listen.more.push_back(&node->service().grpc());
   if (node != nullptr) RETURN_IF_ERROR(node->ServeApi(config, root));
   ASSIGN_OR_RETURN(auto server, api::Server::Start(service, std::move(listen)));  // last: who can call it finds all else
@@ -297,6 +299,7 @@ Result<int> Serve(config::DaemonConfig config, const LoadSettings& load) {
       const auto swept = reclaimer.Sweep(ctx, ages);
       if (swept) telemetry.OnFreed("leftover", swept->bytes);
       else if (!swept.error().cancelled()) log::Warning("leftovers could not be removed", {{"error", swept.error()}});
+      if (const auto trimmed = catalog->TrimJournal(); !trimmed) log::Warning("old entries of the journal could not be removed", {{"error", trimmed.error()}});
       ::malloc_trim(0);
     }
   });

@@ -11,7 +11,6 @@
 #include <cerrno>
 #include <climits>
 #include <csignal>
-#include <cstdlib>
 
 #include "host/poll.h"
 #include "log/log.h"
@@ -101,13 +100,6 @@ Result<std::string> FindShim(const config::DaemonConfig& config) {
   std::string shim = FindProgram(config.node.shim, "berth-shim");
   if (CanRun(shim)) return shim;
   return Error(Reason::kConfig, "the container shim " + Quoted(shim) + " cannot be run").Next("install berth-shim beside berthd, or set `node.shim`");
-}
-
-http::ProxyRules::GetEnv Environment() {
-  return [](std::string_view name) -> std::optional<std::string> {
-    const char* value = std::getenv(std::string(name).c_str());
-    return value == nullptr ? std::nullopt : std::optional<std::string>(value);
-  };
 }
 
 }  // namespace berth::berthd

@@ -6,7 +6,6 @@
 
 #include "config/daemon_config.h"
 #include "host/fd.h"
-#include "http/proxy.h"
 #include "result/result.h"
 #include "time/clock.h"
 
@@ -28,6 +27,5 @@ Result<> MakePrivateFolder(const std::string& path);
 // The unpack worker: as configured, or beside this program. kConfig when it cannot be run.
 Result<std::string> FindWorker(const config::DaemonConfig& config);
 Result<std::string> FindShim(const config::DaemonConfig& config);  // the same for berth-shim
-http::ProxyRules::GetEnv Environment();
 
 }  // namespace berth::berthd

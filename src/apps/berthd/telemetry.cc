@@ -1,5 +1,6 @@
 #include "apps/berthd/telemetry.h"
 
+#include <array>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -28,6 +29,11 @@ std::string_view AnswerOf(const registry::Attempt& attempt) {
   if (attempt.status == 403) return "denied";
   return "other";
 }
+
+// gRPC's, in its order.
+constexpr std::array<std::string_view, 17> kCodes{
+    "OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED"};
 
 std::vector<double> PullBuckets() { return {policy::kPullSecondsBuckets.begin(), policy::kPullSecondsBuckets.end()}; }
 
@@ -58,6 +64,8 @@ Telemetry::Telemetry(const time::Clock& clock) : clock_(clock) {
                                       {{"plugin_name", kHosts}});
   plugin_seconds_ = registry_.Histograms("kubelet_credential_provider_plugin_duration", "Duration of execution in seconds for credential provider plugin",
                                          {{"plugin_name", kHosts}}, {0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10});
+  cri_calls_ = registry_.Counters("berth_cri_requests_total", "Calls of CRI that ended, by gRPC's status code.", {{"method", 16}, {"code", kCodes.size()}});
+  cri_seconds_ = registry_.Histograms("berth_cri_request_seconds", "Their time, answers included.", {{"method", 16}}, metrics::Exponential(0.0005, 4, 10));
   freed_ = registry_.Counters("berth_gc_freed_bytes_total", "Bytes given back, by why they went.", {{"reason", 8}});
   reload_good_ = registry_.MakeGauge("berth_config_reload_success", "1: the settings in force are those of the file as it was read last.");
   reload_at_ = registry_.MakeGauge("berth_config_last_reload_timestamp_seconds", "When they were last read without an error.");
@@ -100,6 +108,15 @@ void Telemetry::OnPlugin(const std::string& plugin, time::Duration took, bool go
 void Telemetry::OnReload(bool good) {
   reload_good_.Set(good ? 1 : 0);
   if (good) reload_at_.Set(std::chrono::duration<double>(clock_.WallNow().time_since_epoch()).count());
+}
+
+std::function<void(int)> Telemetry::OnCall(std::string_view method) {
+  if (!method.starts_with("/runtime.v1.")) return {};
+  return [this, name = std::string(method.substr(method.rfind('/') + 1)), began = clock_.SteadyNow()](int code) {
+    const auto at = static_cast<std::size_t>(code);
+    cri_calls_.With({name, at < kCodes.size() ? kCodes[at] : "UNKNOWN"}).Add();
+    cri_seconds_.With({name}).Observe(std::chrono::duration<double>(clock_.SteadyNow() - began).count());
+  };
 }
 
 void Telemetry::OnFreed(std::string_view reason, std::uint64_t bytes) { freed_.With({reason}).Add(static_cast<double>(bytes)); }

@@ -31,6 +31,8 @@ class Telemetry final : public pull::Observer {
   void OnPlugin(const std::string& plugin, time::Duration took, bool good);
   void OnReload(bool good);
   void OnFreed(std::string_view reason, std::uint64_t bytes);  // "leftover"
+  // At the beginning of a call of the socket; what it returns (nothing for calls that are not CRI's) is called at its end with gRPC's code.
+  std::function<void(int code)> OnCall(std::string_view method);
 
   void Attach(pull::Puller& puller);
   void Attach(catalog::Catalog& catalog, content::Store& content, const host::Dir& root);
@@ -44,8 +46,8 @@ class Telemetry final : public pull::Observer {
  private:
   const time::Clock& clock_;
   metrics::Registry registry_;
-  metrics::Family<metrics::Counter> pulls_, bytes_, requests_, credentials_, freed_, plugin_errors_;
-  metrics::Family<metrics::Histogram> durations_, request_seconds_, plugin_seconds_;
+  metrics::Family<metrics::Counter> pulls_, bytes_, requests_, credentials_, freed_, plugin_errors_, cri_calls_;
+  metrics::Family<metrics::Histogram> durations_, request_seconds_, plugin_seconds_, cri_seconds_;
   metrics::Counter layers_, layer_bytes_;
   metrics::Histogram layer_seconds_, layer_speed_;
   metrics::Gauge reload_good_, reload_at_;

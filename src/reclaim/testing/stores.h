@@ -113,6 +113,19 @@ class Stores {
     return image;
   }
 
+  // A name of several images that are here.
+  void PublishIndex(const std::string& name, const std::vector<Image>& images) {
+    catalog::Publication p{.name = name, .implied_name = std::nullopt, .target = AddDocument("index " + name), .media_type = "m",
+                           .documents = {}, .images = {}, .pull = std::nullopt, .journal = "{}"};
+    p.documents.push_back({p.target, 1});
+    for (const auto& image : images) {
+      p.images.push_back(**catalog->FindImage(image.manifest));
+      p.documents.push_back({image.manifest, 1});
+      p.documents.push_back({image.config, 1});
+    }
+    Must(catalog->PublishImage(p));
+  }
+
   std::string LayerFile(const digest::Digest& layer, std::string_view kind) const {
     return folder.path() + "/layers/" + layer.Hex() + std::string(kind);
   }

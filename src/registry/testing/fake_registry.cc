@@ -28,8 +28,6 @@ std::string ErrorBody(std::string_view code) {
   return std::move(w).Take();
 }
 
-int HexValue(char c) { return c <= '9' ? c - '0' : (c | 32) - 'a' + 10; }
-
 // "a=1&a=2&b=x%20y" -> every value of `name`.
 std::vector<std::string> Values(std::string_view form, std::string_view name) {
   std::vector<std::string> all;
@@ -37,17 +35,7 @@ std::vector<std::string> Values(std::string_view form, std::string_view name) {
     const std::string_view pair = form.substr(0, form.find('&'));
     form.remove_prefix(std::min(form.size(), pair.size() + 1));
     if (pair.substr(0, pair.find('=')) != name || pair.find('=') == std::string_view::npos) continue;
-    std::string value;
-    const std::string_view raw = pair.substr(name.size() + 1);
-    for (std::size_t i = 0; i < raw.size(); ++i) {
-      if (raw[i] == '%' && i + 2 < raw.size()) {
-        value += static_cast<char>(HexValue(raw[i + 1]) * 16 + HexValue(raw[i + 2]));
-        i += 2;
-      } else {
-        value += raw[i];
-      }
-    }
-    all.push_back(std::move(value));
+    all.push_back(bytes::PercentDecoded(pair.substr(name.size() + 1)).value_or("bad escape"));
   }
   return all;
 }
