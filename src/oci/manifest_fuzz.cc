@@ -98,7 +98,10 @@ void CheckConfig(std::string_view text) {
 
 void CheckPlatformText(std::string_view text) {
   const auto got = oci::Platform::Parse(text);
-  if (!got) return BERTH_CHECK(got.error().reason() == Reason::kUsage);
+  if (!got) {
+    BERTH_CHECK(got.error().reason() == Reason::kUsage);
+    return;
+  }
   BERTH_CHECK(*got == got->Normalized());
   if (got->os.size() <= 32 && got->architecture.size() <= 32 && got->variant.size() <= 32) {
     BERTH_CHECK(*oci::Platform::Parse(got->ToString()) == *got);
