@@ -36,7 +36,7 @@ class Concurrency(cases.Case):
     def finish(self, processes):
         for process in processes:
             out, err = process.communicate(timeout=120)
-            self.assertEqual(process.returncode, 0, out + err)
+            self.assertEqual(process.returncode, 0, f"{out}{err}berthd ended: {self.berthd.process.poll()}\n{self.berthd.tail()}")
 
     def fetched(self):
         return {key[1]: count for key, count in self.bench.server.requests.items() if key[0] == "GET" and "/blobs/" in key[1] and key[2] == 200}

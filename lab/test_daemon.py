@@ -26,7 +26,9 @@ class Ends(cases.NodeCase):
         self.assertEqual(here(), ({}, False, []))
 
     def test_what_is_spawned_ends_with_its_program(self):
-        program = "import daemon, os, signal\nprint(daemon.spawn(['sleep', '1000']).pid, flush=True)\nos.kill(os.getpid(), signal.SIGKILL)"
+        program = ("import daemon, os, signal, subprocess\n"
+                   "child = daemon.spawn(['sh', '-c', 'echo up; exec sleep 1000'], stdout=subprocess.PIPE)\n"
+                   "child.stdout.readline()\nprint(child.pid, flush=True)\nos.kill(os.getpid(), signal.SIGKILL)")
         done = subprocess.run([sys.executable, "-c", program], cwd=pathlib.Path(__file__).parent, capture_output=True, text=True, timeout=60)
         status = pathlib.Path(f"/proc/{int(done.stdout)}/status")
         daemon.wait("it has ended", lambda: not status.exists() or "State:\tZ" in status.read_text())
