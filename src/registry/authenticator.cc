@@ -252,7 +252,7 @@ Error Authenticator::Exhausted(int status) {
     exhausted_ = Error(status == 403 ? Reason::kDenied : Reason::kUnauthorized,
                        place + " refuses anonymous access to " + Quoted(session_.reference.path()) + answer)
                      .Next(host_.endpoint.mirror
-                               ? "give credentials for the mirror, or let it serve anonymous users"
+                               ? "give the mirror's host an entry in the node's config.json, or let the mirror serve anonymous users"
                                : GiveCredentials(session_.reference));
   } else {
     const std::string last = Describe(all.back());

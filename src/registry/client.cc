@@ -299,9 +299,8 @@ Client::Client(http::Client& http, const time::Clock& clock, std::function<doubl
 Client::~Client() = default;
 
 std::unique_ptr<Repository> Client::Open(const reference::Reference& reference, std::vector<credentials::Credential> credentials,
-                                         AttemptSink sink, MirrorCredentials mirror_credentials) {
-  return std::make_unique<RepositoryImpl>(std::make_shared<Session>(*engine_, reference, std::move(credentials), std::move(sink),
-                                                                    std::move(mirror_credentials)));
+                                         AttemptSink sink) {
+  return std::make_unique<RepositoryImpl>(std::make_shared<Session>(*engine_, reference, std::move(credentials), std::move(sink)));
 }
 
 }  // namespace berth::registry

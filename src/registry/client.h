@@ -56,8 +56,13 @@ struct RetryPolicy {
   time::Duration liar_for = std::chrono::minutes(10);
 };
 
+// The node's credentials for a mirror ("mirror.example:5000/library/busybox"), in the order in which they are tried.
+using MirrorCredentials = std::function<std::vector<credentials::Credential>(const std::string& repository)>;
+
 struct ClientOptions {
   HostsOptions hosts;
+  // What a caller gives for the registry is never shown to a mirror. Asked at most once per mirror and Repository, from any thread.
+  MirrorCredentials mirror_credentials;
   std::vector<std::string> trusted_realms;  // registry/challenge.h CheckRealm
   RetryPolicy retry;
   std::size_t document_bytes = 4u << 20;    // manifest, index, config
@@ -69,11 +74,6 @@ struct ClientOptions {
   http::Limits http;                        // connect, TLS, header and stall limits; hosts.toml may shorten the dial
   std::vector<http::ResolveOverride> overrides;
 };
-
-// Credentials of the caller for a mirror ("mirror.example:5000", "library/busybox"), in order; the registry's own are
-// never shown to a mirror. Called at most once per mirror and Repository.
-using MirrorCredentials =
-    std::function<std::vector<credentials::Credential>(std::string_view domain, std::string_view path)>;
 
 struct Resolved {
   digest::Digest digest;
@@ -154,8 +154,7 @@ class Client {
   // the list is not empty no anonymous attempt is made after they were refused (kubelet-images 6.7).
   // Never fails: hosts.toml is read by the first request. The Repository must not outlive the Client.
   std::unique_ptr<Repository> Open(const reference::Reference& reference,
-                                   std::vector<credentials::Credential> credentials, AttemptSink sink = nullptr,
-                                   MirrorCredentials mirror_credentials = nullptr);
+                                   std::vector<credentials::Credential> credentials, AttemptSink sink = nullptr);
 
  private:
   std::unique_ptr<Engine> engine_;

@@ -78,15 +78,13 @@ class ClientTest : public ::testing::Test {
     }
     return *client_;
   }
-  std::unique_ptr<Repository> Open(std::vector<credentials::Credential> credentials = {}, const std::string& tail = "team/app:v1",
-                                   MirrorCredentials for_mirrors = nullptr) {
+  std::unique_ptr<Repository> Open(std::vector<credentials::Credential> credentials = {}, const std::string& tail = "team/app:v1") {
     const auto ref = reference::Reference::Parse(registry_.host() + "/" + tail);
     return client().Open(*ref, std::move(credentials),
                          [this](const Attempt& a) {
                            std::lock_guard lock(mutex_);
                            attempts_.push_back(a);
-                         },
-                         std::move(for_mirrors));
+                         });
   }
   // hosts.toml of registry_: mirrors in order, then the registry itself.
   void Mirrors(const std::vector<std::string>& urls, const std::string& fields = "") {
@@ -693,6 +691,12 @@ TEST_F(ClientTest, TenLayersRefusedAtOnceCostOneToken) {
 TEST_F(ClientTest, C60_C62_MirrorsGetNamespaceButNoCredential) {
   FakeRegistry mirror;
   const auto image = registry_.PutImage("team/app", "v1", {"one", "two"});
+  bool known = false;
+  std::string asked;
+  options_.mirror_credentials = [&](const std::string& repository) {
+    asked = repository;
+    return known ? List(User("m", "mirror-canary")) : std::vector<credentials::Credential>();
+  };
   mirror.PutImage("team/app", "v1", {"one", "two"});
   mirror.ExpectNs(registry_.host());
   registry_.ExpectNs("");
@@ -708,11 +712,8 @@ TEST_F(ClientTest, C60_C62_MirrorsGetNamespaceButNoCredential) {
   registry_.ClearLog();
   ASSERT_OK(Open(List(User(kUser, kPassword)))->Resolve(ctx_));  // 401 of the mirror: next host
   EXPECT_EQ(registry_.Count("HEAD"), 1);
-  std::string asked;
-  auto own = Open(List(User(kUser, kPassword)), "team/app:v1", [&](std::string_view domain, std::string_view path) {
-    asked = std::string(domain) + "/" + std::string(path);
-    return List(User("m", "mirror-canary"));
-  });
+  known = true;
+  auto own = Open(List(User(kUser, kPassword)));
   ASSERT_OK(own->Resolve(ctx_));
   EXPECT_EQ(asked, mirror.host() + "/team/app");
   EXPECT_EQ(own->used()->username, "m");

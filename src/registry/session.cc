@@ -70,13 +70,13 @@ http::Url Host::Base() const {
 }
 
 Session::Session(Engine& the_engine, const reference::Reference& the_reference, std::vector<credentials::Credential> the_credentials,
-                 AttemptSink sink, MirrorCredentials mirror_credentials)
+                 AttemptSink sink)
     : engine(the_engine), reference(the_reference), name(reference.Repository()), credentials(std::move(the_credentials)),
-      sink_(std::move(sink)), mirror_credentials_(std::move(mirror_credentials)) {}
+      sink_(std::move(sink)) {}
 
 std::vector<credentials::Credential> Session::ForMirror(const Host& host) const {
-  if (!host.endpoint.mirror || !mirror_credentials_) return {};
-  return mirror_credentials_(host.endpoint.base.Authority(), reference.path());
+  if (!host.endpoint.mirror || !engine.options.mirror_credentials) return {};
+  return engine.options.mirror_credentials(host.endpoint.base.Authority() + "/" + std::string(reference.path()));
 }
 
 Result<std::vector<Host*>> Session::Hosts() {

@@ -80,8 +80,7 @@ class Host {
 
 class Session {
  public:
-  Session(Engine& engine, const reference::Reference& reference, std::vector<credentials::Credential> credentials, AttemptSink sink,
-          MirrorCredentials mirror_credentials);
+  Session(Engine& engine, const reference::Reference& reference, std::vector<credentials::Credential> credentials, AttemptSink sink);
 
   // Reads the configuration at the first call; its error stays.
   Result<std::vector<Host*>> Hosts();
@@ -107,7 +106,6 @@ class Session {
                     const std::string& code) const;
 
   const AttemptSink sink_;
-  const MirrorCredentials mirror_credentials_;
   mutable std::mutex mutex_;
   const credentials::Credential* used_ = nullptr;     // guarded by mutex_
   std::vector<std::unique_ptr<Host>> hosts_;          // guarded by mutex_ until filled, then constant

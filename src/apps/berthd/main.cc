@@ -231,9 +231,11 @@ Result<int> Serve(config::DaemonConfig config, const LoadSettings& load) {
     std::lock_guard hold(generator_mutex);
     return std::uniform_real_distribution<double>(0, 1)(generator);
   };
-  registry::Client registry(http, clock, random, config.registry);
   credentials::NodeConfig node_config(
       {.config_json = config.node_config, .dockercfg = config.node_config, .profile = config.profile}, clock);
+  // Mirrors are the node's, and so are their passwords.
+  config.registry.mirror_credentials = [&node_config](const std::string& repository) { return node_config.Get()->Find(repository); };
+  registry::Client registry(http, clock, random, config.registry);
 
   // The stories.
   verify::RuleVerifier verifier(config.verification, clock);
