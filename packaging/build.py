@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes the Debian packages: berth (daemon, command line, units, manuals) and berth-credential-providers.
+"""Makes the Debian packages: berth (daemon, command line, units, manuals), berth-webhook and berth-credential-providers.
 
 usage: build.py BINARIES OUT [--version V] [--fast]     BINARIES: NAME or NAME/NAME, as in build/bin or a build folder's src/apps
 Dependencies are what dpkg-shlibdeps finds in the stripped programs. The same programs and the same commit give the same bytes.
@@ -117,7 +117,10 @@ def main():
             berth.program(f"{LIBEXEC}/{name}", binary(name))
         berth.link("usr/bin/berthd", "../libexec/berth/berthd")
         berth.program("usr/bin/berth", binary("berth"))
+        webhooks = lambda file: file.name.startswith("berth-webhook")
         for unit in sorted((HERE / "systemd").iterdir()):
+            if webhooks(unit):
+                continue
             if unit.suffix in (".service", ".socket"):
                 berth.put(f"lib/systemd/system/{unit.name}", unit.read_text())
             else:
@@ -125,7 +128,8 @@ def main():
         berth.put("etc/berth/config.yaml", (HERE / "deb/config.yaml").read_text())
         berth.conffiles = ["etc/berth/config.yaml"]
         for page in sorted((HERE / "man").iterdir()):
-            berth.zipped(f"usr/share/man/man{page.suffix[1:]}/{page.name}", page.read_text())
+            if not webhooks(page):
+                berth.zipped(f"usr/share/man/man{page.suffix[1:]}/{page.name}", page.read_text())
         for shell, path in (("bash", "usr/share/bash-completion/completions/berth"), ("zsh", "usr/share/zsh/vendor-completions/_berth"),
                             ("fish", "usr/share/fish/vendor_completions.d/berth.fish")):
             berth.put(path, run(binary("berth"), "completion", shell))
@@ -138,8 +142,21 @@ def main():
             plugins.program(f"{PLUGINS}/berth-credential-{cloud}", binary(f"berth-credential-{cloud}"))
         plugins.documents([ROOT / "docs/credential-plugins.md"])
 
+        webhook = Package("berth-webhook", "image policies of a Kubernetes cluster, as an admission webhook",
+                          "Answers AdmissionReviews over HTTPS: AlwaysPullImages, and tags that become\ndigests. For a host that the API server reaches; in a cluster it runs as a\n"
+                          "Deployment, an example of which is among the documents.", work / "webhook", recommends=["ca-certificates", "systemd"])
+        webhook.program("usr/bin/berth-webhook", binary("berth-webhook"))
+        webhook.put("lib/systemd/system/berth-webhook.service", (HERE / "systemd/berth-webhook.service").read_text())
+        webhook.put("usr/lib/sysusers.d/berth-webhook.conf", (HERE / "systemd/berth-webhook.sysusers").read_text())
+        webhook.put("etc/berth-webhook/config.yaml", (HERE / "deb/webhook.yaml").read_text())
+        webhook.conffiles = ["etc/berth-webhook/config.yaml"]
+        webhook.zipped("usr/share/man/man8/berth-webhook.8", (HERE / "man/berth-webhook.8").read_text())
+        for file in sorted((HERE / "kubernetes/webhook").iterdir()):
+            webhook.put(f"usr/share/doc/berth-webhook/examples/kubernetes/{file.name}", file.read_text(), 0o755 if file.suffix == ".sh" else 0o644)
+        webhook.documents([ROOT / "README.md", ROOT / "docs/webhook.md", ROOT / "docs/admission.md"])
+
         architecture = run("dpkg", "--print-architecture").strip()
-        for package in (berth, plugins):
+        for package in (berth, plugins, webhook):
             print(package.build(version, architecture, out, work, epoch, options.fast))
 
 

@@ -16,7 +16,8 @@ import tempfile
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
-PROGRAMS = ["usr/bin/berth", "usr/libexec/berth/berthd", "usr/libexec/berth/berth-unpack", "usr/libexec/berth/berth-shim",
+PACKAGES = ["berth", "berth-credential-providers", "berth-webhook"]
+PROGRAMS = ["usr/bin/berth", "usr/bin/berth-webhook", "usr/libexec/berth/berthd", "usr/libexec/berth/berth-unpack", "usr/libexec/berth/berth-shim",
             *(f"usr/libexec/kubernetes/credential-providers/berth-credential-{c}" for c in ("ecr", "gcr", "acr"))]
 
 
@@ -38,7 +39,7 @@ def make_root(root, debs, work):
         (root / folder).mkdir(parents=True)
     (root / "var/lib/dpkg/status").touch()
     shutil.copy(shutil.which("busybox"), root / "bin/busybox")
-    for name in ("sh", "rm", "rmdir", "grep"):
+    for name in ("sh", "rm", "rmdir", "grep", "chgrp"):
         (root / "bin" / name).symlink_to("busybox")
     shutil.copy(shutil.which("install"), root / "bin/install")  # Debian's busybox has none
     for deb in debs:
@@ -88,12 +89,41 @@ def daemon(root):
         (root / "bin/mount").unlink()
 
 
+def webhook(root):
+    """berth-webhook inside, with a certificate that it makes and the settings that come with it; asked how it is."""
+    printed = run("chroot", root, "/usr/bin/berth-webhook", "--config", "/etc/berth-webhook/config.yaml", "--print-config").stdout
+    expect('always_pull: "true"' in printed, "berth-webhook accepts the settings that come with it")
+    run("chroot", root, "/usr/bin/berth-webhook", "--make-certificates", "/etc/berth-webhook/tls", "--name", "localhost")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = subprocess.Popen(["chroot", root, "/usr/bin/berth-webhook", "--config", "/etc/berth-webhook/config.yaml", "--set", f"listen=127.0.0.1:{port}",
+                                "--set", "ops_listen=unix:///run/webhook.sock", "--set", "drain=1ms"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        answer, end = b"", time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < end and not answer:
+            with socket.socket(socket.AF_UNIX) as s:
+                try:
+                    s.connect(str(root / "run/webhook.sock"))
+                    s.sendall(b"GET /readyz HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+                    answer = s.recv(4096)
+                except OSError:
+                    time.sleep(0.02)
+        expect(answer.startswith(b"HTTP/1.1 200"), "the installed berth-webhook is ready with a certificate of its own")
+        process.terminate()
+        expect(process.wait(60) == 0, "and ends in order")
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
 def main():
     binaries = pathlib.Path(sys.argv[1]).resolve()
     with tempfile.TemporaryDirectory(prefix="berth-package-test-") as folder:
         folder = pathlib.Path(folder)
         built = [pathlib.Path(p) for p in run(sys.executable, HERE / "build.py", "--fast", binaries, folder / "one").stdout.split()]
-        expect([p.name.split("_")[0] for p in built] == ["berth", "berth-credential-providers"], "two packages")
+        expect([p.name.split("_")[0] for p in built] == PACKAGES, "three packages")
         again = [pathlib.Path(p) for p in run(sys.executable, HERE / "build.py", "--fast", binaries, folder / "two").stdout.split()]
         expect(all(a.read_bytes() == b.read_bytes() for a, b in zip(built, again)), "built twice, they are the same bytes")
         newer = [pathlib.Path(p) for p in run(sys.executable, HERE / "build.py", "--fast", binaries, folder / "new", "--version", "99.0").stdout.split()]
@@ -111,29 +141,38 @@ def main():
         dpkg(root, "-i", *built)
         for path in (*PROGRAMS, "usr/bin/berthd", "lib/systemd/system/berthd.service", "lib/systemd/system/berthd.socket", "etc/berth/config.yaml",
                      "usr/share/man/man1/berth.1.gz", "usr/share/man/man8/berthd.8.gz", "usr/share/bash-completion/completions/berth",
-                     "usr/share/doc/berth/operations.md", "usr/share/doc/berth/copyright"):
+                     "usr/share/doc/berth/operations.md", "usr/share/doc/berth/copyright", "lib/systemd/system/berth-webhook.service",
+                     "usr/lib/sysusers.d/berth-webhook.conf", "etc/berth-webhook/config.yaml", "usr/share/man/man8/berth-webhook.8.gz",
+                     "usr/share/doc/berth-webhook/webhook.md", "usr/share/doc/berth-webhook/examples/kubernetes/deployment.yaml"):
             expect((root / path).exists(), f"/{path} is there")
         expect((root / "var/lib/berth").stat().st_mode & 0o777 == 0o700, "/var/lib/berth is closed to others")
         expect("ExecStart=/usr/bin/berthd" in (root / "lib/systemd/system/berthd.service").read_text(), "the unit starts what is installed")
-        expect(not dpkg(root, "--verify", "berth", "berth-credential-providers").stdout, "checksums")
-        for program in ("berth", "berthd"):
+        unit = (root / "lib/systemd/system/berth-webhook.service").read_text()
+        expect("ExecStart=/usr/bin/berth-webhook --config /etc/berth-webhook/config.yaml" in unit and "User=berth-webhook" in unit, "so does the webhook's, as a user of its own")
+        expect((root / "etc/berth-webhook/tls").stat().st_mode & 0o777 == 0o750, "/etc/berth-webhook/tls is closed to others")
+        expect(not dpkg(root, "--verify", *PACKAGES).stdout, "checksums")
+        for program in ("berth", "berthd", "berth-webhook"):
             expect(re.fullmatch(rf"{program} \d+\.\d+\.\d+\n?.*", run("chroot", root, f"/usr/bin/{program}", "--version").stdout, re.S), f"{program} --version")
         printed = run("chroot", root, "/usr/bin/berthd", "--print-config").stdout
         expect("kind: ImageDaemonConfiguration" in printed, "berthd accepts the settings that come with it")
         answer = run("chroot", root, "/usr/libexec/kubernetes/credential-providers/berth-credential-ecr", check=False, input="{}")
         expect(answer.returncode == 1 and answer.stderr, "a credential provider answers nonsense with an error")
         daemon(root)
+        webhook(root)
 
         config = root / "etc/berth/config.yaml"
         config.write_text(config.read_text() + "log: {level: debug}\n")
+        policies, key = root / "etc/berth-webhook/config.yaml", root / "etc/berth-webhook/tls/tls.key"
+        policies.write_text(policies.read_text() + "on_error: Allow\n")
         dpkg(root, "-i", *newer)
-        expect("level: debug" in config.read_text(), "an upgrade keeps changed settings")
-        expect((root / "var/lib/berth/catalog.db").exists(), "and the store")
+        expect("level: debug" in config.read_text() and "on_error: Allow" in policies.read_text(), "an upgrade keeps changed settings")
+        expect((root / "var/lib/berth/catalog.db").exists() and key.exists(), "and the store, and the webhook's key")
 
-        dpkg(root, "-r", "berth", "berth-credential-providers")
+        dpkg(root, "-r", *PACKAGES)
         expect(not (root / "usr/bin/berthd").exists() and config.exists() and (root / "var/lib/berth/catalog.db").exists(),
                "removed: the programs are gone, settings and store stay")
-        dpkg(root, "-P", "berth", "berth-credential-providers")
+        expect(not (root / "usr/bin/berth-webhook").exists() and policies.exists() and key.exists(), "so do the webhook's settings and key")
+        dpkg(root, "-P", *PACKAGES)
         left = files(root) - before
         expect(not {f for f in left if "berth" in f}, f"purged: nothing is left {sorted(f for f in left if 'berth' in f)}")
     print("packages: all good")
