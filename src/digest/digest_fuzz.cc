@@ -1,14 +1,10 @@
 // What is accepted is exactly the canonical form, and its three spellings agree; nothing else is.
-#include <cstdlib>
 #include <utility>
 
 #include "digest/digest.h"
+#include "result/result.h"
 
 namespace {
-
-void Require(bool truth) {
-  if (!truth) std::abort();
-}
 
 // The rule again, written differently from the parser.
 bool IsCanonical(std::string_view s) {
@@ -28,12 +24,12 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   using namespace berth;
   const std::string_view text(reinterpret_cast<const char*>(data), size);
   const Result<digest::Digest> got = digest::Digest::Parse(text);
-  Require(got.has_value() == IsCanonical(text));
+  BERTH_CHECK(got.has_value() == IsCanonical(text));
   if (got) {
-    Require(got->ToString() == text && text.ends_with(got->Hex()) && got->Hex().starts_with(got->Short()));
-    Require(digest::Digest::FromRaw(got->algorithm(), got->raw()) == *got);
+    BERTH_CHECK(got->ToString() == text && text.ends_with(got->Hex()) && got->Hex().starts_with(got->Short()));
+    BERTH_CHECK(digest::Digest::FromRaw(got->algorithm(), got->raw()) == *got);
   } else {
-    Require(got.error().reason() == Reason::kInvalidDigest && got.error().Text().size() < 64);
+    BERTH_CHECK(got.error().reason() == Reason::kInvalidDigest && got.error().Text().size() < 64);
   }
   return 0;
 }

@@ -8,16 +8,13 @@
 
 #include "json/document.h"
 #include "json/utf8.h"
+#include "result/result.h"
 
 namespace {
 
 using namespace berth;
 
 constexpr json::Limits kLimits{.bytes = 1u << 16, .depth = 16, .values = 4096};
-
-void Require(bool truth) {
-  if (!truth) std::abort();
-}
 
 // Recursive and slow on purpose: nothing in it is shared with the library but the UTF-8 table.
 class Naive {
@@ -154,16 +151,16 @@ class Naive {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::string_view text(reinterpret_cast<const char*>(data), size);
   const Result<json::Document> got = json::Document::Parse(text, Reason::kInvalidManifest, kLimits);
-  Require(got.has_value() == Naive(text).Accepts());
+  BERTH_CHECK(got.has_value() == Naive(text).Accepts());
   if (!got) {
     const Error& e = got.error();
-    Require(e.reason() == Reason::kInvalidManifest || e.reason() == Reason::kLimitExceeded);
-    Require(e.Text().size() <= 1024);
+    BERTH_CHECK(e.reason() == Reason::kInvalidManifest || e.reason() == Reason::kLimitExceeded);
+    BERTH_CHECK(e.Text().size() <= 1024);
     return 0;
   }
   const std::string dump = got->root().Dump();
   const Result<json::Document> again = json::Document::Parse(dump, Reason::kInvalidManifest);
-  Require(again.has_value() && again->root().Dump() == dump);
-  Require(nlohmann::json::parse(text) == nlohmann::json::parse(dump));
+  BERTH_CHECK(again.has_value() && again->root().Dump() == dump);
+  BERTH_CHECK(nlohmann::json::parse(text) == nlohmann::json::parse(dump));
   return 0;
 }

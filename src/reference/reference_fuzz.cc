@@ -3,19 +3,15 @@
 #include <regex.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <string>
 
 #include "reference/reference.h"
+#include "result/result.h"
 
 namespace {
 
 using namespace berth;
 using reference::Reference;
-
-void Require(bool truth) {
-  if (!truth) std::abort();
-}
 
 #define PATH "[a-z0-9]+(([.]|_|__|-+)[a-z0-9]+)*"
 #define LABEL "([A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9-]*[A-Za-z0-9])"
@@ -26,7 +22,7 @@ constexpr char kGrammar[] = "^(" HOST "/)?" PATH "(/" PATH ")*(:[A-Za-z0-9_][A-Z
 bool MatchesGrammar(const std::string& text) {
   static const regex_t* const kExpression = [] {
     static regex_t expression;
-    Require(regcomp(&expression, kGrammar, REG_EXTENDED | REG_NOSUB) == 0);
+    BERTH_CHECK(regcomp(&expression, kGrammar, REG_EXTENDED | REG_NOSUB) == 0);
     return &expression;
   }();
   return regexec(kExpression, text.c_str(), 0, nullptr, 0) == 0;
@@ -36,22 +32,22 @@ void CheckRaw(std::string_view text) {
   const Result<Reference> raw = Reference::ParseRaw(text);
   const bool comparable = text.size() <= 512 && text.find('\0') == std::string_view::npos;
   if (!raw) {
-    Require(raw.error().reason() == Reason::kInvalidReference);
-    Require(!reference::TrimTagAndDigest(text));
+    BERTH_CHECK(raw.error().reason() == Reason::kInvalidReference);
+    BERTH_CHECK(!reference::TrimTagAndDigest(text));
     // The expression knows no lengths and only the first stage of a digest: the other refusals are later ones.
     const std::string& why = raw.error().message();
     if (comparable && (why == "invalid reference format" || why == "repository name must be lowercase")) {
       const std::size_t end = text.find('@'), slash = text.substr(0, end).rfind('/');
       const std::size_t colon = text.find(':', slash == std::string_view::npos ? 0 : slash);
       const bool long_tag = colon < end && std::min(end, text.size()) - colon - 1 > reference::kMaxTag;
-      Require(long_tag || !MatchesGrammar(std::string(text)));
+      BERTH_CHECK(long_tag || !MatchesGrammar(std::string(text)));
     }
     return;
   }
-  if (comparable) Require(MatchesGrammar(std::string(text)));
-  Require(raw->ToString() == text && raw->spelling() == text);
-  Require(raw->path().size() <= reference::kMaxPath && (!raw->tag() || reference::IsTag(*raw->tag())));
-  Require(*reference::TrimTagAndDigest(text) == raw->Repository());
+  if (comparable) BERTH_CHECK(MatchesGrammar(std::string(text)));
+  BERTH_CHECK(raw->ToString() == text && raw->spelling() == text);
+  BERTH_CHECK(raw->path().size() <= reference::kMaxPath && (!raw->tag() || reference::IsTag(*raw->tag())));
+  BERTH_CHECK(*reference::TrimTagAndDigest(text) == raw->Repository());
 }
 
 }  // namespace
@@ -61,21 +57,21 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   CheckRaw(text);
   const Result<Reference> got = Reference::Parse(text);
   if (!got) {
-    Require(got.error().reason() == Reason::kInvalidReference);
-    Require(got.error().Text().find('\n') == std::string::npos && got.error().Text().size() < 4096);
+    BERTH_CHECK(got.error().reason() == Reason::kInvalidReference);
+    BERTH_CHECK(got.error().Text().find('\n') == std::string::npos && got.error().Text().size() < 4096);
     return 0;
   }
-  Require((size != 64 || !reference::IsImageId(text)) && (got->tag() || got->digest()));
+  BERTH_CHECK((size != 64 || !reference::IsImageId(text)) && (got->tag() || got->digest()));
   for (const std::string& form : {got->ToString(), got->Familiar(), got->CriSpelling()}) {
     const Result<Reference> again = Reference::Parse(form);
-    Require(again.has_value() && *again == *got);
-    Require(again->ToString() == got->ToString() && again->Familiar() == got->Familiar());
+    BERTH_CHECK(again.has_value() && *again == *got);
+    BERTH_CHECK(again->ToString() == got->ToString() && again->Familiar() == got->Familiar());
   }
   const Result<Reference> canonical = Reference::Parse(got->Canonical());
-  Require(canonical && canonical->Repository() == got->Repository() && canonical->Canonical() == got->Canonical());
+  BERTH_CHECK(canonical && canonical->Repository() == got->Repository() && canonical->Canonical() == got->Canonical());
   const digest::Digest digest;
   const Reference changed = got->WithTag("t").WithDigest(digest);
   const Result<Reference> respelled = Reference::Parse(changed.spelling());
-  Require(respelled && *respelled == changed && changed.digest() == digest && changed.tag() == "t");
+  BERTH_CHECK(respelled && *respelled == changed && changed.digest() == digest && changed.tag() == "t");
   return 0;
 }

@@ -15,13 +15,13 @@ namespace {
 using namespace berth;
 using namespace berth::cli;
 
-void Require(bool fine) { if (!fine) std::abort(); }
+
 
 void RequireShowable(std::string_view line) {
   for (; !line.empty(); line.remove_prefix(json::Utf8SequenceLength(line))) {
     const auto c = static_cast<unsigned char>(line[0]);
-    Require(json::Utf8SequenceLength(line) > 0 && c >= 0x20 && c != 0x7F);
-    if (c == 0xC2) Require(static_cast<unsigned char>(line[1]) >= 0xA0);
+    BERTH_CHECK(json::Utf8SequenceLength(line) > 0 && c >= 0x20 && c != 0x7F);
+    if (c == 0xC2) BERTH_CHECK(static_cast<unsigned char>(line[1]) >= 0xA0);
   }
 }
 
@@ -30,9 +30,9 @@ void RequireShowable(std::string_view line) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::string_view text(reinterpret_cast<const char*>(data), size);
   RequireShowable(Escape(text));
-  Require(Columns(Cut(text, 20)) <= 20);
-  if (const auto t = ParseTime(text)) Require(ParseTime(Timestamp(*t)).has_value());
-  if (const auto d = ParseDuration(text)) Require(d->count() >= 0);
+  BERTH_CHECK(Columns(Cut(text, 20)) <= 20);
+  if (const auto t = ParseTime(text)) BERTH_CHECK(ParseTime(Timestamp(*t)).has_value());
+  if (const auto d = ParseDuration(text)) BERTH_CHECK(d->count() >= 0);
   if (size < 3) return 0;
   google::protobuf::SetLogHandler(nullptr);
 
@@ -51,7 +51,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     for (const Snapshot& pulls : {Snapshot{tracker.view()}, Snapshot{tracker.view(), tracker.view()}})
       for (const auto& line : Frame(pulls, terminal)) {
         RequireShowable(line);
-        Require(Columns(line) <= std::max<std::size_t>(terminal.columns, 2) - 1);
+        BERTH_CHECK(Columns(line) <= std::max<std::size_t>(terminal.columns, 2) - 1);
       }
     const bool ended = tracker.view().ended();
     std::string said = plain->Update({tracker.view()}, moment) + (ended ? plain->Ended(tracker.view(), moment) : "");
@@ -59,7 +59,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     RequireShowable(said);
     const std::string events = lines->Update({tracker.view()}, moment) + (ended ? lines->Ended(tracker.view(), moment) : "");
     for (std::string_view rest = events; !rest.empty(); rest.remove_prefix(rest.find('\n') + 1))
-      Require(json::Document::Parse(rest.substr(0, rest.find('\n')), Reason::kInternal).has_value());
+      BERTH_CHECK(json::Document::Parse(rest.substr(0, rest.find('\n')), Reason::kInternal).has_value());
   }
   return 0;
 }
