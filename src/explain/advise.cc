@@ -176,7 +176,7 @@ Next Mend(const F& f) {
 
 // A verdict has its own words.
 template <verify::Cause kCause>
-constexpr Row Verdict(std::string_view id, std::string_view summary) {
+constexpr Row VerdictRow(std::string_view id, std::string_view summary) {
   return {{id, "E-VERIFY", summary}, BERTH_IF(Unverified(f, kCause)), BERTH_SAY(f.verification->reason), BERTH_DO(Mend(f))};
 }
 
@@ -202,19 +202,19 @@ constexpr std::array kRows{
         BERTH_DO((Next{"correct the name: [HOST[:PORT]/]PATH[:TAG][@sha256:64 HEX DIGITS]", "berth name " + Shell(f.image)}))},
 
     // the rules for images (docs/verification.md)
-    Verdict<verify::Cause::kDeniedByRule>("denied-by-rule", "a rule of `verification` denies the image"),
-    Verdict<verify::Cause::kNoRule>("no-rule", "no rule of `verification` is for the image, and the default is Deny"),
-    Verdict<verify::Cause::kDigestNotListed>("digest-not-listed", "a rule of `verification` lists the digests it allows, and this one is not listed"),
-    Verdict<verify::Cause::kUnsigned>("unsigned", "the image has no signature, and a rule wants one"),
-    Verdict<verify::Cause::kMalformed>("bad-signature", "what is there as a signature cannot be read, or is too much"),
-    Verdict<verify::Cause::kWrongKey>("wrong-key", "the image is signed, but not with a key of the rule"),
-    Verdict<verify::Cause::kWrongDigest>("wrong-digest", "the signature is for another image"),
-    Verdict<verify::Cause::kWrongIdentity>("wrong-identity", "the signature is for another repository or tag"),
-    Verdict<verify::Cause::kOutOfDate>("out-of-date", "the key or the signature is too old, or not valid yet"),
-    Verdict<verify::Cause::kTooFewKeys>("too-few-keys", "fewer keys have signed than the rule wants"),
-    Verdict<verify::Cause::kUnreachable>("signature-unreachable", "the registry cannot be asked for signatures"),
-    Verdict<verify::Cause::kProgramRefused>("program-refused", "a verifier program refuses the image"),
-    Verdict<verify::Cause::kProgramFailed>("program-failed", "a verifier program crashes, hangs or is missing"),
+    VerdictRow<verify::Cause::kDeniedByRule>("denied-by-rule", "a rule of `verification` denies the image"),
+    VerdictRow<verify::Cause::kNoRule>("no-rule", "no rule of `verification` is for the image, and the default is Deny"),
+    VerdictRow<verify::Cause::kDigestNotListed>("digest-not-listed", "a rule of `verification` lists the digests it allows, and this one is not listed"),
+    VerdictRow<verify::Cause::kUnsigned>("unsigned", "the image has no signature, and a rule wants one"),
+    VerdictRow<verify::Cause::kMalformed>("bad-signature", "what is there as a signature cannot be read, or is too much"),
+    VerdictRow<verify::Cause::kWrongKey>("wrong-key", "the image is signed, but not with a key of the rule"),
+    VerdictRow<verify::Cause::kWrongDigest>("wrong-digest", "the signature is for another image"),
+    VerdictRow<verify::Cause::kWrongIdentity>("wrong-identity", "the signature is for another repository or tag"),
+    VerdictRow<verify::Cause::kOutOfDate>("out-of-date", "the key or the signature is too old, or not valid yet"),
+    VerdictRow<verify::Cause::kTooFewKeys>("too-few-keys", "fewer keys have signed than the rule wants"),
+    VerdictRow<verify::Cause::kUnreachable>("signature-unreachable", "the registry cannot be asked for signatures"),
+    VerdictRow<verify::Cause::kProgramRefused>("program-refused", "a verifier program refuses the image"),
+    VerdictRow<verify::Cause::kProgramFailed>("program-failed", "a verifier program crashes, hangs or is missing"),
 
     // what the Pod says
     Row{{"signature-refused", "E-VERIFY", "the image's signature was not accepted"},

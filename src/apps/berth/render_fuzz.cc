@@ -3,19 +3,17 @@
 #include <google/protobuf/stubs/logging.h>
 
 #include <cstdint>
-#include <cstdlib>
 
 #include "apps/berth/format.h"
 #include "apps/berth/render.h"
 #include "json/document.h"
 #include "json/utf8.h"
+#include "result/result.h"
 
 namespace {
 
 using namespace berth;
 using namespace berth::cli;
-
-
 
 void RequireShowable(std::string_view line) {
   for (; !line.empty(); line.remove_prefix(json::Utf8SequenceLength(line))) {
