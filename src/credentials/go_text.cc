@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "bytes/text.h"
+#include "json/utf8.h"
 
 namespace berth::credentials {
 namespace {
@@ -15,20 +16,6 @@ bool IsDigit(char c) { return c >= '0' && c <= '9'; }
 bool IsLower(char c) { return c >= 'a' && c <= 'z'; }
 bool IsAlnum(char c) { return IsDigit(c) || IsLower(c) || (c >= 'A' && c <= 'Z'); }
 bool IsHex(char c) { return IsDigit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F'); }
-
-// Length of the valid UTF-8 sequence at the start of `s`, 0 if there is none.
-std::size_t Utf8Length(std::string_view s) {
-  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(s[i]); };
-  const auto b0 = byte(0);
-  if (b0 < 0x80) return 1;
-  const std::size_t n = b0 >= 0xC2 && b0 < 0xE0 ? 2 : b0 >= 0xE0 && b0 < 0xF0 ? 3 : b0 >= 0xF0 && b0 < 0xF5 ? 4 : 0;
-  if (n == 0 || s.size() < n) return 0;
-  for (std::size_t i = 1; i < n; ++i)
-    if ((byte(i) & 0xC0) != 0x80) return 0;
-  const auto b1 = byte(1);
-  const bool bad = (b0 == 0xE0 && b1 < 0xA0) || (b0 == 0xED && b1 > 0x9F) || (b0 == 0xF0 && b1 < 0x90) || (b0 == 0xF4 && b1 > 0x8F);
-  return bad ? 0 : n;
-}
 
 // [A-Za-z0-9]([-_.A-Za-z0-9]*[A-Za-z0-9])?
 bool IsNamePart(std::string_view name) {
@@ -64,7 +51,7 @@ void AppendGoJson(std::string& out, std::string_view text) {
   out += '"';
   for (std::size_t i = 0; i < text.size();) {
     const char c = text[i];
-    const std::size_t n = Utf8Length(text.substr(i));
+    const std::size_t n = json::Utf8SequenceLength(text.substr(i));
     if (n == 0) {
       out += "\\ufffd";
       ++i;
