@@ -29,7 +29,8 @@ class Watcher final : public grpc::experimental::Interceptor {
   explicit Watcher(Ended ended) : ended_(std::move(ended)) {}
   ~Watcher() override { Tell(grpc::StatusCode::CANCELLED); }
   void Intercept(grpc::experimental::InterceptorBatchMethods* batch) override {
-    if (batch->QueryInterceptionHookPoint(grpc::experimental::InterceptionHookPoints::PRE_SEND_STATUS)) Tell(batch->GetSendStatus().error_code());
+    using Point = grpc::experimental::InterceptionHookPoints;
+    if (batch->QueryInterceptionHookPoint(Point::PRE_SEND_STATUS)) Tell(batch->GetSendStatus().error_code());
     batch->Proceed();
   }
 

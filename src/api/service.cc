@@ -66,7 +66,8 @@ class Service::Impl final : public v1::Berth::CallbackService {
  public:
   Impl(Parts parts, ServiceOptions options, const time::Clock& clock)
       : parts_(parts), options_(std::move(options)), clock_(clock), started_(clock.SteadyNow()),
-        mounts_(parts.mounts), streams_(options_.streams, clock), short_calls_(stop_.get_token(), options_.workers, options_.queue, clock) {}
+        mounts_(parts.mounts), streams_(options_.streams, clock),
+        short_calls_(stop_.get_token(), options_.workers, options_.queue, clock) {}
 
   Result<> Recover() {
     ASSIGN_OR_RETURN(const std::size_t gone, mounts_.Recover());

@@ -273,7 +273,8 @@ std::string ToText(const Report& report, time::WallTime now) {
     std::string value = f.resolved  ? f.resolved->media_type + (f.resolved->media_type.empty() ? "" : " ") + ShortDigest(f.resolved->digest)
                         : f.failure ? std::string(f.failure->info().code)
                                     : "asked";
-    out += Step(7, "registry", value, f.failure ? Innermost(*f.failure) : f.resolved && f.resolved->size ? bytes::FormatSize(f.resolved->size) : "");
+    const std::string size = f.resolved && f.resolved->size ? bytes::FormatSize(f.resolved->size) : "";
+    out += Step(7, "registry", value, f.failure ? Innermost(*f.failure) : size);
     out += Attempts(f);
     if (f.resolved && !f.resolved->platforms.empty()) {
       for (const auto& platform : f.resolved->platforms)

@@ -59,7 +59,8 @@ Result<std::unique_ptr<Node>> Node::Start(const task::Context& ctx, NodeOptions 
 }
 
 Result<> Node::Begin(const task::Context& ctx) {
-  RETURN_IF_ERROR(RegisterSelf(parts_.store, {.name = options_.name, .host_ip = options_.host_ip, .pods = options_.kubelet.max_pods}, parts_.clock.WallNow()));
+  RETURN_IF_ERROR(RegisterSelf(parts_.store, {.name = options_.name, .host_ip = options_.host_ip, .pods = options_.kubelet.max_pods},
+                               parts_.clock.WallNow()));
   parts_.runtime.OnExit([this](const std::string& uid) { workers_.Wake(uid); });
   workers_.OnGone([this](const kube::Pod& pod) {
     std::optional<kube::Object> again;

@@ -104,7 +104,8 @@ std::optional<time::WallTime> ImageGc::Wall(const Record& record) const {
 
 // Candidates in the order of their removal. Of a round also the rows of what is none, and who has what.
 Result<std::vector<ImageGc::Candidate>> ImageGc::Look(const task::Context& ctx, time::SteadyTime at, Round* round) {
-  ASSIGN_OR_RETURN(auto images, parts_.images.List(ctx, round != nullptr && round->sizes ? ImageStore::Sizes::kYes : ImageStore::Sizes::kNo));
+  using Sizes = ImageStore::Sizes;
+  ASSIGN_OR_RETURN(auto images, parts_.images.List(ctx, round != nullptr && round->sizes ? Sizes::kYes : Sizes::kNo));
   ASSIGN_OR_RETURN(const InUse in_use, parts_.in_use(ctx));
   const time::SteadyTime now = parts_.clock.SteadyNow();
   const time::WallTime wall = parts_.clock.WallNow();
@@ -161,8 +162,8 @@ GcRow ImageGc::RowOf(const Candidate& candidate, const Round& round) const {
 
 GcReport ImageGc::Collect(const task::Context& ctx, const GcRequest& request) {
   std::lock_guard lock(mutex_);
-  Round round{.dry_run = request.dry_run, .sizes = !request.scheduled, .at = parts_.clock.SteadyNow(), .began = parts_.clock.WallNow(), .report = {}, .ledger = {},
-              .kept = {}, .target_available = 0, .errors = {}};
+  Round round{.dry_run = request.dry_run, .sizes = !request.scheduled, .at = parts_.clock.SteadyNow(), .began = parts_.clock.WallNow(),
+              .report = {}, .ledger = {}, .kept = {}, .target_available = 0, .errors = {}};
   round.report.high_percent = request.target.value_or(policy_.high_percent);
   round.report.low_percent = request.target.value_or(policy_.low_percent);
   round.report.verdict = Carry(ctx, request, round);
@@ -220,7 +221,8 @@ Result<> ImageGc::Carry(const task::Context& ctx, const GcRequest& request, Roun
   if (!round.dry_run) BERTH_FAULT_IN(ctx, kGcCandidates);
 
   if (!request.unused && amount > 0) {
-    auto freed = round.dry_run ? parts_.images.WouldFree(ctx, report.wanted, round.ledger.gone()) : parts_.images.FreeUnneeded(ctx, report.wanted);
+    auto freed = round.dry_run ? parts_.images.WouldFree(ctx, report.wanted, round.ledger.gone())
+                               : parts_.images.FreeUnneeded(ctx, report.wanted);
     if (freed) {
       report.unneeded = *std::move(freed);
     } else {

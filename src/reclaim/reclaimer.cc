@@ -232,7 +232,8 @@ Result<Freed> Reclaimer::WouldFree(const Ages& ages, std::uint64_t wanted, const
   ASSIGN_OR_RETURN(const auto cached, CachedBlobs());
   for (const auto& blob : cached) {
     if (freed.bytes >= wanted) break;
-    if (layers.contains(blob.digest) || std::ranges::find(blobs, blob.digest) != blobs.end() || stores_.leases.claimed(blob.digest)) continue;
+    const bool swept = layers.contains(blob.digest) || std::ranges::find(blobs, blob.digest) != blobs.end();
+    if (swept || stores_.leases.claimed(blob.digest)) continue;
     if (Object object = ObjectOf("blob", blob.digest, blob.disk_bytes); !gone.contains(object.first)) freed.Add(std::move(object));
   }
   return freed;

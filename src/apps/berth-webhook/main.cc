@@ -87,8 +87,8 @@ struct Registries {
     return std::make_unique<Registries>(s, clock, *std::move(access), std::make_shared<const http::ProxyRules>(std::move(proxies)));
   }
   Registries(const Settings& s, const time::Clock& clock, ClusterAccess access, std::shared_ptr<const http::ProxyRules> proxies)
-      : api({.get_env = &host::Variable}), cluster(api, std::move(access)), http({.proxies = std::move(proxies), .get_env = &host::Variable}),
-        client(http, clock, [this] {
+      : api({.get_env = &host::Variable}), cluster(api, std::move(access)),
+        http({.proxies = std::move(proxies), .get_env = &host::Variable}), client(http, clock, [this] {
           std::lock_guard lock(mutex);
           return std::uniform_real_distribution<double>(0, 1)(generator);
         }, Options(s)),
