@@ -92,7 +92,7 @@ def daemon(root):
 def webhook(root):
     """berth-webhook inside, with a certificate that it makes and the settings that come with it; asked how it is."""
     printed = run("chroot", root, "/usr/bin/berth-webhook", "--config", "/etc/berth-webhook/config.yaml", "--print-config").stdout
-    expect("always_pull: true" in printed, "berth-webhook accepts the settings that come with it")
+    expect('always_pull: "true"' in printed, "berth-webhook accepts the settings that come with it")
     run("chroot", root, "/usr/bin/berth-webhook", "--make-certificates", "/etc/berth-webhook/tls", "--name", "localhost")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
