@@ -339,12 +339,28 @@ TEST_F(BerthdTest, ReadsItsSettingsAgainAndKeepsTheOldWhenTheyAreWrong) {
   WriteConfig("pull: {layer: 3}\n");
   reload();
   EXPECT_THAT(Errors(), HasSubstr("did you mean"));
+  // The page shows what is in force, and where it is from.
+  const auto shown = [&](const std::string& key) {
+    const std::string page = Fetch(Path("run/ops.sock"), "/configz"), line = "\n" + key + ": ";
+    const auto at = page.find(line);
+    return at == page.npos ? "" : page.substr(at + 1, page.find('\n', at + 1) - at - 1);
+  };
+  const std::string layers = shown("pull.layers");
+  EXPECT_THAT(layers, ::testing::EndsWith("  # default"));
   WriteConfig("log: {format: json}\n");
   reload();
   EXPECT_THAT(Errors(), HasSubstr("\"restart_needed\":false"));
-  WriteConfig("pull: {layers: 3}\n");
+  EXPECT_THAT(shown("log.format"), ::testing::MatchesRegex("log.format: json  # .*config.yaml:[0-9]+"));
+  for (int i = 0; i < 2; ++i) {
+    WriteConfig("pull: {layers: 3}\n");
+    reload();
+    EXPECT_THAT(Errors(), HasSubstr("restart_needed=true by=\"pull.layers\""));
+    EXPECT_EQ(shown("pull.layers"), layers + " until the next start");
+    EXPECT_THAT(shown("log.format"), ::testing::EndsWith("  # default"));
+  }
+  WriteConfig("");
   reload();
-  EXPECT_THAT(Errors(), HasSubstr("restart_needed=true by=\"pull.layers\""));
+  EXPECT_EQ(shown("pull.layers"), layers);
   ASSERT_TRUE(daemon.Kill(SIGUSR1));
   EXPECT_EQ(Stop(daemon), "exit status 0");
   EXPECT_THAT(Errors(), HasSubstr("\"state\" running_pulls=0"));

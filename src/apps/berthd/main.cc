@@ -69,7 +69,7 @@ void Tell(const verify::Rules& rules) {
 // certificates are read at every pull; the rest needs a restart, and the log says which.
 class Settings {
  public:
-  explicit Settings(const config::DaemonConfig& given) : current_(given) {}
+  explicit Settings(const config::DaemonConfig& given) : current_(given), origins_(given.origins) {}
 
   void Reload(const LoadSettings& load, credentials::NodeConfig& credentials, verify::RuleVerifier& verifier, NodeStack* node,
               web::OpsServers& pages, Telemetry& telemetry) {
@@ -87,8 +87,13 @@ class Settings {
       current_.log = fresh->log;
       current_.verification = fresh->verification;
       current_.http_listen = fresh->http_listen;
+      current_.origins = fresh->origins;
       std::string restart;
-      for (const auto& key : config::Differences(current_, *fresh)) restart += (restart.empty() ? "" : ",") + key;
+      for (const auto& key : config::Differences(current_, *fresh)) {
+        restart += (restart.empty() ? "" : ",") + key;
+        const auto origin = origins_.find(key);
+        current_.origins[key] = (origin == origins_.end() ? "default" : origin->second) + " until the next start";
+      }
       log::Info("settings read again", {{"restart_needed", !restart.empty()}, {"by", restart}});
     } else {
       log::Failure("the settings cannot be read; the old ones stay", {{"error", fresh.error()}});
@@ -105,6 +110,7 @@ class Settings {
  private:
   std::mutex mutex_;              // /configz reads while a reload writes
   config::DaemonConfig current_;  // guarded by mutex_; written by the main thread only
+  const std::map<std::string, std::string> origins_;  // at the start, of what only a start changes
 };
 
 // Sockets of the service manager, by name: "ops" and "metrics" (berthd-ops.socket) for the pages, any other is for gRPC.
