@@ -45,6 +45,7 @@ struct Object {
   std::string api_version, kind;
   ObjectMeta metadata;
   std::string json;
+  std::vector<std::string> selectable;  // what field selectors of this kind compare (kube/selector.h)
 };
 
 // ---- Pod, the wish

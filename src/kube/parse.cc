@@ -7,6 +7,7 @@
 #include "bytes/encoding.h"
 #include "kube/quantity.h"
 #include "kube/schema.h"
+#include "kube/selector.h"
 #include "kube/timestamp.h"
 
 namespace berth::kube {
@@ -444,7 +445,8 @@ Result<Parsed> ParseObject(const Value& value) {
   }
   FieldReport report = CheckFields(value, kind);
   if (report.wrong) return Error(Reason::kUsage, kind + " in version \"v1\" cannot be handled as a " + kind + ": " + report.wrong->message);
-  Parsed out{{.api_version = version, .kind = kind, .metadata = ReadMeta(Part(value, "metadata")), .json = value.Dump()},
+  Parsed out{{.api_version = version, .kind = kind, .metadata = ReadMeta(Part(value, "metadata")), .json = value.Dump(),
+              .selectable = Selectable(value, kind)},
              std::move(report.unknown)};
   return out;
 }

@@ -6,7 +6,6 @@
 #include <optional>
 #include <span>
 
-#include "json/document.h"
 #include "kube/parse.h"
 #include "kube/validate.h"
 
@@ -73,14 +72,13 @@ constexpr std::string_view kEventFields[] = {"involvedObject.kind", "involvedObj
 constexpr std::string_view kSecretFields[] = {"type"}, kNamespaceFields[] = {"status.phase"}, kNodeFields[] = {"spec.unschedulable"};
 constexpr Offered kOffered[] = {{"Pod", kPodFields}, {"Event", kEventFields}, {"Secret", kSecretFields}, {"Namespace", kNamespaceFields}, {"Node", kNodeFields}};
 
-bool IsOffered(std::string_view kind, std::string_view field) {
-  if (field == "metadata.name" || (field == "metadata.namespace" && IsNamespaced(kind))) return true;
-  return std::ranges::any_of(kOffered, [&](const Offered& o) {
-    return o.kind == kind && std::ranges::find(o.fields, field) != o.fields.end();
-  });
+std::span<const std::string_view> OfferedFor(std::string_view kind) {
+  const auto found = std::ranges::find(kOffered, kind, &Offered::kind);
+  return found == std::end(kOffered) ? std::span<const std::string_view>() : found->fields;
 }
 
 std::string ValueAt(const json::Value& root, std::string_view kind, std::string_view path) {
+  const bool flag = path == "spec.unschedulable" || path == "spec.hostNetwork";
   if (kind == "Event" && path == "source") path = "source.component";
   const bool ips = path == "status.podIPs";
   if (ips) path = "status.podIP";
@@ -90,7 +88,7 @@ std::string ValueAt(const json::Value& root, std::string_view kind, std::string_
     at = at->Find(path.substr(0, dot));
     path = dot == path.npos ? std::string_view() : path.substr(dot + 1);
   }
-  if (!at || at->IsNull()) return "";
+  if (!at || at->IsNull()) return flag ? "false" : "";
   return at->IsString() ? std::string(*at->AsString()) : at->Dump();
 }
 
@@ -167,6 +165,12 @@ bool LabelSelector::Matches(const StringMap& labels) const {
   });
 }
 
+std::vector<std::string> Selectable(const json::Value& object, std::string_view kind) {
+  std::vector<std::string> out;
+  for (const auto field : OfferedFor(kind)) out.push_back(ValueAt(object, kind, field));
+  return out;
+}
+
 Answer<FieldQuery> FieldQuery::Parse(std::string_view text, std::string_view kind) {
   FieldQuery out;
   // A backslash takes the meaning from ',', '=' and itself.
@@ -177,7 +181,11 @@ Answer<FieldQuery> FieldQuery::Parse(std::string_view text, std::string_view kin
     if (!has_op && current.empty()) return {};
     if (!has_op) return Status::BadRequest("invalid selector: " + Quoted(text) + "; can't understand " + Quoted(current));
     term.value = std::exchange(current, {});
-    if (!IsOffered(kind, term.field)) return Status::BadRequest("field label not supported: " + term.field);
+    const bool everywhere = term.field == "metadata.name" || (term.field == "metadata.namespace" && IsNamespaced(kind));
+    const auto offered = OfferedFor(kind);
+    const auto field = std::ranges::find(offered, term.field);
+    if (!everywhere && field == offered.end()) return Status::BadRequest("field label not supported: " + term.field);
+    term.index = static_cast<std::size_t>(field - offered.begin());
     out.terms_.push_back(std::exchange(term, {}));
     has_op = false;
     return {};
@@ -203,24 +211,13 @@ Answer<FieldQuery> FieldQuery::Parse(std::string_view text, std::string_view kin
 }
 
 bool FieldQuery::Matches(const Object& object) const {
-  std::optional<json::Document> document;
   return std::ranges::all_of(terms_, [&](const Term& t) {
-    std::string value;
-    if (t.field == "metadata.name") {
-      value = object.metadata.name;
-    } else if (t.field == "metadata.namespace") {
-      value = object.metadata.ns;
-    } else {
-      if (!document) {
-        auto parsed = json::Document::Parse(object.json, Reason::kInternal, {.bytes = 16u << 20, .depth = 64, .values = 500'000});
-        if (!parsed) return false;
-        document.emplace(*std::move(parsed));
-      }
-      value = ValueAt(document->root(), object.kind, t.field);
-      // Booleans that are not there are false.
-      if (value.empty() && (t.field == "spec.unschedulable" || t.field == "spec.hostNetwork")) value = "false";
-    }
-    return (value == t.value) == t.equal;
+    const auto value = [&]() -> std::string_view {
+      if (t.field == "metadata.name") return object.metadata.name;
+      if (t.field == "metadata.namespace") return object.metadata.ns;
+      return t.index < object.selectable.size() ? std::string_view(object.selectable[t.index]) : std::string_view();
+    };
+    return (value() == t.value) == t.equal;
   });
 }
 

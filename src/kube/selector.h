@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "json/document.h"
 #include "kube/objects.h"
 #include "kube/status.h"
 
@@ -31,6 +32,9 @@ class LabelSelector {
   std::vector<Requirement> requirements_;
 };
 
+// Object::selectable: the values of the fields Kubernetes offers for `kind`, in the order of the table; "" where there is none.
+std::vector<std::string> Selectable(const json::Value& object, std::string_view kind);
+
 class FieldQuery {  // FieldSelector is the one of the downward API
  public:
   // For objects of `kind`. BadRequest for a field that Kubernetes does not offer there: `field label not supported: x`.
@@ -43,6 +47,7 @@ class FieldQuery {  // FieldSelector is the one of the downward API
  private:
   struct Term {
     std::string field, value;
+    std::size_t index = 0;  // in Object::selectable; of no meaning for metadata
     bool equal = true;
   };
   std::vector<Term> terms_;
