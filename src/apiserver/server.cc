@@ -11,6 +11,8 @@ namespace {
 constexpr auto kLook = std::chrono::hours(24);
 constexpr auto kRenewBefore = std::chrono::hours(24 * 120);  // a third of a year
 constexpr unsigned kWorkers = 4;
+constexpr std::size_t kHead = 16u << 10;  // each connection has so much for as long as it lasts, and most are watches
+constexpr int kSendBuffer = 128 << 10;    // of a watch that nobody reads, in the kernel
 constexpr const char* kFolder = "apiserver";
 
 Result<host::Dir> OpenFolder(const host::Dir& root) {
@@ -49,6 +51,8 @@ Result<std::unique_ptr<Server>> Server::Start(const host::Dir& root, Backend bac
   httpd::ServerOptions http{.name = "apiserver",
                             .workers = kWorkers,
                             .connections = options.connections,
+                            .head_bytes = kHead,
+                            .send_buffer = kSendBuffer,
                             .certificate = std::move(certificate),
                             .clock = &clock};
   ASSIGN_OR_RETURN(server->http_,

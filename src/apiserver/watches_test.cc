@@ -86,10 +86,10 @@ TEST_F(WatchesTest, BookmarksAndTheEnd) {
 }
 
 TEST_F(WatchesTest, ASlowOneIsDroppedWith410AndRecovers) {
-  Lab lab(clock_, {.node_name = "n", .history = 50, .watch_queue = 20});
+  Lab lab(clock_, {.node_name = "n", .history = 50});
   Client slow = Watch(lab, "");
   const auto version = std::to_string(lab.store->version());
-  for (int i = 0; i < 120; ++i) Put(lab, "a", std::string(2000, static_cast<char>('a' + i % 26)));
+  for (int i = 0; i < 150; ++i) Put(lab, "a", std::string(2000, static_cast<char>('a' + i % 26)));
   // It reads now: what was on its way, then the end.
   std::string line, last;
   int lines = 0;

@@ -32,7 +32,7 @@
 namespace berth::httpd {
 namespace {
 
-constexpr std::size_t kBlock = 16u << 10;          // of a stream that is handed to MHD at once
+constexpr std::size_t kBlock = 1u << 10;           // of a stream to a client of HTTP/1.0; to others it goes by MHD's buffer for the connection
 constexpr std::size_t kThreadStack = 256u << 10;   // handlers run here, too
 
 Peer PeerOf(MHD_Connection* mhd, int fd) {
@@ -413,6 +413,8 @@ Result<std::unique_ptr<Server>> Server::Start(host::Fd listener, Handler handler
   state->clients = o.clients;
   if (const auto port = host::PortOf(listener.get())) state->port = *port;
   RETURN_IF_ERROR(host::SetNonBlocking(listener.get(), true));
+  if (o.send_buffer > 0 && ::setsockopt(listener.get(), SOL_SOCKET, SO_SNDBUF, &o.send_buffer, sizeof o.send_buffer) != 0)  // inherited
+    return host::OsError(errno, "bound the send buffers of connections");
   state->epoll.reset(::epoll_create1(EPOLL_CLOEXEC));
   state->wake.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!state->epoll.valid() || !state->wake.valid()) return host::OsError(errno, "make an epoll descriptor");

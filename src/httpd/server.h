@@ -49,6 +49,7 @@ struct ServerOptions {
   std::size_t queue = 1024;           // requests that wait for a worker
   unsigned connections = 1024;
   std::size_t head_bytes = 32u << 10; // request line and fields
+  int send_buffer = 0;                // of each connection in the kernel, bytes; 0: as the kernel thinks fit
   std::size_t body_bytes = 3u << 20;  // what the Kubernetes API server allows
   time::Duration head = std::chrono::seconds(10);
   time::Duration body = std::chrono::seconds(30);

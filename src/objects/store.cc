@@ -40,14 +40,16 @@ constexpr std::int64_t kMostGrace = 1'000'000'000;  // that a clock of nanosecon
 constexpr std::size_t kGeneratedBase = 58;  // bytes of a generateName that are kept
 constexpr int kNameTries = 8;
 
+constexpr json::Limits kStored{.bytes = 16u << 20, .depth = 64, .values = 500'000};
+
 Tree ReadTree(const std::string& text) {
-  const auto document = json::Document::Parse(text, Reason::kCorrupt, {.bytes = 16u << 20, .depth = 64, .values = 500'000});
+  const auto document = json::Document::Parse(text, Reason::kCorrupt, kStored);
   return document ? Tree(document->root()) : Tree();
 }
 Tree ReadTree(const ObjectPtr& object) { return ReadTree(object->json); }
 
 Result<ObjectPtr> FromRow(std::string_view text) {
-  const auto document = json::Document::Parse(text, Reason::kCorrupt, {.bytes = 16u << 20, .depth = 64, .values = 500'000});
+  const auto document = json::Document::Parse(text, Reason::kCorrupt, kStored);
   if (!document) return Error(Reason::kCorrupt, "a stored object is no JSON").Next("restore objects.db from a copy, or remove it and apply again");
   Result<kube::Parsed> parsed = kube::ParseObject(document->root());
   if (!parsed) return Error(Reason::kCorrupt, "a stored object is damaged: " + parsed.error().message());
@@ -135,11 +137,10 @@ class Store::Writing {
     if (*kind == "Pod")
       if (Answer<> admitted = AdmitPod(object); !admitted) return kube::Refusal(admitted);
     if (Answer<> done = Name(object, *kind); !done) return kube::Refusal(done);
-    Answer<json::Document> document = Reread(object);
-    if (!document) return kube::Refusal(document);
+    ASSIGN_OR_RETURN(const json::Document document, Reread(object));
     const Tree& named = object["metadata"];  // not `meta`: admission has made the object anew
     const Key key{*kind, std::string(named.Text("namespace")), std::string(named.Text("name"))};
-    if (auto errors = kube::Validate(document->root()); !errors.empty()) return Status::Invalid(*kind, key.name, errors);
+    if (auto errors = kube::Validate(document.root()); !errors.empty()) return Status::Invalid(*kind, key.name, errors);
     Answer<ObjectPtr> there = Find(key);
     if (!there) return there;
     if (*there != nullptr) return Status::AlreadyExists(Resource(*kind), key.name);
@@ -155,31 +156,16 @@ class Store::Writing {
     Answer<std::string> kind = Check(object);
     if (!kind) return kube::Refusal(kind);
     const Tree& sent = object["metadata"];
-    const Key key{*kind, std::string(sent.Text("namespace")), std::string(sent.Text("name"))};
-    Answer<ObjectPtr> found = Need(key);
+    Answer<ObjectPtr> found = Need({*kind, std::string(sent.Text("namespace")), std::string(sent.Text("name"))});
     if (!found) return found;
-    if (Answer<> fine = Precondition(**found, sent.Text("uid"), sent.Text("resourceVersion"), true); !fine) return kube::Refusal(fine);
-    const Tree old = ReadTree(*found);
-    KeepServersPart(object, old);
-    if (HasStatus(*kind)) CopyMember(object, old, "status");
-    kube::DefaultObject(object, store_.options_.defaults);
-    if (Comparable(object) == Comparable(old)) return found;
-    Answer<json::Document> document = Reread(object), before = Reread(old);
-    if (!document) return kube::Refusal(document);
-    if (!before) return kube::Refusal(before);
-    if (auto errors = kube::ValidateUpdate(document->root(), before->root()); !errors.empty())
-      return Status::Invalid(*kind, key.name, errors);
-    if (*kind == "Pod" && Member(object, "spec") != Member(old, "spec")) NextGeneration(object);
-    // The last finalizer of something deleted has gone.
-    const bool deleted = !Member(object["metadata"], "deletionTimestamp").IsNull() && Number(Member(object["metadata"], "deletionGracePeriodSeconds"), 0) == 0;
-    if (deleted && Member(object["metadata"], "finalizers").items().empty()) return Remove(*found);
-    return Put(*found, std::move(object));
+    return Replace(*found, ReadTree(*found), std::move(object));
   }
 
   Answer<ObjectPtr> Alter(const Key& key, const Edit& edit, bool ephemeral) {
     Answer<ObjectPtr> found = Need(key);
     if (!found) return found;
-    Answer<Tree> wanted = edit(ReadTree(*found));
+    const Tree old = ReadTree(*found);
+    Answer<Tree> wanted = edit(old);
     if (!wanted) return kube::Refusal(wanted);
     Answer<std::string> kind = Check(*wanted);
     if (!kind) return kube::Refusal(kind);
@@ -188,7 +174,7 @@ class Store::Writing {
     if (meta.Text("name") != key.name)
       return Status::BadRequest("the name of the object (" + std::string(meta.Text("name")) + ") does not match the name on the URL (" + key.name + ")");
     if (meta.Text("namespace") != key.ns) return Status::BadRequest("the namespace of the provided object does not match the namespace sent on the request");
-    return ephemeral ? UpdateEphemeral(*std::move(wanted)) : Update(*std::move(wanted));
+    return ephemeral ? ReplaceEphemeral(*found, old, *std::move(wanted)) : Replace(*found, old, *std::move(wanted));
   }
 
   Answer<ObjectPtr> UpdateStatus(const Key& key, const Tree& status, std::string_view uid, std::string_view resource_version) {
@@ -199,27 +185,6 @@ class Store::Writing {
     if (Member(object, "status") == status) return found;
     object["status"] = status;
     if (Answer<std::string> kind = Check(object); !kind) return kube::Refusal(kind);
-    return Put(*found, std::move(object));
-  }
-
-  Answer<ObjectPtr> UpdateEphemeral(Tree pod) {
-    Answer<std::string> kind = Check(pod);
-    if (!kind) return kube::Refusal(kind);
-    const Tree& sent = pod["metadata"];
-    Answer<ObjectPtr> found = Need({"Pod", std::string(sent.Text("namespace")), std::string(sent.Text("name"))});
-    if (!found) return found;
-    if (Answer<> fine = Precondition(**found, sent.Text("uid"), sent.Text("resourceVersion"), true); !fine) return kube::Refusal(fine);
-    const Tree old = ReadTree(*found);
-    Tree object = old;
-    CopyMember(object["spec"], pod["spec"], "ephemeralContainers");
-    kube::DefaultObject(object, store_.options_.defaults);
-    if (object == old) return found;
-    Answer<json::Document> document = Reread(object), before = Reread(old);
-    if (!document) return kube::Refusal(document);
-    if (!before) return kube::Refusal(before);
-    if (auto errors = kube::ValidateEphemeralUpdate(document->root(), before->root()); !errors.empty())
-      return Status::Invalid("Pod", (*found)->metadata.name, errors);
-    NextGeneration(object);
     return Put(*found, std::move(object));
   }
 
@@ -243,7 +208,8 @@ class Store::Writing {
     const auto last = (*found)->metadata.annotations.find(std::string(kube::kLastApplied));
     Tree merged = kube::MergeApplied(last == (*found)->metadata.annotations.end() ? Tree() : ReadTree(last->second), live, wanted, *kind);
     merged["metadata"]["annotations"][kube::kLastApplied] = Tree(remembered);
-    Answer<ObjectPtr> updated = Update(std::move(merged));
+    if (Answer<std::string> same = Check(merged); !same) return kube::Refusal(same);
+    Answer<ObjectPtr> updated = Replace(*found, live, std::move(merged));
     if (!updated) return kube::Refusal(updated);
     return Applied{*updated, (*updated)->metadata.resource_version == (*found)->metadata.resource_version
                                  ? What::kUnchanged
@@ -367,6 +333,44 @@ class Store::Writing {
 
   db::Database& db() { return *store_.writer_; }
 
+  // What is stored, `old` as a tree, becomes `object`, which Check has seen and which has its kind and name.
+  Answer<ObjectPtr> Replace(const ObjectPtr& stored, const Tree& old, Tree object) {
+    const Tree& sent = object["metadata"];
+    if (Answer<> fine = Precondition(*stored, sent.Text("uid"), sent.Text("resourceVersion"), true); !fine) return kube::Refusal(fine);
+    KeepServersPart(object, old);
+    if (HasStatus(stored->kind)) CopyMember(object, old, "status");
+    kube::DefaultObject(object, store_.options_.defaults);
+    if (Comparable(object) == Comparable(old)) return stored;
+    if (Answer<> valid = Judge(kube::ValidateUpdate, object, *stored); !valid) return kube::Refusal(valid);
+    if (stored->kind == "Pod" && Member(object, "spec") != Member(old, "spec")) NextGeneration(object);
+    // The last finalizer of something deleted has gone.
+    const bool deleted = !Member(object["metadata"], "deletionTimestamp").IsNull() && Number(Member(object["metadata"], "deletionGracePeriodSeconds"), 0) == 0;
+    if (deleted && Member(object["metadata"], "finalizers").items().empty()) return Remove(stored);
+    return Put(stored, std::move(object));
+  }
+
+  // The list spec.ephemeralContainers of `pod` alone.
+  Answer<ObjectPtr> ReplaceEphemeral(const ObjectPtr& stored, const Tree& old, Tree pod) {
+    const Tree& sent = pod["metadata"];
+    if (Answer<> fine = Precondition(*stored, sent.Text("uid"), sent.Text("resourceVersion"), true); !fine) return kube::Refusal(fine);
+    Tree object = old;
+    CopyMember(object["spec"], pod["spec"], "ephemeralContainers");
+    kube::DefaultObject(object, store_.options_.defaults);
+    if (object == old) return stored;
+    if (Answer<> valid = Judge(kube::ValidateEphemeralUpdate, object, *stored); !valid) return kube::Refusal(valid);
+    NextGeneration(object);
+    return Put(stored, std::move(object));
+  }
+
+  // `validate`: one of kube/validate.h, of what shall be and what is.
+  template <class Validate>
+  static Answer<> Judge(Validate validate, const Tree& object, const Object& stored) {
+    ASSIGN_OR_RETURN(const json::Document after, Reread(object));
+    ASSIGN_OR_RETURN(const json::Document before, json::Document::Parse(stored.json, Reason::kCorrupt, kStored));
+    if (auto errors = validate(after.root(), before.root()); !errors.empty()) return Status::Invalid(stored.kind, stored.metadata.name, errors);
+    return {};
+  }
+
   // Types, kind, and the namespace that nothing named.
   Answer<std::string> Check(Tree& object) {
     Result<kube::Parsed> parsed = kube::ParseObject(object);
@@ -377,11 +381,7 @@ class Store::Writing {
     if (kube::IsNamespaced(kind) && meta.Text("namespace").empty()) meta["namespace"] = Tree("default");
     return kind;
   }
-  static Answer<json::Document> Reread(const Tree& object) {
-    ASSIGN_OR_RETURN(json::Document document, json::Document::Parse(object.Dump(), Reason::kInternal,
-                                                                    {.bytes = 16u << 20, .depth = 64, .values = 500'000}));
-    return document;
-  }
+  static Result<json::Document> Reread(const Tree& object) { return json::Document::Parse(object.Dump(), Reason::kInternal, kStored); }
 
   Answer<> CheckNamespace(std::string_view name) {
     Answer<ObjectPtr> ns = Find({"Namespace", "", std::string(name)});
@@ -634,7 +634,7 @@ Store::Store(std::unique_ptr<db::Database> writer, std::unique_ptr<db::Database>
       options_(std::move(options)),
       writer_(std::move(writer)),
       reader_(std::move(reader)),
-      hub_(options_.history, options_.watch_queue, options_.watches) {}
+      hub_(options_.history, options_.history_bytes, options_.watches) {}
 Store::~Store() = default;
 
 Result<std::unique_ptr<Store>> Store::Open(const std::string& path, const time::Clock& clock,
@@ -667,9 +667,6 @@ Answer<ObjectPtr> Store::ChangeEphemeralContainers(const Key& key, const Edit& e
 }
 Answer<ObjectPtr> Store::UpdateStatus(const Key& key, const Tree& status, std::string_view uid, std::string_view resource_version) {
   return Write<ObjectPtr>([&](Writing& w) { return w.UpdateStatus(key, status, uid, resource_version); });
-}
-Answer<ObjectPtr> Store::UpdateEphemeralContainers(const Tree& pod) {
-  return Write<ObjectPtr>([&](Writing& w) { return w.UpdateEphemeral(pod); });
 }
 Answer<Applied> Store::Apply(const Tree& object) {
   return Write<Applied>([&](Writing& w) { return w.Apply(object); });

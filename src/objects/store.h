@@ -43,8 +43,8 @@ struct Options {
   std::size_t object_bytes = 1536u << 10;  // of one, as stored; what etcd takes
   std::size_t events = 2'000;            // the oldest go first
   time::Duration event_age = std::chrono::hours(1);  // since it was last seen
-  std::size_t history = 1'000;           // changes a new watch can start behind
-  std::size_t watch_queue = 1'000;       // changes one watch may have unread
+  std::size_t history = 4'000;           // changes a new watch can start behind, and any watch may have unread
+  std::size_t history_bytes = 4u << 20;  // of their JSON, before and after
   std::size_t watches = 1'000;
 };
 
@@ -95,8 +95,7 @@ class Store {
   // The status alone; `uid`: of the object meant ("" = whatever has the name now). `resource_version` as in DeleteOptions.
   Answer<ObjectPtr> UpdateStatus(const Key& key, const json::Tree& status, std::string_view uid = "",
                                  std::string_view resource_version = "");
-  // The list spec.ephemeralContainers of `pod` alone.
-  Answer<ObjectPtr> UpdateEphemeralContainers(const json::Tree& pod);
+  // The list spec.ephemeralContainers of a Pod alone.
   Answer<ObjectPtr> ChangeEphemeralContainers(const Key& key, const Edit& edit, const WriteOptions& options = {});
   // kubectl apply on our side (kube/merge.h): creates, or merges by the last-applied annotation.
   Answer<Applied> Apply(const json::Tree& object);

@@ -244,10 +244,13 @@ TEST_F(StoreTest, StatusHasItsOwnDoor) {
 TEST_F(StoreTest, EphemeralContainersHaveTheirOwnDoor) {
   Create(Pod("p"));
   const auto with = [](std::string_view list) { return ReadTree(Pod("p", R"(,"ephemeralContainers":)" + std::string(list))); };
-  const auto added = store_->UpdateEphemeralContainers(with(R"([{"name":"e","image":"x"}])"));
+  const auto change = [&](std::string_view list) {
+    return store_->ChangeEphemeralContainers({"Pod", "default", "p"}, [&](const Tree&) -> Answer<Tree> { return with(list); });
+  };
+  const auto added = change(R"([{"name":"e","image":"x"}])");
   ASSERT_TRUE(added) << added.error().message;
   EXPECT_EQ(kube::ReadPod(**added).spec.ephemeral_containers[0].image_pull_policy, "Always");
-  EXPECT_EQ(Refused(store_->UpdateEphemeralContainers(with("[]"))).code, 422);
+  EXPECT_EQ(Refused(change("[]")).code, 422);
 }
 
 TEST_F(StoreTest, ChangesAsOne) {
@@ -493,26 +496,41 @@ TEST_F(StoreTest, SelectorsSeeObjectsComeAndGo) {
   EXPECT_THAT(types, ElementsAre(Type::kAdded, Type::kModified, Type::kDeleted));
 }
 
-TEST_F(StoreTest, SlowWatchersAreDropped) {
-  options_.watch_queue = 3;
-  options_.history = 4;
+// Which of the two limits ends the history; the changes are all alike.
+struct HistoryCase {
+  std::string name;
+  std::size_t changes, bytes;
+};
+std::ostream& operator<<(std::ostream& out, const HistoryCase& c) { return out << c.name; }
+class History : public StoreTest, public ::testing::WithParamInterface<HistoryCase> {};
+TEST_P(History, ItsEndDropsSlowWatchers) {
+  options_.history = GetParam().changes;
+  options_.history_bytes = GetParam().bytes;
   Open();
   const std::int64_t start = store_->version();
-  auto slow = store_->Watching({.kind = "Secret"}), fast = store_->Watching({.kind = "Secret"});
-  ASSERT_TRUE(slow && fast);
+  const auto put = [&](int i) { Create(Named("Secret", "s" + std::to_string(i))); };
+  auto slow = store_->Watching({.kind = "Secret"}), fast = store_->Watching({.kind = "Secret"}), other = store_->Watching({.kind = "Pod"});
+  ASSERT_TRUE(slow && fast && other);
   for (int i = 0; i < 6; ++i) {
-    Create(Named("Secret", "s" + std::to_string(i)));
+    put(i);
     EXPECT_TRUE((*fast)->Poll()->has_value());
   }
   EXPECT_EQ((*slow)->Next(task::Context()).error().code, 410);
   EXPECT_FALSE((*fast)->Poll()->has_value());
+  EXPECT_FALSE((*other)->Poll()->has_value());  // it has missed nothing
   // Too far back; and after a list it goes on.
   const auto late = store_->Watching({.kind = "Secret"}, start);
   ASSERT_FALSE(late);
   EXPECT_EQ(late.error().code, 410);
   EXPECT_THAT(late.error().message, StartsWith("too old resource version: "));
-  EXPECT_TRUE(store_->Watching({.kind = "Secret"}, store_->List({.kind = "Secret"})->version));
+  auto again = store_->Watching({.kind = "Secret"}, store_->List({.kind = "Secret"})->version);
+  ASSERT_TRUE(again);
+  put(6);
+  EXPECT_EQ((**(*again)->Poll()).object->metadata.name, "s6");
 }
+INSTANTIATE_TEST_SUITE_P(All, History,
+                         ::testing::Values(HistoryCase{"by_number", 4, 1u << 20}, HistoryCase{"by_size", 1'000, 1'000}, HistoryCase{"one_is_kept", 1'000, 1}),
+                         [](const auto& c) { return c.param.name; });
 
 TEST_F(StoreTest, WatchersAreCountedAndForgotten) {
   options_.watches = 2;

@@ -8,6 +8,8 @@ using kube::Answer;
 using kube::Object;
 using kube::Status;
 
+std::size_t Watch::Change::bytes() const { return (before ? before->json.size() : 0) + (after ? after->json.size() : 0); }
+
 bool Filter::Passes(const Object& object) const {
   const auto fits = [](const std::string& wanted, const std::string& is) { return wanted.empty() || wanted == is; };
   return fits(kind, object.kind) && fits(ns, object.metadata.ns) && fits(name, object.metadata.name) && (!matches || matches(object));
@@ -23,22 +25,20 @@ void Watch::OnNews(std::function<void()> news) {
   if (dropped_ || !queue_.empty()) news_();
 }
 
-void Watch::Push(const Change& change) {
+void Watch::Push(const Change& change, std::int64_t oldest) {
   // To a selector, an object that no longer fits is deleted, one that now fits is new.
   const bool was = change.before && filter_.Passes(*change.before), is = change.after && filter_.Passes(*change.after);
-  if (!was && !is) return;
   using Type = WatchEvent::Type;
-  WatchEvent event{is ? (was ? Type::kModified : Type::kAdded) : Type::kDeleted, change.after ? change.after : change.before,
-                   change.version};
   {
     std::lock_guard lock(mutex_);
     if (dropped_) return;
-    if (queue_.size() < limit_) {
-      queue_.push_back(std::move(event));
-    } else {
-      queue_.clear();
-      queue_.shrink_to_fit();
+    if (!queue_.empty() && queue_.front().version <= oldest) {
+      std::deque<WatchEvent>().swap(queue_);
       dropped_ = true;
+    } else if (was || is) {
+      queue_.push_back({is ? (was ? Type::kModified : Type::kAdded) : Type::kDeleted, change.after ? change.after : change.before, change.version});
+    } else {
+      return;
     }
     if (news_) news_();
   }
@@ -88,15 +88,17 @@ void Hub::Start(std::int64_t version) {
 void Hub::Publish(std::shared_ptr<const Object> before, std::shared_ptr<const Object> after, std::int64_t version) {
   std::lock_guard lock(mutex_);
   history_.push_back({std::move(before), std::move(after), version});
-  std::erase_if(watches_, [&](const auto& weak) {
-    const auto watch = weak.lock();
-    if (watch) watch->Push(history_.back());
-    return !watch;
-  });
-  while (history_.size() > history_limit_) {
+  bytes_ += history_.back().bytes();
+  while (history_.size() > 1 && (history_.size() > change_limit_ || bytes_ > byte_limit_)) {
     oldest_ = history_.front().version;
+    bytes_ -= history_.front().bytes();
     history_.pop_front();
   }
+  std::erase_if(watches_, [&](const auto& weak) {
+    const auto watch = weak.lock();
+    if (watch) watch->Push(history_.back(), oldest_);
+    return !watch;
+  });
 }
 
 Answer<std::shared_ptr<Watch>> Hub::Add(Filter filter, std::int64_t version) {
@@ -107,9 +109,9 @@ Answer<std::shared_ptr<Watch>> Hub::Add(Filter filter, std::int64_t version) {
     return Status{.reason = "TooManyRequests", .code = 429, .message = "too many watches (limit: " + std::to_string(watcher_limit_) + "), try again later",
                   .retry_after_seconds = 1};
   }
-  std::shared_ptr<Watch> watch(new Watch(std::move(filter), queue_limit_));
+  std::shared_ptr<Watch> watch(new Watch(std::move(filter)));
   for (const Watch::Change& change : history_)
-    if (change.version > version) watch->Push(change);
+    if (change.version > version) watch->Push(change, oldest_);
   watches_.push_back(watch);
   return watch;
 }

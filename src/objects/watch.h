@@ -1,8 +1,8 @@
 // objects/watch.h: changes of the store as they happen, to any number of readers.
 //
-// A Watch gives every change behind the version it started at, in order. Its queue is bounded: a reader that does not keep up is
-// dropped and told so (Status 410 "Expired"), which is what kubectl and client libraries answer with a new list. Queues share
-// the objects they hold, so a thousand watchers cost a thousand queues of pointers.
+// A Watch gives every change behind the version it started at, in order. The store keeps so many changes of so many bytes; a reader that
+// has not taken one when it goes is dropped and told so (Status 410 "Expired"), which is what kubectl and client libraries answer
+// with a new list. So all watchers together hold no more than what the store keeps, and a queue of pointers each.
 // Threads: one reader per Watch; the store may go first (the Watch then ends with 410).
 #pragma once
 
@@ -50,13 +50,14 @@ class Watch {
   struct Change {                                     // one for all watchers
     std::shared_ptr<const kube::Object> before, after;
     std::int64_t version = 0;
+    std::size_t bytes() const;
   };
-  Watch(Filter filter, std::size_t limit) : filter_(std::move(filter)), limit_(limit) {}
-  void Push(const Change& change);
+  explicit Watch(Filter filter) : filter_(std::move(filter)) {}
+  // `oldest`: changes up to it are gone.
+  void Push(const Change& change, std::int64_t oldest);
   void Drop();
 
   const Filter filter_;
-  const std::size_t limit_;
   std::mutex mutex_;
   std::condition_variable_any came_;
   std::deque<WatchEvent> queue_;
@@ -67,8 +68,8 @@ class Watch {
 // The store's side: recent changes, and who wants to hear of them.
 class Hub {
  public:
-  Hub(std::size_t history, std::size_t queue, std::size_t watchers)
-      : history_limit_(history), queue_limit_(queue), watcher_limit_(watchers) {}
+  // `bytes`: of JSON, before and after; the last change is kept whatever it has.
+  Hub(std::size_t changes, std::size_t bytes, std::size_t watchers) : change_limit_(changes), byte_limit_(bytes), watcher_limit_(watchers) {}
   ~Hub();
   // What `version` is at start: older ones are gone.
   void Start(std::int64_t version);
@@ -77,8 +78,9 @@ class Hub {
   kube::Answer<std::shared_ptr<Watch>> Add(Filter filter, std::int64_t version);
 
  private:
-  const std::size_t history_limit_, queue_limit_, watcher_limit_;
+  const std::size_t change_limit_, byte_limit_, watcher_limit_;
   std::mutex mutex_;
+  std::size_t bytes_ = 0;                             // of history_
   std::int64_t oldest_ = 0;                           // changes behind this version are in history_
   std::deque<Watch::Change> history_;
   std::vector<std::weak_ptr<Watch>> watches_;
