@@ -1,13 +1,11 @@
 #include "apiserver/api.h"
 
 #include <algorithm>
-#include <charconv>
 
 #include "apiserver/protobuf.h"
 #include "json/document.h"
 #include "kube/parse.h"
 #include "kube/patch.h"
-#include "kube/timestamp.h"
 #include "log/log.h"
 
 namespace berth::apiserver {
@@ -278,34 +276,11 @@ Api::Reply Api::Watch(const ListQuery& query, objects::Filter filter, Renderer r
 }
 
 Api::Reply Api::Log(const Request& request, const Resource& at) {
-  kube::FieldErrors errors;
-  const auto number = [&](const char* name, std::int64_t least) -> std::optional<std::int64_t> {
-    const auto text = request.Query(name);
-    if (!text || text->empty()) return std::nullopt;
-    std::int64_t n = 0;
-    const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), n);
-    if (error == std::errc() && end == text->data() + text->size() && n >= least) return n;
-    errors.push_back({kube::FieldError::Type::kInvalid, name, std::string(*text), "must be greater than or equal to " + std::to_string(least)});
-    return std::nullopt;
-  };
-  node::LogQuery query{.container = std::string(request.Query("container").value_or("")), .previous = Flag(request, "previous"), .options = {}};
-  query.options.follow = Flag(request, "follow");
-  query.options.timestamps = Flag(request, "timestamps");
-  query.options.tail = number("tailLines", 0);
-  query.options.limit_bytes = number("limitBytes", 1);
-  if (const auto seconds = number("sinceSeconds", 1))
-    query.options.since =
-        clock_.WallNow() - std::chrono::seconds(std::min<std::int64_t>(*seconds, 1'000'000'000));
-  if (const auto text = request.Query("sinceTime"); text && !text->empty()) {
-    const auto since = kube::ParseTime(*text);
-    if (!since) errors.push_back({kube::FieldError::Type::kInvalid, "sinceTime", Quoted(*text), "must be a time of RFC 3339"});
-    else if (query.options.since) errors.push_back({kube::FieldError::Type::kForbidden, "sinceSeconds", "", "at most one of `sinceTime` or `sinceSeconds` may be specified"});
-    else query.options.since = since;
-  }
-  if (!errors.empty()) return Status::Invalid("PodLogOptions", at.name, errors);
+  auto query = ParseLog(request, at.name, clock_.WallNow());
+  if (!query) return kube::Refusal(query);
   const auto pod = backend_.store.Get({"Pod", at.ns, at.name});
   if (!pod) return Status(pod.error());
-  auto log = backend_.log(**pod, std::move(query));
+  auto log = backend_.log(**pod, *std::move(query));
   if (!log)
     return log.error().reason() == Reason::kInternal || log.error().reason() == Reason::kIo
                ? Status::Internal(log.error())

@@ -8,6 +8,7 @@
 #include "bytes/encoding.h"
 #include "json/document.h"
 #include "kube/parse.h"
+#include "kube/timestamp.h"
 
 namespace berth::apiserver {
 namespace {
@@ -17,6 +18,7 @@ using kube::FieldError;
 using kube::Status;
 
 constexpr std::int64_t kLongest = std::int64_t{24} * 3600;  // of a watch, seconds
+constexpr std::int64_t kOldest = 1'000'000'000;             // line of a log, seconds; what a clock can count back
 
 std::string_view Trim(std::string_view s) {
   while (!s.empty() && (s.front() == ' ' || s.front() == '\t')) s.remove_prefix(1);
@@ -33,15 +35,18 @@ std::vector<std::string_view> Split(std::string_view s, char by) {
   }
 }
 
+std::optional<std::int64_t> Integer(std::string_view text) {
+  std::int64_t n = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), n);
+  return error == std::errc() && end == text.data() + text.size() ? std::optional(n) : std::nullopt;
+}
 // Absent and "" are nullopt.
 Answer<std::optional<std::int64_t>> Number(const httpd::Request& request, std::string_view name) {
   const auto text = request.Query(name);
   if (!text || text->empty()) return std::optional<std::int64_t>();
-  std::int64_t n = 0;
-  const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), n);
-  if (error != std::errc() || end != text->data() + text->size() || n < 0)
-    return Status::BadRequest("invalid parameter " + Quoted(name) + ": " + Quoted(*text) + " is not a number from 0 on");
-  return std::optional(n);
+  const auto n = Integer(*text);
+  if (!n || *n < 0) return Status::BadRequest("invalid parameter " + Quoted(name) + ": " + Quoted(*text) + " is not a number from 0 on");
+  return n;
 }
 
 Status Unsupported(const std::string& what, std::string field, std::string_view value, std::string supported) {
@@ -239,6 +244,32 @@ Answer<Include> ParseInclude(const httpd::Request& request) {
   if (text == "Object") return Include::kObject;
   if (text == "None") return Include::kNone;
   return Status::BadRequest("unrecognized includeObject value: " + Quoted(text));
+}
+
+Answer<node::LogQuery> ParseLog(const httpd::Request& request, const std::string& pod, time::WallTime now) {
+  using Type = FieldError::Type;
+  kube::FieldErrors errors;
+  const auto number = [&](const char* name, std::int64_t least) -> std::optional<std::int64_t> {
+    const auto text = request.Query(name);
+    if (!text || text->empty()) return std::nullopt;
+    if (const auto n = Integer(*text); n && *n >= least) return n;
+    errors.push_back({Type::kInvalid, name, std::string(*text), "must be greater than or equal to " + std::to_string(least)});
+    return std::nullopt;
+  };
+  node::LogQuery out{.container = std::string(request.Query("container").value_or("")), .previous = Flag(request, "previous"), .options = {}};
+  out.options.follow = Flag(request, "follow");
+  out.options.timestamps = Flag(request, "timestamps");
+  out.options.tail = number("tailLines", 0);
+  out.options.limit_bytes = number("limitBytes", 1);
+  if (const auto seconds = number("sinceSeconds", 1)) out.options.since = now - std::chrono::seconds(std::min(*seconds, kOldest));
+  if (const auto text = request.Query("sinceTime"); text && !text->empty()) {
+    const auto since = kube::ParseTime(*text);
+    if (!since) errors.push_back({Type::kInvalid, "sinceTime", Quoted(*text), "must be a time of RFC 3339"});
+    else if (out.options.since) errors.push_back({Type::kForbidden, "sinceSeconds", "", "at most one of `sinceTime` or `sinceSeconds` may be specified"});
+    else out.options.since = since;
+  }
+  if (!errors.empty()) return Status::Invalid("PodLogOptions", pod, errors);
+  return out;
 }
 
 }  // namespace berth::apiserver

@@ -8,6 +8,7 @@
 #include "httpd/message.h"
 #include "kube/selector.h"
 #include "kube/status.h"
+#include "node/pod_log.h"
 #include "objects/store.h"
 
 namespace berth::apiserver {
@@ -60,5 +61,8 @@ kube::Answer<objects::DeleteOptions> ParseDelete(const httpd::Request& request);
 
 enum class Include : std::uint8_t { kMetadata, kObject, kNone };  // of rows in a Table
 kube::Answer<Include> ParseInclude(const httpd::Request& request);
+
+// PodLogOptions. `now`: what sinceSeconds counts back from.
+kube::Answer<node::LogQuery> ParseLog(const httpd::Request& request, const std::string& pod, time::WallTime now);
 
 }  // namespace berth::apiserver
