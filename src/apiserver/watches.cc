@@ -12,7 +12,7 @@
 namespace berth::apiserver {
 namespace {
 
-constexpr std::size_t kRoom = 16u << 10, kPart = 8u << 10;
+constexpr std::size_t kRoom = 8u << 10, kPart = 4u << 10;
 constexpr int kTurn = 64;                                    // lines of one watch before the next one's
 constexpr auto kBookmarkEvery = std::chrono::minutes(1);
 constexpr auto kUsual = std::chrono::minutes(45);            // spread, so that clients do not all come back at once
@@ -120,7 +120,10 @@ class Client : public std::enable_shared_from_this<Client> {
   bool Flush() {
     while (sent_ < text_.size()) {
       const std::string_view part = std::string_view(text_).substr(sent_, kPart);
-      if (!writer_.TryWrite(part)) return writer_.WhenRoom(part.size(), wake_), false;
+      if (!writer_.TryWrite(part)) {
+        if (sent_ > 0) text_ = text_.substr(std::exchange(sent_, 0));  // it may wait for long
+        return writer_.WhenRoom(std::min(kPart, text_.size()), wake_), false;
+      }
       sent_ += part.size();
     }
     text_ = std::string();

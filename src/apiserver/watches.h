@@ -1,7 +1,7 @@
 // apiserver/watches.h: watches of any number of clients, on two threads.
 //
-// A watch is a queue of pointers in the store (objects/watch.h) and at most 16 KiB between us and the client. A client that
-// takes nothing keeps its place while the changes it has not seen fit into its queue; then it is dropped: it gets an ERROR event with
+// A watch is a queue of pointers in the store (objects/watch.h) and at most 8 KiB between us and the client. A client that
+// takes nothing keeps its place while the store keeps the changes it has not seen; then it is dropped: it gets an ERROR event with
 // the Status 410 "Expired" when it reads again, lists anew, and goes on. Its connection is cut by the server when it reads nothing for
 // httpd's `idle`. A silent watch costs no thread and no time.
 // Safe for concurrent use.

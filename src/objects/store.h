@@ -44,7 +44,7 @@ struct Options {
   std::size_t events = 2'000;            // the oldest go first
   time::Duration event_age = std::chrono::hours(1);  // since it was last seen
   std::size_t history = 4'000;           // changes a new watch can start behind, and any watch may have unread
-  std::size_t history_bytes = 8u << 20;  // of their JSON, before and after
+  std::size_t history_bytes = 4u << 20;  // of their JSON, before and after
   std::size_t watches = 1'000;
 };
 
