@@ -126,7 +126,7 @@ struct JournalEntry {
 // Beyond either, the oldest entries go.
 struct JournalLimits {
   std::size_t entries = 10'000;
-  time::Duration age = std::chrono::hours(720);  // 0: none
+  time::Duration age = std::chrono::hours(168);  // 0: none
 };
 
 struct MountRecord {

@@ -67,7 +67,7 @@ struct DaemonConfig {
   std::uint64_t message_bytes = 16u << 20;              // of one call
   std::uint64_t metadata_bytes = 16u << 10;
   std::uint64_t journal = 10'000;                       // entries
-  time::Duration journal_age = std::chrono::hours(720);
+  time::Duration journal_age = std::chrono::hours(168);
 
   NodeSettings node;
   std::vector<std::string> runtime_handlers;            // that CRI requests may name

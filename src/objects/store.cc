@@ -40,16 +40,14 @@ constexpr std::int64_t kMostGrace = 1'000'000'000;  // that a clock of nanosecon
 constexpr std::size_t kGeneratedBase = 58;  // bytes of a generateName that are kept
 constexpr int kNameTries = 8;
 
-constexpr json::Limits kStored{.bytes = 16u << 20, .depth = 64, .values = 500'000};
-
 Tree ReadTree(const std::string& text) {
-  const auto document = json::Document::Parse(text, Reason::kCorrupt, kStored);
+  const auto document = json::Document::Parse(text, Reason::kCorrupt, kube::kObjectLimits);
   return document ? Tree(document->root()) : Tree();
 }
 Tree ReadTree(const ObjectPtr& object) { return ReadTree(object->json); }
 
 Result<ObjectPtr> FromRow(std::string_view text) {
-  const auto document = json::Document::Parse(text, Reason::kCorrupt, kStored);
+  const auto document = json::Document::Parse(text, Reason::kCorrupt, kube::kObjectLimits);
   if (!document) return Error(Reason::kCorrupt, "a stored object is no JSON").Next("restore objects.db from a copy, or remove it and apply again");
   Result<kube::Parsed> parsed = kube::ParseObject(document->root());
   if (!parsed) return Error(Reason::kCorrupt, "a stored object is damaged: " + parsed.error().message());
@@ -366,8 +364,9 @@ class Store::Writing {
   template <class Validate>
   static Answer<> Judge(Validate validate, const Tree& object, const Object& stored) {
     ASSIGN_OR_RETURN(const json::Document after, Reread(object));
-    ASSIGN_OR_RETURN(const json::Document before, json::Document::Parse(stored.json, Reason::kCorrupt, kStored));
-    if (auto errors = validate(after.root(), before.root()); !errors.empty()) return Status::Invalid(stored.kind, stored.metadata.name, errors);
+    ASSIGN_OR_RETURN(const json::Document before, json::Document::Parse(stored.json, Reason::kCorrupt, kube::kObjectLimits));
+    if (auto errors = validate(after.root(), before.root()); !errors.empty())
+      return Status::Invalid(stored.kind, stored.metadata.name, errors);
     return {};
   }
 
@@ -381,7 +380,9 @@ class Store::Writing {
     if (kube::IsNamespaced(kind) && meta.Text("namespace").empty()) meta["namespace"] = Tree("default");
     return kind;
   }
-  static Result<json::Document> Reread(const Tree& object) { return json::Document::Parse(object.Dump(), Reason::kInternal, kStored); }
+  static Result<json::Document> Reread(const Tree& object) {
+    return json::Document::Parse(object.Dump(), Reason::kInternal, kube::kObjectLimits);
+  }
 
   Answer<> CheckNamespace(std::string_view name) {
     Answer<ObjectPtr> ns = Find({"Namespace", "", std::string(name)});

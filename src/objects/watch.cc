@@ -36,7 +36,8 @@ void Watch::Push(const Change& change, std::int64_t oldest) {
       std::deque<WatchEvent>().swap(queue_);
       dropped_ = true;
     } else if (was || is) {
-      queue_.push_back({is ? (was ? Type::kModified : Type::kAdded) : Type::kDeleted, change.after ? change.after : change.before, change.version});
+      const Type type = is ? (was ? Type::kModified : Type::kAdded) : Type::kDeleted;
+      queue_.push_back({type, change.after ? change.after : change.before, change.version});
     } else {
       return;
     }

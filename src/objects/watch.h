@@ -69,7 +69,8 @@ class Watch {
 class Hub {
  public:
   // `bytes`: of JSON, before and after; the last change is kept whatever it has.
-  Hub(std::size_t changes, std::size_t bytes, std::size_t watchers) : change_limit_(changes), byte_limit_(bytes), watcher_limit_(watchers) {}
+  Hub(std::size_t changes, std::size_t bytes, std::size_t watchers)
+      : change_limit_(changes), byte_limit_(bytes), watcher_limit_(watchers) {}
   ~Hub();
   // What `version` is at start: older ones are gone.
   void Start(std::int64_t version);
