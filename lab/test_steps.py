@@ -368,6 +368,15 @@ def mirror_down(t):
     path.write_text(path.read_text().replace(f'[host."{step[1]}"]\n', ""))
 
 
+@row("mirror-credential", r'put a login under the key "(\S+)" into the node\'s config.json, or let the mirror serve anonymous users')
+def private_mirror(t):
+    t.hosts("shop.test", f'server = "{t.server.url}"\n')
+    t.push(t.server, "team/app", auth=(USER, t.password))
+    step = yield Ask("shop.test/team/app:v1")
+    t.equal(step[1], t.server.host)
+    t.login(t.node, step[1])
+
+
 @row("hosts-config", r"correct that file in (\S+) \(or the folder named\); it is read again at the next pull")
 def hosts_config(t):
     shop = t.faulty(None)

@@ -11,7 +11,7 @@ namespace {
 constexpr auto kLook = std::chrono::hours(24);
 constexpr auto kRenewBefore = std::chrono::hours(24 * 120);  // a third of a year
 constexpr unsigned kWorkers = 4;
-constexpr std::size_t kHead = 16u << 10;  // each connection has so much for as long as it lasts, and most are watches
+constexpr std::size_t kHead = 12u << 10;  // each connection has so much for as long as it lasts, and most are watches
 constexpr int kSendBuffer = 128 << 10;    // of a watch that nobody reads, in the kernel
 constexpr const char* kFolder = "apiserver";
 

@@ -52,7 +52,7 @@ class CatalogTest : public testing::Test {
   static constexpr auto kForever = time::WallTime::max();
 
   time::testing::ManualClock clock_;
-  time::Duration age_ = std::chrono::hours(168);
+  time::Duration age_ = std::chrono::hours(720);
   std::string folder_;
   std::unique_ptr<Catalog> catalog_;
 };

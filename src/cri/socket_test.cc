@@ -152,7 +152,7 @@ INSTANTIATE_TEST_SUITE_P(Modes, Peers, ::testing::Values(0600, 0666));
 // --- G-02: those who do not speak HTTP/2
 
 TEST_F(Abuse, ConnectionsThatDoNotSpeakAreClosedAndStopNobody) {
-  Rig rig({}, {.connections_per_process = 1000, .handshake = milliseconds(500)});
+  Rig rig({}, {.connections_per_process = 1000, .handshake = milliseconds(2000)});
   Prepare(rig);
   std::vector<host::Fd> silent;
   for (const std::string& text : {std::string(), std::string("\x16\x03\x01\x02\x00\x01", 6), std::string("GET / HTTP/1.1\r\n\r\n"), kPreface.substr(0, 10),

@@ -67,6 +67,13 @@ const registry::Attempt* FailedMirror(const F& f) {
     if (a.mirror && a.reason && *a.reason != Reason::kUnauthorized) return &a;
   return nullptr;
 }
+// The mirror that had the last word, and wants to know who asks.
+const registry::Attempt* PrivateMirror(const F& f) {
+  const registry::Attempt* last = nullptr;
+  for (const auto& a : f.attempts)
+    if (a.reason) last = &a;
+  return last && last->mirror && (*last->reason == Reason::kUnauthorized || *last->reason == Reason::kDenied) ? last : nullptr;
+}
 
 // ---- what rows say
 
@@ -77,6 +84,8 @@ std::string Where(const F& f) {  // who was asked last
     if (!a->host.empty() && a->reason) return a->host;
   return Registry(f);
 }
+// "https://mirror.example:5000" -> "mirror.example:5000": the key of a credential
+std::string HostOf(std::string_view origin) { return std::string(origin.substr(origin.find("://") == origin.npos ? 0 : origin.find("://") + 3)); }
 std::string Object(const F& f) {
   if (!f.reference) return "the image";
   return f.reference->digest() ? "digest " + f.reference->digest()->ToString().substr(0, 19) : "tag " + Quoted(f.reference->tag().value_or("latest"));
@@ -239,6 +248,13 @@ constexpr std::array kRows{
         BERTH_SAY(Innermost(*f.credential_error)),
         BERTH_DO(CreateSecret(f, "make the secret anew: one that is malformed fails every pull of the Pod",
                               SecretOf(f.credential_error->Text()), Anew::kYes))},
+    Row{{"mirror-credential", "E-AUTH-401", "a mirror wants a login, and the node has none for it"},
+        BERTH_IF(Refused(f) && PrivateMirror(f)),
+        BERTH_SAY("the mirror " + PrivateMirror(f)->host + " does not let " +
+                  (PrivateMirror(f)->credential.empty() ? "anonymous" : PrivateMirror(f)->credential) + " pull " + Repository(f) +
+                  "; logins for " + Registry(f) + " are not shown to it"),
+        BERTH_DO(Edit("put a login under the key " + Quoted(HostOf(PrivateMirror(f)->host)) +
+                      " into the node's config.json, or let the mirror serve anonymous users"))},
     Row{{"secret-elsewhere", "E-AUTH-401", "a Pod lists a secret that is in another namespace"},
         BERTH_IF(Refused(f) && !Matched(f) && std::ranges::any_of(f.missing, [](const auto& m) { return !m.elsewhere.empty(); })),
         BERTH_SAY("secret " + Elsewhere(f).name + " is in namespace " + Elsewhere(f).elsewhere[0] +

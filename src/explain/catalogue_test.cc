@@ -171,6 +171,13 @@ std::vector<Failure> Table() {
        }},
       {"plugin-crashes", "E-AUTH-401", Plugged("echo token=pass-canary >&2; exit 3\n"), kImage, "failed", GoodPlugin},
       {"plugin-lies", "E-AUTH-401", Plugged("echo '{\"kind\":\"Lie\"}'\n"), kImage, "apiVersion", GoodPlugin},
+      {"mirror-credential", "E-AUTH-401",
+       [](Bench& b) {
+         b.Serve().RequireBasic("alice", "pass-canary");
+         b.image_name = "other.test/team/app:v1";
+         b.Hosts("server = \"http://" + b.host + "\"\n", "other.test");
+       },
+       kImage, "logins for other.test are not shown to it", RightKey},
       // entries that nearly match
       {"entry-port", "E-AUTH-401", PrivateWithKey([](const Bench&) { return "reg.test"; }), kImage, "port: entry has none",
        RightKey},
@@ -324,8 +331,10 @@ std::vector<Failure> Table() {
        kImage, "have the owner"},
       {"hub-private", "E-AUTH-401",
        [](Bench& b) {
-         b.Serve().RequireBasic("alice", "pass-canary");
-         b.Hosts("server = \"http://" + b.host + "\"\n", "docker.io");
+         b.ServeTls({"registry-1.docker.io"}).RequireBasic("alice", "pass-canary");
+         b.TrustCa("docker.io");
+         b.options.registry.overrides = {
+             {.host = "registry-1.docker.io", .port = 443, .address = "127.0.0.1", .to_port = b.registry().server().port()}};
          b.image_name = "nobody/nothing:v1";
        },
        kImage, "private"},

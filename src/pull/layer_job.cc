@@ -233,8 +233,8 @@ Result<LayerJobs::Done> LayerJobs::FromNetwork(const task::Context& ctx, const J
       ASSIGN_OR_RETURN(const bytes::MutableView room, stream.Room());
       ASSIGN_OR_RETURN(const std::size_t got, network->Read(room));
       if (got == 0) break;
-      RETURN_IF_ERROR(stream.Take(room.first(got)));
       RETURN_IF_ERROR(ingest->Append(room.first(got)));
+      RETURN_IF_ERROR(stream.Take(room.first(got)));
       job.board->AddBytes(got);
       if (!half && ingest->length() * 2 >= job.layer.size) {
         half = true;

@@ -57,7 +57,7 @@ class Bench {
     if (trust) TrustCa();
     return served;
   }
-  void TrustCa() { Write("certs.d/" + host + "/ca.crt", Read(ca.file())); }
+  void TrustCa(const std::string& domain = "") { Write("certs.d/" + (domain.empty() ? host : domain) + "/ca.crt", Read(ca.file())); }
   void Lead(std::uint16_t port) {
     host = "reg.test:" + std::to_string(port);
     options.registry.overrides = {{.host = "reg.test", .port = port, .address = "127.0.0.1"}};
@@ -128,8 +128,10 @@ END
 
   Report Ask(Question question) {
     http::Client http({.proxies = proxies});
-    registry::Client client(http, time::SystemClock(), [] { return 0.0; }, options.registry);
     credentials::NodeConfig node({.config_json = {scratch.path()}, .profile = options.profile}, time::SystemClock());
+    auto ways = options.registry;
+    ways.mirror_credentials = [&node](const std::string& repository) { return node.Get()->Find(repository); };
+    registry::Client client(http, time::SystemClock(), [] { return 0.0; }, std::move(ways));
     const credentials::Sources sources(options.profile, {.node = &node, .plugins = plugins_.get()});
     const Explainer explainer({client, http, catalog.get(), sources, proxies.get(), records.get()}, options);
     auto report = explainer.Explain(task::Context(), std::move(question));
