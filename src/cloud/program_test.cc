@@ -10,6 +10,7 @@
 #include "cloud/testing/fake_world.h"
 #include "host/fd.h"
 #include "host/process.h"
+#include "result/testing/dirs.h"
 #include "time/testing/manual_clock.h"
 
 namespace berth::cloud {
@@ -86,7 +87,7 @@ class Programs : public ::testing::Test {
  protected:
   Ran Run(const std::string& name, std::string_view input, std::vector<std::string> env, std::vector<std::string> arguments = {}) {
     host::ProcessSpec spec;
-    spec.program = std::string(BERTH_BINARY_DIR) + "/src/apps/" + name + "/" + name;
+    spec.program = std::string(berth::testing::kBinaryDir) + "/src/apps/" + name + "/" + name;
     spec.argv = {name};
     spec.argv.insert(spec.argv.end(), arguments.begin(), arguments.end());
     spec.env = std::move(env);

@@ -5,6 +5,7 @@
 #include <sstream>
 
 #include "config/daemon_config.h"
+#include "result/testing/dirs.h"
 
 namespace berth::config {
 namespace {
@@ -163,7 +164,7 @@ TEST(Config, LimitsAreListed) {
 }
 
 TEST(Config, TheReferencePageIsCurrent) {
-  std::ifstream file(BERTH_SOURCE_DIR "/docs/config.md");
+  std::ifstream file(std::string(berth::testing::kSourceDir) + "/docs/config.md");
   std::stringstream text;
   text << file.rdbuf();
   EXPECT_EQ(text.str(), ConfigReference()) << "run: berthd --config-reference > docs/config.md";

@@ -9,6 +9,7 @@
 #include "json/document.h"
 #include "launch/resources.h"
 #include "launch/seccomp.h"
+#include "result/testing/dirs.h"
 
 namespace berth::launch {
 namespace {
@@ -97,7 +98,7 @@ TEST_P(Golden, Matches) {
   std::string text;
   Pretty(document->root(), "", text);
   text += "\n";
-  const auto folder = *host::Dir::Open(BERTH_SOURCE_DIR "/src/launch/testdata");
+  const auto folder = *host::Dir::Open(berth::testing::kSourceDir + std::string("/src/launch/testdata"));
   const std::string file = std::string("bundle_") + GetParam().name + ".json";
   if (::getenv("BERTH_GOLDEN") != nullptr) {
     ASSERT_TRUE(folder.WriteDurably(file, bytes::AsView(text), 0644));

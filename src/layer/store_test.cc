@@ -13,6 +13,7 @@
 #include "host/process.h"
 #include "layer/testing/layer_lab.h"
 #include "layer/testing/rows.h"
+#include "result/testing/dirs.h"
 #include "tar/testing/tar_builder.h"
 
 namespace berth::layer {
@@ -30,7 +31,7 @@ using testing::ReadFile;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
-const std::string kWorker = std::string(BERTH_BINARY_DIR) + "/src/apps/berth-unpack/berth-unpack";
+const std::string kWorker = std::string(berth::testing::kBinaryDir) + "/src/apps/berth-unpack/berth-unpack";
 
 std::string Noise(std::size_t size, std::uint32_t seed = 1) {
   std::string out(size, '\0');

@@ -20,10 +20,13 @@
 #include "host/process.h"
 #include "reclaim/testing/stores.h"
 #include "registry/testing/fake_registry.h"
+#include "result/testing/dirs.h"
 #include "runtime/v1/api.grpc.pb.h"
 
 namespace berth::berthd {
 namespace {
+
+std::string Program() { return berth::testing::kBinaryDir + std::string("/src/apps/berthd/berthd"); }
 
 using ::testing::HasSubstr;
 using ::testing::Not;
@@ -90,7 +93,7 @@ class BerthdTest : public ::testing::Test {
   }
   host::ProcessSpec Spec(std::vector<std::string> arguments = {}, std::vector<std::string> env = {}) {
     errors_ = host::Fd(::open(Path("stderr").c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
-    host::ProcessSpec spec{.program = BERTH_PROGRAM, .argv = {"berthd", "--config", Path("config.yaml")}, .env = std::move(env)};
+    host::ProcessSpec spec{.program = Program(), .argv = {"berthd", "--config", Path("config.yaml")}, .env = std::move(env)};
     for (auto& argument : arguments) spec.argv.push_back(std::move(argument));
     spec.fds = {{1, errors_.get()}, {2, errors_.get()}};
     spec.die_with_thread = true;
@@ -311,7 +314,7 @@ TEST_F(BerthdTest, ServesTheSocketsThatItInherits) {
   Manager manager(Path("notify"));
   // LISTEN_PID must be the daemon's own: a shell becomes it.
   auto spec = Spec({}, {"NOTIFY_SOCKET=" + manager.path(), "LISTEN_FDS=2", "LISTEN_FDNAMES=berthd.socket:ops"});
-  spec.argv = {"sh", "-c", "export LISTEN_PID=$$; exec \"$0\" --config \"$1\"", BERTH_PROGRAM, Path("config.yaml")};
+  spec.argv = {"sh", "-c", "export LISTEN_PID=$$; exec \"$0\" --config \"$1\"", Program(), Path("config.yaml")};
   spec.program = "/bin/sh";
   spec.fds.push_back({3, grpc_socket->get()});
   spec.fds.push_back({4, pages->get()});
@@ -327,7 +330,7 @@ TEST_F(BerthdTest, ServesTheSocketsThatItInherits) {
 TEST_F(BerthdTest, TwoSocketsForOneServiceAreOneTooMany) {
   const auto a = host::ListenUnix(Path("a")), b = host::ListenUnix(Path("b"));
   auto spec = Spec({}, {"LISTEN_FDS=2"});
-  spec.argv = {"sh", "-c", "export LISTEN_PID=$$; exec \"$0\" --config \"$1\"", BERTH_PROGRAM, Path("config.yaml")};
+  spec.argv = {"sh", "-c", "export LISTEN_PID=$$; exec \"$0\" --config \"$1\"", Program(), Path("config.yaml")};
   spec.program = "/bin/sh";
   spec.fds.push_back({3, a->get()});
   spec.fds.push_back({4, b->get()});
@@ -435,7 +438,7 @@ TEST_F(BerthdTest, IsClosedToOtherUsers) {  // G-01, and 5.5
 }
 
 TEST(Units, NameWhatTheDaemonUses) {
-  const std::string folder = BERTH_SOURCE_DIR "/packaging/systemd/";
+  const std::string folder = berth::testing::kSourceDir + std::string("/packaging/systemd/");
   const std::string service = Read(folder + "berthd.service"), socket = Read(folder + "berthd.socket");
   const config::DaemonConfig defaults;
   EXPECT_THAT(socket, HasSubstr("ListenStream=" + defaults.socket + "\n"));

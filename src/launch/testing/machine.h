@@ -17,10 +17,11 @@
 #include "launch/bundle.h"
 #include "launch/gc.h"
 #include "launch/runtime.h"
+#include "result/testing/dirs.h"
 
 namespace berth::launch::testing {
 
-inline std::string ShimPath() { return BERTH_BINARY_DIR "/src/apps/berth-shim/berth-shim"; }
+inline std::string ShimPath() { return berth::testing::kBinaryDir + std::string("/src/apps/berth-shim/berth-shim"); }
 
 // nullptr when everything a container needs is here, else why not (a skip names the package).
 inline const char* WhyNoContainers(const std::string& runtime) {

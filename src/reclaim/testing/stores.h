@@ -18,6 +18,7 @@
 #include "content/store.h"
 #include "host/dir.h"
 #include "layer/store.h"
+#include "result/testing/dirs.h"
 #include "tar/testing/tar_builder.h"
 #include "time/testing/manual_clock.h"
 
@@ -26,7 +27,7 @@ namespace berth::reclaim::testing {
 // A sanitizer's build has a worker that its own jail stops: such runs name another build's.
 inline std::string WorkerPath() {
   const char* other = std::getenv("BERTH_TEST_WORKER");
-  return other != nullptr ? other : BERTH_BINARY_DIR "/src/apps/berth-unpack/berth-unpack";
+  return other != nullptr ? other : berth::testing::kBinaryDir + std::string("/src/apps/berth-unpack/berth-unpack");
 }
 
 // An archive of one file.
