@@ -47,8 +47,8 @@ endif()
 target_link_libraries(berth_flags INTERFACE Threads::Threads)
 
 file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/gen/test_dirs.cc CONTENT [[#include "result/testing/dirs.h"
-const char* const berth::testing::kSourceDir = "@CMAKE_SOURCE_DIR@";
-const char* const berth::testing::kBinaryDir = "@CMAKE_BINARY_DIR@";
+const char* const berth::result::testing::kSourceDir = "@CMAKE_SOURCE_DIR@";
+const char* const berth::result::testing::kBinaryDir = "@CMAKE_BINARY_DIR@";
 ]] @ONLY)
 add_library(berth_test_dirs STATIC EXCLUDE_FROM_ALL ${CMAKE_BINARY_DIR}/gen/test_dirs.cc)
 target_link_libraries(berth_test_dirs PRIVATE berth_flags)

@@ -87,7 +87,7 @@ class Programs : public ::testing::Test {
  protected:
   Ran Run(const std::string& name, std::string_view input, std::vector<std::string> env, std::vector<std::string> arguments = {}) {
     host::ProcessSpec spec;
-    spec.program = std::string(berth::testing::kBinaryDir) + "/src/apps/" + name + "/" + name;
+    spec.program = std::string(berth::result::testing::kBinaryDir) + "/src/apps/" + name + "/" + name;
     spec.argv = {name};
     spec.argv.insert(spec.argv.end(), arguments.begin(), arguments.end());
     spec.env = std::move(env);

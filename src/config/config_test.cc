@@ -164,7 +164,7 @@ TEST(Config, LimitsAreListed) {
 }
 
 TEST(Config, TheReferencePageIsCurrent) {
-  std::ifstream file(std::string(berth::testing::kSourceDir) + "/docs/config.md");
+  std::ifstream file(std::string(berth::result::testing::kSourceDir) + "/docs/config.md");
   std::stringstream text;
   text << file.rdbuf();
   EXPECT_EQ(text.str(), ConfigReference()) << "run: berthd --config-reference > docs/config.md";

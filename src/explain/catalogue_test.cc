@@ -427,7 +427,7 @@ TEST(Causes, EachIsMadeByAFailureOfTheTable) {
 }
 
 TEST(Causes, AreAllInTheDocumentation) {
-  const std::string page = Bench::Read(std::string(berth::testing::kSourceDir) + "/docs/causes.md");
+  const std::string page = Bench::Read(std::string(berth::result::testing::kSourceDir) + "/docs/causes.md");
   for (const auto& cause : Causes()) {
     const std::string code = cause.code.empty() ? "-" : "`" + std::string(cause.code) + "`";
     EXPECT_THAT(page, HasSubstr("| `" + std::string(cause.cause) + "` | " + code + " | " + std::string(cause.title) + " |\n"));

@@ -98,7 +98,7 @@ TEST_P(Golden, Matches) {
   std::string text;
   Pretty(document->root(), "", text);
   text += "\n";
-  const auto folder = *host::Dir::Open(berth::testing::kSourceDir + std::string("/src/launch/testdata"));
+  const auto folder = *host::Dir::Open(berth::result::testing::kSourceDir + std::string("/src/launch/testdata"));
   const std::string file = std::string("bundle_") + GetParam().name + ".json";
   if (::getenv("BERTH_GOLDEN") != nullptr) {
     ASSERT_TRUE(folder.WriteDurably(file, bytes::AsView(text), 0644));

@@ -31,7 +31,7 @@ using testing::ReadFile;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
-const std::string kWorker = std::string(berth::testing::kBinaryDir) + "/src/apps/berth-unpack/berth-unpack";
+const std::string kWorker = std::string(berth::result::testing::kBinaryDir) + "/src/apps/berth-unpack/berth-unpack";
 
 std::string Noise(std::size_t size, std::uint32_t seed = 1) {
   std::string out(size, '\0');

@@ -26,7 +26,7 @@
 namespace berth::berthd {
 namespace {
 
-std::string Program() { return berth::testing::kBinaryDir + std::string("/src/apps/berthd/berthd"); }
+std::string Program() { return berth::result::testing::kBinaryDir + std::string("/src/apps/berthd/berthd"); }
 
 using ::testing::HasSubstr;
 using ::testing::Not;
@@ -438,7 +438,7 @@ TEST_F(BerthdTest, IsClosedToOtherUsers) {  // G-01, and 5.5
 }
 
 TEST(Units, NameWhatTheDaemonUses) {
-  const std::string folder = berth::testing::kSourceDir + std::string("/packaging/systemd/");
+  const std::string folder = berth::result::testing::kSourceDir + std::string("/packaging/systemd/");
   const std::string service = Read(folder + "berthd.service"), socket = Read(folder + "berthd.socket");
   const config::DaemonConfig defaults;
   EXPECT_THAT(socket, HasSubstr("ListenStream=" + defaults.socket + "\n"));

@@ -21,7 +21,7 @@
 
 namespace berth::launch::testing {
 
-inline std::string ShimPath() { return berth::testing::kBinaryDir + std::string("/src/apps/berth-shim/berth-shim"); }
+inline std::string ShimPath() { return berth::result::testing::kBinaryDir + std::string("/src/apps/berth-shim/berth-shim"); }
 
 // nullptr when everything a container needs is here, else why not (a skip names the package).
 inline const char* WhyNoContainers(const std::string& runtime) {

@@ -27,7 +27,7 @@ namespace berth::reclaim::testing {
 // A sanitizer's build has a worker that its own jail stops: such runs name another build's.
 inline std::string WorkerPath() {
   const char* other = std::getenv("BERTH_TEST_WORKER");
-  return other != nullptr ? other : berth::testing::kBinaryDir + std::string("/src/apps/berth-unpack/berth-unpack");
+  return other != nullptr ? other : berth::result::testing::kBinaryDir + std::string("/src/apps/berth-unpack/berth-unpack");
 }
 
 // An archive of one file.

@@ -3,9 +3,9 @@
 // Known to one generated file only, so that all others are the same in every folder, and a compiler cache has them.
 #pragma once
 
-namespace berth::testing {
+namespace berth::result::testing {
 
 extern const char* const kSourceDir;
 extern const char* const kBinaryDir;
 
-}  // namespace berth::testing
+}  // namespace berth::result::testing
