@@ -676,7 +676,8 @@ class Program : public Service {
     return *std::move(process);
   }
   static host::ProcessSpec Spec(std::vector<std::string> arguments, std::vector<std::pair<int, int>> fds) {
-    host::ProcessSpec spec{.program = berth::result::testing::kBinaryDir + std::string("/src/apps/berth/berth"), .argv = std::move(arguments), .fds = std::move(fds)};
+    const std::string program = result::testing::kBinaryDir + std::string("/src/apps/berth/berth");
+    host::ProcessSpec spec{.program = program, .argv = std::move(arguments), .fds = std::move(fds)};
     spec.argv.insert(spec.argv.begin(), "berth");
     if (const char* options = getenv("TSAN_OPTIONS")) spec.env.push_back(std::string("TSAN_OPTIONS=") + options);
     return spec;
