@@ -70,8 +70,12 @@ const registry::Attempt* FailedMirror(const F& f) {
 // The mirror that had the last word, and wants to know who asks.
 const registry::Attempt* PrivateMirror(const F& f) {
   const registry::Attempt* last = nullptr;
-  for (const auto& a : f.attempts)
-    if (a.reason) last = &a;
+  bool elsewhere = false;  // where a redirect led: no login is for that
+  for (const auto& a : f.attempts) {
+    const bool token = a.what == "token" && (a.status == 401 || a.status == 403);  // of the mirror that was asked just before
+    if (a.reason && !token) last = elsewhere ? nullptr : &a;
+    elsewhere = a.next.starts_with("redirect to ");
+  }
   return last && last->mirror && (*last->reason == Reason::kUnauthorized || *last->reason == Reason::kDenied) ? last : nullptr;
 }
 
@@ -248,7 +252,7 @@ constexpr std::array kRows{
         BERTH_SAY(Innermost(*f.credential_error)),
         BERTH_DO(CreateSecret(f, "make the secret anew: one that is malformed fails every pull of the Pod",
                               SecretOf(f.credential_error->Text()), Anew::kYes))},
-    Row{{"mirror-credential", "E-AUTH-401", "a mirror wants a login, and the node has none for it"},
+    Row{{"mirror-credential", "", "a mirror wants a login, and the node has none for it"},
         BERTH_IF(Refused(f) && PrivateMirror(f)),
         BERTH_SAY("the mirror " + PrivateMirror(f)->host + " does not let " +
                   (PrivateMirror(f)->credential.empty() ? "anonymous" : PrivateMirror(f)->credential) + " pull " + Repository(f) +

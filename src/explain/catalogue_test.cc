@@ -179,6 +179,14 @@ std::vector<Failure> Table() {
          b.Hosts("server = \"http://" + b.host + "\"\n", "other.test");
        },
        kImage, "logins for other.test are not shown to it", RightKey},
+      {"mirror-credential-token", "E-TOKEN",
+       [](Bench& b) {
+         b.Serve().RequireBearer("alice", "pass-canary");
+         b.image_name = "other.test/team/app:v1";
+         b.Hosts("server = \"" + b.registry().server().url("") + "\"\n", "other.test");
+       },
+       kImage, "logins for other.test are not shown to it",
+       [](Bench& b) { b.Login("127.0.0.1:" + std::to_string(b.registry().server().port())); }, "mirror-credential"},
       // entries that nearly match
       {"entry-port", "E-AUTH-401", PrivateWithKey([](const Bench&) { return "reg.test"; }), kImage, "port: entry has none",
        RightKey},

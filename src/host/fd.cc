@@ -230,15 +230,6 @@ Result<SocketPair> MakeSocketPair() {
   return SocketPair{Fd(ends[0]), Fd(ends[1])};
 }
 
-Result<std::size_t> SetPipeSize(int fd, std::size_t bytes) {
-  const int wanted = static_cast<int>(std::min<std::size_t>(bytes, 1u << 30));
-  int size = ::fcntl(fd, F_SETPIPE_SZ, wanted);
-  // EPERM: above the user's quota, EBUSY: more is in it already. What it has is good enough.
-  if (size < 0 && (errno == EPERM || errno == EBUSY)) size = ::fcntl(fd, F_GETPIPE_SZ);
-  if (size < 0) return OsError(errno, "set the size of a pipe");
-  return static_cast<std::size_t>(size);
-}
-
 Result<> SetNonBlocking(int fd, bool on) {
   const int flags = ::fcntl(fd, F_GETFL);
   if (flags < 0 || ::fcntl(fd, F_SETFL, on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK) != 0)

@@ -93,27 +93,6 @@ struct Pipe { Fd read, write; };
 Result<Pipe> MakePipe();
 struct SocketPair { Fd a, b; };
 Result<SocketPair> MakeSocketPair();  // AF_UNIX, SOCK_STREAM
-// Asks for a pipe buffer of `bytes`; returns what the kernel gave (less for users over their quota).
-Result<std::size_t> SetPipeSize(int fd, std::size_t bytes);
 Result<> SetNonBlocking(int fd, bool on);
-
-// The two shapes of bytes/bytes.h over a borrowed descriptor.
-class FdSource final : public bytes::Source {
- public:
-  explicit FdSource(int fd) : fd_(fd) {}
-  Result<std::size_t> Read(bytes::MutableView room) override { return ReadSome(fd_, room); }
-
- private:
-  int fd_;
-};
-
-class FdSink final : public bytes::Sink {
- public:
-  explicit FdSink(int fd) : fd_(fd) {}
-  Result<> Write(bytes::View chunk) override { return WriteAll(fd_, chunk); }
-
- private:
-  int fd_;
-};
 
 }  // namespace berth::host

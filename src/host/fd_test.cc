@@ -169,22 +169,6 @@ TEST(Fd, FullDeviceIsNoSpace) {
   EXPECT_EQ(WriteAll(full.get(), AsView("x")).error().reason(), Reason::kNoSpace);
 }
 
-TEST(Fd, PipeSizeIsWhatTheKernelGave) {
-  Pipe pipe = *MakePipe();
-  EXPECT_GE(*SetPipeSize(pipe.write.get(), 256u << 10), 65536u);
-}
-
-TEST(Fd, SourceAndSink) {
-  Pipe pipe = *MakePipe();
-  FdSink sink(pipe.write.get());
-  ASSERT_TRUE(sink.Write(AsView("abc")));
-  pipe.write.reset();
-  FdSource source(pipe.read.get());
-  std::string room(10, '\0');
-  EXPECT_EQ(*source.Read(Room(room)), 3u);
-  EXPECT_EQ(*source.Read(Room(room)), 0u);
-}
-
 TEST(Poll, ReadyWinsOverTheDeadline) {
   time::testing::ManualClock clock;
   Pipe pipe = *MakePipe();

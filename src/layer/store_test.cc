@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "host/process.h"
@@ -15,6 +16,7 @@
 #include "layer/testing/rows.h"
 #include "result/testing/dirs.h"
 #include "tar/testing/tar_builder.h"
+#include "time/testing/manual_clock.h"
 
 namespace berth::layer {
 namespace {
@@ -360,6 +362,29 @@ INSTANTIATE_TEST_SUITE_P(Programs, OddWorkers,
                                            OddWorker{"SpeaksGarbage", "/bin/echo", "no proper answer"},
                                            OddWorker{"NeverStops", "/usr/bin/yes", "too long"}),
                          [](const auto& row) { return std::string(row.param.name); });
+
+// One that was taken over and sleeps: it holds neither its slot nor the pulls that wait for its layer.
+TEST_F(Store, AWorkerThatMakesNoProgressFailsItsLayer) {
+  Lab lab(kWorker);
+  const LayerBlob blob = MakeBlob(Builder().File("f", Noise(8'000'000)).Finish(), Compression::kPlain);
+  time::testing::ManualClock clock;
+  for (const bool at_the_end : {false, true}) {
+    auto staging = lab.store().Stage(task::Context({}, clock), blob.digest, Form::kErofs);
+    ASSERT_TRUE(staging);
+    ASSERT_EQ(kill((*staging)->worker_pid(), SIGSTOP), 0);
+    Result<> result;
+    std::jthread feeder([&] {
+      result = (*staging)->Write(bytes::AsView(blob.bytes).first(at_the_end ? 1000 : blob.bytes.size()));
+      if (at_the_end && result) result = Error((*staging)->Finish({}).error());
+    });
+    clock.AwaitSleeps(at_the_end ? 2 : 1);
+    clock.Advance(std::chrono::minutes(31));
+    feeder.join();
+    ASSERT_FALSE(result);
+    EXPECT_EQ(result.error().reason(), Reason::kInternal);
+    EXPECT_THAT(result.error().Text(), HasSubstr("no progress for 30 minutes"));
+  }
+}
 
 // E-03.
 TEST_F(Store, AKilledWorkerFailsItsLayerAndMayBeTriedAgain) {

@@ -39,6 +39,13 @@ Error ErrorOf(const json::Value& value) {
   return Error(info->reason, plain ? std::string(*text) : Quoted(*text));
 }
 
+// No honest worker needs that long for one slot of its input, or for its end.
+constexpr auto kSilence = std::chrono::minutes(30);
+Error Silent(const task::Context& ctx, Error error) {
+  if (error.reason() != Reason::kTimeout || !ctx.Check()) return error;  // the caller's own time
+  return Nonsense("it made no progress for 30 minutes");
+}
+
 Error Died(const host::ExitStatus& status) {
   if (!status.signalled) return Error(Reason::kInternal, "the unpack worker ended without an answer (" + status.Text() + ")");
   if (status.code != SIGKILL) return Error(Reason::kInternal, "the unpack worker crashed (" + status.Text() + ")");
@@ -81,19 +88,26 @@ Error Worker::EndedEarly(const task::Context& ctx) {
 }
 
 Result<bytes::MutableView> Worker::Room(const task::Context& ctx) {
-  ASSIGN_OR_RETURN(const bytes::MutableView room, input_->Room(ctx));
-  if (room.empty()) return EndedEarly(ctx);
+  auto room = input_->Room(ctx.WithTimeout(kSilence));
+  if (!room) return Silent(ctx, std::move(room).error());
+  if (room->empty()) return EndedEarly(ctx);
   return room;
 }
 
 Result<> Worker::HandOver(const task::Context& ctx, std::size_t count) {
-  ASSIGN_OR_RETURN(const bool there, input_->HandOver(ctx, count));
-  if (!there) return EndedEarly(ctx);
+  const auto there = input_->HandOver(ctx.WithTimeout(kSilence), count);
+  if (!there) return Silent(ctx, there.error());
+  if (!*there) return EndedEarly(ctx);
   return {};
 }
 
 Result<std::string> Worker::Finish(const task::Context& ctx) {
   if (input_) input_->Close();
+  auto answer = Answer(ctx.WithTimeout(kSilence));
+  return answer ? std::move(answer) : Silent(ctx, std::move(answer).error());
+}
+
+Result<std::string> Worker::Answer(const task::Context& ctx) {
   std::string answer;
   std::array<std::byte, 16384> piece;
   for (;;) {

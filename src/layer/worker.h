@@ -3,7 +3,7 @@
 // The daemon never parses layer bytes: it gives them to a channel, and reads back one bounded report or one error. Both
 // come from a process that had hostile bytes in its hands: the report is parsed strictly, an error's text is re-quoted
 // and cut. A worker that crashes or is killed fails its layer with kInternal and the signal (transient when it was SIGKILL),
-// never the daemon; one that reaches its memory limit says kLimitExceeded itself. (reliability-security 5.1, E-03, E-06)
+// never the daemon; so does one that makes no progress for 30 minutes. One that reaches its memory limit says kLimitExceeded itself. (reliability-security 5.1, E-03, E-06)
 // The process must ignore SIGPIPE (host/fd.h).
 // One thread at a time for each object; any number of objects.
 #pragma once
@@ -47,6 +47,7 @@ class Worker {
   Worker(host::Process process, std::optional<host::ChannelWriter> input, host::Fd output)
       : process_(std::move(process)), input_(std::move(input)), output_(std::move(output)) {}
   Error EndedEarly(const task::Context& ctx);
+  Result<std::string> Answer(const task::Context& ctx);
   host::Process process_;
   std::optional<host::ChannelWriter> input_;
   host::Fd output_;

@@ -85,7 +85,7 @@ Result<std::string> DoTry(const UnpackOptions& options) {
 Result<std::string> DoUnpack(const UnpackOptions& options, Answer& answer) {
   const bool tree = options.form == Form::kTree;
   const auto& [memory, lengths, freed] = kChannelFds;
-  ASSIGN_OR_RETURN(host::ChannelReader input, host::ChannelReader::Open(memory, lengths, freed));  // the jail maps no files
+  ASSIGN_OR_RETURN(host::ChannelReader input, host::ChannelReader::Open(memory, lengths, freed));  // its descriptor stays outside the jail
   ASSIGN_OR_RETURN([[maybe_unused]] const auto jail, EnterJail(options, {lengths, freed, kDataFd, kMetaFd}, tree));
   Marks marks;
   auto report = UnpackStream(input, kDataFd, kMetaFd, options, [&](const Error& error) {

@@ -10,7 +10,8 @@
 namespace berth::registry {
 namespace {
 
-std::string GiveCredentials(const reference::Reference& image) {
+std::string GiveCredentials(const Host& host, const reference::Reference& image) {
+  if (host.endpoint.mirror) return "give the mirror's host an entry in the node's config.json, or let the mirror serve anonymous users";
   return "give credentials for " + std::string(image.domain()) + ": berth pull --creds USER or --authfile FILE; in a Pod, an imagePullSecret";
 }
 
@@ -181,7 +182,7 @@ class TokenRequest {
       return Error(Reason::kTokenError, credential_ ? "the token service " + place_ + " refuses " + Describe(credential_) + status
                                                     : "the token service " + place_ + " gives no token without credentials" + status)
           .Next(credential_ ? "check user and password of " + Describe(credential_)
-                            : GiveCredentials(session_.reference));
+                            : GiveCredentials(host_, session_.reference));
     return Error(Reason::kTokenError, "the token service " + place_ + " gives no token" + status);
   }
 
@@ -251,9 +252,7 @@ Error Authenticator::Exhausted(int status) {
   if (all[0] == nullptr) {
     exhausted_ = Error(status == 403 ? Reason::kDenied : Reason::kUnauthorized,
                        place + " refuses anonymous access to " + Quoted(session_.reference.path()) + answer)
-                     .Next(host_.endpoint.mirror
-                               ? "give the mirror's host an entry in the node's config.json, or let the mirror serve anonymous users"
-                               : GiveCredentials(session_.reference));
+                     .Next(GiveCredentials(host_, session_.reference));
   } else {
     const std::string last = Describe(all.back());
     exhausted_ = Error(status == 403 ? Reason::kDenied : Reason::kUnauthorized,
