@@ -288,6 +288,9 @@ def volume(folder, size="512M"):
 def unmount(point, seconds=20):
     """Waits until killed workers have let go: as long as the file system lives, a new mount would be the same, dead one."""
     daemon.wait("nobody uses the disk", lambda: subprocess.run(["umount", point], capture_output=True, timeout=60).returncode == 0, seconds)
+    # Mount namespaces that others made meanwhile (workers, containers) had it, too: its loop device goes with the last of them.
+    daemon.wait("the disk is let go", lambda: not subprocess.run(["losetup", "-j", point.parent / "disk.img"], capture_output=True, text=True,
+                                                                 timeout=60).stdout, seconds)
 
 
 LIE = r"""
