@@ -504,8 +504,8 @@ def secret_type(t):
 
 
 @row("no-credential", r"create a pull secret and list it in the Pod: imagePullSecrets: \[\{name: (\S+)\}\] \(USER: yours there; the password is read from stdin\)")
-def pod_without_secret(t):
-    image = t.private()
+def pod_without_secret(t, image=None):
+    image = image or t.private()
     made = t.pod(image)
     step = yield Ask(image, pod=made, stdin=t.password, fill={"USER": USER})
     made["spec"]["imagePullSecrets"] = [{"name": step[1]}]
@@ -513,10 +513,7 @@ def pod_without_secret(t):
 
 @row("hub-private", r"correct the name, or log in and list the secret in the Pod: imagePullSecrets: \[\{name: (\S+)\}\] \(USER: yours there; the password is read from stdin\)")
 def pod_of_the_hub(t):
-    image = t.private_at_the_hub()
-    made = t.pod(image)
-    step = yield Ask(image, pod=made, stdin=t.password, fill={"USER": USER})
-    made["spec"]["imagePullSecrets"] = [{"name": step[1]}]
+    return pod_without_secret(t, t.private_at_the_hub())
 
 
 @row("token-expired", r"put a fresh one into the secret \(better: a credential plug-in, which renews it\) \(the password is read from stdin\)")

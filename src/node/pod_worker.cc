@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "kube/grace.h"
 #include "log/log.h"
 
 namespace berth::node {
@@ -13,10 +14,8 @@ constexpr auto kRetry = std::chrono::seconds(10);          // after a round with
 constexpr auto kResync = std::chrono::seconds(60);         // after one without
 constexpr auto kShortestStop = std::chrono::seconds(2);    // between stop signal and SIGKILL, however long the hook took
 constexpr auto kKillAgain = std::chrono::seconds(5);
-constexpr std::int64_t kDefaultGrace = 30;
-constexpr std::int64_t kMostGrace = 1'000'000'000;  // that a clock of nanoseconds can add
 std::chrono::seconds Grace(std::optional<std::int64_t> seconds) {
-  return std::chrono::seconds(std::clamp<std::int64_t>(seconds.value_or(kDefaultGrace), 0, kMostGrace));
+  return std::chrono::seconds(std::clamp<std::int64_t>(seconds.value_or(kube::kDefaultGrace), 0, kube::kMostGrace));
 }
 
 std::chrono::nanoseconds Stretch(std::chrono::nanoseconds d, double jitter) {
@@ -100,7 +99,7 @@ void PodWorker::Update(kube::Pod pod) {
 
 void PodWorker::Delete(std::optional<std::int64_t> grace) {
   std::lock_guard hold(mutex_);
-  delete_grace_ = grace.value_or(pod_->spec.termination_grace_period_seconds.value_or(kDefaultGrace));
+  delete_grace_ = grace.value_or(pod_->spec.termination_grace_period_seconds.value_or(kube::kDefaultGrace));
 }
 
 kube::PodStatus PodWorker::status() const { std::lock_guard hold(mutex_); return status_; }
@@ -129,7 +128,8 @@ void PodWorker::TakeInbox() {
   }
   SyncEntries();
   if (pod_->metadata.deletion_timestamp)
-    grace = pod_->metadata.deletion_grace_period_seconds.value_or(pod_->spec.termination_grace_period_seconds.value_or(kDefaultGrace));
+    grace = pod_->metadata.deletion_grace_period_seconds.value_or(
+        pod_->spec.termination_grace_period_seconds.value_or(kube::kDefaultGrace));
   if (grace) {
     // A second deletion may shorten the grace period, never lengthen it.
     const auto deadline = parts_.clock.SteadyNow() + Grace(grace);

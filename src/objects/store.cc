@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "admission/admission.h"
+#include "kube/grace.h"
 #include "kube/merge.h"
 #include "kube/parse.h"
 #include "kube/quantity.h"
@@ -35,8 +36,6 @@ CREATE INDEX objects_by_ns ON objects(ns);
 )sql"};
 
 constexpr std::string_view kDefaultNamespaces[] = {"default", "kube-system"};
-constexpr std::int64_t kDefaultGrace = 30;
-constexpr std::int64_t kMostGrace = 1'000'000'000;  // that a clock of nanoseconds can add
 constexpr std::size_t kGeneratedBase = 58;  // bytes of a generateName that are kept
 constexpr int kNameTries = 8;
 
@@ -535,9 +534,9 @@ class Store::Writing {
   Answer<ObjectPtr> DeletePod(const ObjectPtr& object, std::optional<std::int64_t> asked) {
     const Tree pod = ReadTree(object);
     const Tree& spec = Member(pod, "spec");
-    std::int64_t grace = asked.value_or(Number(Member(spec, "terminationGracePeriodSeconds"), kDefaultGrace));
+    std::int64_t grace = asked.value_or(Number(Member(spec, "terminationGracePeriodSeconds"), kube::kDefaultGrace));
     if (grace < 0) grace = 1;
-    grace = std::min(grace, kMostGrace);
+    grace = std::min(grace, kube::kMostGrace);
     const std::string_view phase = Member(pod, "status").Text("phase");
     // Nothing runs that would need time.
     if (spec.Text("nodeName").empty() || phase == "Succeeded" || phase == "Failed") grace = 0;

@@ -37,11 +37,16 @@ class Stream {
 
   // Where the next bytes go.
   Result<bytes::MutableView> Room() {
-    auto room = refused_ ? Result<bytes::MutableView>(*refused_) : staging_->Room();
-    if (!room && IsVerdict(room.error())) return Refused(room.error());
-    return room;
+    if (!refused_) {
+      auto room = staging_->Room();
+      if (room || !IsVerdict(room.error())) return room;
+      refused_ = room.error();
+    }
+    // The worker wants no more; the blob is still fetched and judged.
+    if (!own_) own_ = std::make_unique<std::byte[]>(kChunkBytes);
+    return bytes::MutableView(own_.get(), kChunkBytes);
   }
-  // The first `count` bytes of Room(); readable until the next Room().
+  // The beginning of Room(), which stays readable until the next Room().
   Result<> Take(bytes::View chunk) {
     if (!refused_) {
       if (auto given = staging_->HandOver(chunk.size()); !given) {
@@ -57,13 +62,6 @@ class Stream {
   layer::Staging& staging() { return *staging_; }
 
  private:
-  // The worker wants no more; the blob is still fetched and judged.
-  bytes::MutableView Refused(const Error& error) {
-    refused_ = error;
-    if (!own_) own_ = std::make_unique<std::byte[]>(kChunkBytes);
-    return {own_.get(), kChunkBytes};
-  }
-
   digest::Hasher hasher_;
   std::unique_ptr<layer::Staging> staging_;
   std::unique_ptr<std::byte[]> own_;
