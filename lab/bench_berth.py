@@ -14,7 +14,7 @@ import registry
 
 class Berth(baseline.System):
     """The daemon with its defaults and an empty store; `berth pull` is timed."""
-    name, settings = "berth", {}
+    name, settings = "berth", {"log.level": "info"}
 
     def start(self):
         self.berthd = lab_daemon.Berthd(self.folder, settings={"plainHttp": [self.host]} | self.settings)
@@ -31,7 +31,7 @@ class Berth(baseline.System):
 
 
 class BerthTree(Berth):
-    name, settings = "berth-tree", {"form": "tree"}
+    name, settings = "berth-tree", {"form": "tree", "log.level": "info"}
 
 
 class Limit(baseline.System):
@@ -94,7 +94,7 @@ def memory(wanted):
     layout = content.bench(*wanted)
     with registry.Registry() as source, tempfile.TemporaryDirectory(prefix="berth-memory-") as folder:
         def started(name):
-            return lab_daemon.Berthd(pathlib.Path(folder) / name, settings={"plainHttp": [source.host]})
+            return lab_daemon.Berthd(pathlib.Path(folder) / name, settings={"plainHttp": [source.host], "log.level": "info"})
         for image in wanted:
             images.push(layout, source.url, "bench/" + image, image)
             with started(image) as berthd, Watch(berthd.process.pid) as watch:

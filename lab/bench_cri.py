@@ -121,7 +121,7 @@ def main():
         with Served(layout, made) as server:
             names = [f"{server.host}/{repository}:v1" for repository in made]
             with Containerd(folder / "containerd", server.host) as containerd, \
-                    Berth(folder / "berth", settings={"plainHttp": [server.host]}) as berth:
+                    Berth(folder / "berth", settings={"plainHttp": [server.host], "log.level": "info"}) as berth:
                 systems = [berth, containerd]
                 for system in systems:
                     start = time.monotonic()

@@ -78,6 +78,7 @@ class Node:
 
     def secret(self, name, server, user, password, namespace="default"):
         """Makes it, or makes it anew."""
+        daemon.secret(password, user)
         self.berthd.berth("delete", "secret", name, "-n", namespace)
         done = self.berthd.berth("secret", "create", "docker-registry", name, "-n", namespace, f"--docker-server={server}",
                                  f"--docker-username={user}", "--docker-password-stdin", input=password, timeout=60)

@@ -6,7 +6,7 @@
     crash.py random [-n 500] [--seed S]    kill -9 at random moments of four concurrent pulls, a removal in between
     crash.py power  [-n 50] [--seed S]     the file system is shut down without a flush at a random moment
     crash.py control [-n 10]               the same with every sync call a lie: the harness must find damage
-    crash.py errors [--every 7]            every n-th write-class system call of a small pull fails, one error each run
+    crash.py errors [--every 7] [--seed S] each write-class system call of a small pull x each error fails, one of 7 of them; 1: all
     crash.py pods [-n 20] [--seed S]       kill -9 while Pods start and while they are deleted: what was applied runs, what was
                                            deleted leaves nothing on the machine
 
@@ -16,6 +16,7 @@ layers make; the pull that was interrupted succeeds; removing everything gives t
 """
 import argparse
 import collections
+import concurrent.futures
 import contextlib
 import ctypes
 import fcntl
@@ -23,6 +24,8 @@ import json
 import os
 import pathlib
 import random
+import re
+import secrets
 import shutil
 import struct
 import subprocess
@@ -39,8 +42,6 @@ import verify
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 SHUTDOWN = 0x8004587D  # _IOR('X', 125, __u32)
-# Reached by a pull or a removal of the standalone store; the others belong to credential plug-ins and garbage collection.
-UNREACHED = {"pull.credential", "pull.token"}
 
 
 def make_images(folder):
@@ -66,15 +67,20 @@ class Bad(Exception):
 
 
 class Bench:
-    """A registry that serves the six images, and their expected trees."""
-    def __init__(self, folder):
-        self.folder = pathlib.Path(folder)
-        self.layout, self.names = make_images(self.folder / "layout")
+    """A registry that serves images, the six or others, and their expected trees. `login`: only to who has a token for the password
+    of the node's config.json."""
+    def __init__(self, folder, make=make_images, login=False):
+        self.folder, self.login = pathlib.Path(folder), login
+        self.layout, self.names = make(self.folder / "layout")
         self.want = {name: verify.expect(self.layout, name) for name in self.names}
 
     def __enter__(self):
-        self.server = registry.LayoutRegistry({"lab": self.layout.folder})
+        served, users = {"lab": self.layout.folder}, {"node": "canary-" + secrets.token_hex(8)}
+        self.server = registry.TokenRegistry(served, users) if self.login else registry.LayoutRegistry(served)
         self.server.__enter__()
+        (self.folder / "docker").mkdir()
+        (self.folder / "docker/config.json").write_text(json.dumps({"auths": {self.server.host: {"username": user, "password": password}
+                                                                              for user, password in users.items()} if self.login else {}}))
         return self
 
     def __exit__(self, *_):
@@ -136,15 +142,17 @@ class Bench:
 
 def points():
     names = json.loads(subprocess.run([daemon.binary("berthd", True), "--print-fault-points"], capture_output=True, text=True, check=True).stdout)
-    return [n for n in names if n not in UNREACHED and not n.startswith("gc.")]
+    return [n for n in names if not n.startswith("gc.")]
 
 
 def settings(bench):
-    return {"plainHttp": [bench.server.host]}
+    return {"plainHttp": [bench.server.host], "credentials.nodeConfig": [str(bench.folder / "docker")]}
 
 
 def sweep(bench, folder, chosen):
     cycles, reached = 0, set()
+    if unknown := set(chosen) - set(points()):
+        raise Bad(f"no points: {', '.join(unknown)}")
     for point in chosen or points():
         for name in bench.names:
             for skip in (0, 1):
@@ -360,52 +368,102 @@ def control(bench, folder, count):
 
 CALLS = ("write", "pwrite64", "pwritev", "fsync", "fdatasync", "renameat2", "openat2", "openat", "mkdirat", "ftruncate", "pipe2", "unlinkat")
 ERRORS = ("ENOSPC", "EIO", "EMFILE", "EINTR", "ENOMEM")
+# What a failed system call is (host/fd.h): no fault of the image's, of the registry's or of ours.
+BLAMED = {"ENOSPC": {"E-IO", "E-ENOSPC"}, "EIO": {"E-IO"}, "EINTR": {"E-IO"}, "EMFILE": {"E-IO", "E-UNAVAILABLE"}, "ENOMEM": {"E-IO", "E-UNAVAILABLE"}}
+FORMS = ("erofs", "tree")
 
 
-def errors(bench, folder, every):
-    """strace fails the n-th call of one kind in the daemon; the pull may fail, nothing may break."""
-    runs = failed = 0
-    for call in CALLS:
-        counts = pathlib.Path(folder) / "counts"
-        berthd = daemon.Berthd(pathlib.Path(folder) / "errors", faults=True, settings=settings(bench))
+def small_images(folder):
+    """The same small tree in each compression: enough for several buffers, an opaque directory and a whiteout above."""
+    layout, data = images.Layout(folder), random.Random(5).randbytes(300_000) + b"x" * 300_000
+    for kind, compression in (("plain", "none"), ("gzip", "gzip"), ("zstd", "zstd")):
+        lower = images.entries(("etc/", None), ("etc/motd", kind), ("a/", None), ("a/b/", None), ("a/b/deep", "d" * 5000), ("data", data))
+        upper = images.entries(("a/", None), ("a/.wh..wh..opq", ""), ("a/new", "n"), ("etc/", None), ("etc/.wh.motd", ""))
+        layout.tag(kind, layout.image([layout.layer(lower, compression), layout.layer(upper, compression)]))
+    return layout, ["plain", "gzip", "zstd"]
 
-        def traced(inject, log):
-            berthd.start()
-            tracer = daemon.spawn(["strace", "-f", "-e", f"trace={call}", *inject, "-o", log, "-p", berthd.process.pid], stderr=subprocess.PIPE, text=True)
-            if "attached" not in (line := tracer.stderr.readline()):
-                raise Bad(f"strace does not attach: {line}")
-            done = berthd.berth("pull", "-q", bench.image("zstd"))
-            return tracer, done
 
-        tracer, done = traced([], counts)
+@contextlib.contextmanager
+def strace(berthd, calls, *more):
+    """Traces the daemon and its workers from now on; yields a function that ends it and gives {thread: its lines}."""
+    log = berthd.folder / "strace"
+    tracer = daemon.spawn(["strace", "-f", "-e", f"trace={calls}", *more, "-o", log, "-p", berthd.process.pid], stderr=subprocess.PIPE, text=True)
+
+    def finish():
+        daemon.end(tracer)  # which leaves the daemon alone
+        lines = collections.defaultdict(list)
+        for line in log.read_text(errors="replace").splitlines():
+            lines[line.split(None, 1)[0]].append(line)
+        return lines
+    with tracer, contextlib.ExitStack() as stack:
+        stack.callback(daemon.end, tracer)
+        if "attached" not in (line := tracer.stderr.readline()):
+            raise Bad(f"strace does not attach: {line}")
+        yield finish
+
+
+def count_calls(bench, form, name, folder):
+    """{call: how often the thread that makes it most often does so} in a pull. strace counts each thread's calls on their own: the n-th
+    fails in every thread that gets there."""
+    with daemon.Berthd(folder, faults=True, settings=settings(bench) | {"form": form}) as berthd, strace(berthd, ",".join(CALLS)) as finish:
+        done = berthd.berth("pull", "-q", bench.image(name))
         if done.returncode:
             raise Bad(f"a traced pull fails: {done.stderr}")
-        berthd.stop()
-        tracer.wait(60)
-        # strace counts each thread's calls on their own: the n-th fails in every thread that gets there.
-        threads = [line.split(None, 1)[0] for line in counts.read_text(errors="replace").splitlines() if f" {call}(" in line]
-        total = max(collections.Counter(threads).values(), default=0)
-        shutil.rmtree(berthd.folder)
-        for n in range(1, total + 1, every):
-            error = ERRORS[(n // every) % len(ERRORS)]
-            tracer, done = traced(["-e", f"inject={call}:error={error}:when={n}"], "/dev/null")
-            acknowledged = ["zstd"] if done.returncode == 0 else []
-            failed += done.returncode != 0
-            if done.returncode not in (0, 1, 5, 9, 12, 13):
-                raise Bad(f"{call} #{n} {error}: exit {done.returncode}: {done.stderr}")
-            berthd.kill()
-            tracer.kill()
-            tracer.wait(60)
-            berthd.start()
+        threads = finish().values()
+    shutil.rmtree(folder)
+    return {call: max(sum(f" {call}(" in line for line in lines) for lines in threads) for call in CALLS}
+
+
+def fail_call(bench, folder, form, name, call, n, error, restart):
+    """One pull with one error. (How often it came, whether the pull failed.)"""
+    with contextlib.ExitStack() as stack:
+        stack.callback(shutil.rmtree, folder, True)
+        berthd = stack.enter_context(daemon.Berthd(folder, faults=True, settings=settings(bench) | {"form": form}))
+        # A call of number -1, which strace makes of it otherwise, would be the end of a worker: its filter knows getpid, and not that one.
+        with strace(berthd, call, "-e", f"inject={call}:error={error}:when={n}:syscall=getpid") as finish:
+            done = berthd.berth("pull", "-q", "--progress", "none", bench.image(name), timeout=90)
+            came = sum("(INJECTED)" in line for lines in finish().values() for line in lines)
+        said = re.search(r"^error: (E-[A-Z0-9-]+)", done.stderr, re.M)
+        if berthd.process.poll() is not None:
+            raise Bad(f"the daemon ended ({berthd.process.returncode}): {berthd.tail(5)}")
+        if done.returncode and (not said or said[1] not in BLAMED[error]):
+            raise Bad(f"exit {done.returncode}: {done.stderr.strip()}")
+        if done.returncode and not came:
+            raise Bad(f"fails without a fault: {done.stderr.strip()}")
+        if not restart:  # the daemon that has seen the error is as good as a new one
+            bench.check(berthd, [name] * (done.returncode == 0), pull=[name])
+        berthd.kill()
+        berthd.start()
+        bench.check(berthd, [name] * (done.returncode == 0 or not restart), pull=[name])
+        bench.empty(berthd)
+        return came, done.returncode != 0
+
+
+def errors(folder, every, seed):
+    """Each call of a small pull x each error: all of them with each image in each form, or one in `every`, images and forms in turn."""
+    folder = pathlib.Path(folder) / "errors"
+    with Bench(folder, small_images, login=True) as bench:
+        ways = [(form, name) for name in bench.names for form in FORMS]
+        counts = [count_calls(bench, *way, folder / "count") for way in ways]
+        product = [(call, n, error) for call in CALLS for n in range(1, max(count[call] for count in counts) + 1) for error in ERRORS]
+        chosen = random.Random(seed).sample(product, -(-len(product) // every))
+        work = [(*way, *one) for one in chosen for way in ways] if every == 1 else [(*ways[i % len(ways)], *one) for i, one in enumerate(chosen)]
+        good, bad = [], []
+
+        def run(i):
             try:
-                bench.check(berthd, acknowledged, pull=["zstd"])
-                bench.empty(berthd)
-            except Bad as problem:
-                raise Bad(f"{call} #{n} {error}: {problem}") from problem
-            berthd.stop()
-            shutil.rmtree(berthd.folder)
-            runs += 1
-    print(f"errors: {runs} runs, {failed} pulls failed cleanly, 0 bad")
+                good.append(fail_call(bench, folder / f"run{i}", *work[i], restart=i // len(ways) % 2))
+            except (Bad, RuntimeError, subprocess.TimeoutExpired) as problem:
+                bad.append(f"{' '.join(map(str, work[i]))}: {problem}")
+                print(f"  BAD {bad[-1]}", flush=True)
+        try:
+            with concurrent.futures.ThreadPoolExecutor(3) as pool:  # most of a run is waiting for disks and processes
+                list(pool.map(run, range(len(work))))
+        finally:  # whatever ends it
+            print(f"errors: {len(chosen)} of {len(product)} calls x errors, seed {seed}: {len(good) + len(bad)} of {len(work)} runs, a fault in "
+                  f"{sum(came > 0 for came, _ in good)}, {sum(failed for _, failed in good)} pulls failed cleanly, {len(bad)} bad", flush=True)
+    if bad:
+        raise Bad(f"{len(bad)} runs")
 
 
 def pod_kills(folder, count, seed):
@@ -456,11 +514,11 @@ def main():
     parser.add_argument("--points", type=lambda s: s.split(","), default=[])
     parser.add_argument("--every", type=int, default=7)
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="berth-crash-", ignore_cleanup_errors=True) as folder, Bench(folder) as bench:
+    with tempfile.TemporaryDirectory(prefix="berth-crash-", ignore_cleanup_errors=True) as folder, Bench(folder, login=True) as bench:
         work = {"sweep": lambda: sweep(bench, folder, args.points), "gc": lambda: collections_cut(bench, folder),
                 "random": lambda: random_kills(bench, folder, args.n or 500, args.seed),
                 "power": lambda: power_cuts(bench, folder, args.n or 50, args.seed), "control": lambda: control(bench, folder, args.n or 10),
-                "errors": lambda: errors(bench, folder, args.every), "pods": lambda: pod_kills(folder, args.n or 20, args.seed)}
+                "errors": lambda: errors(folder, args.every, args.seed), "pods": lambda: pod_kills(folder, args.n or 20, args.seed)}
         for name in args.what:
             began = time.monotonic()
             try:

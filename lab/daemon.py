@@ -4,11 +4,14 @@
         daemon.berth("pull", "127.0.0.1:5000/a:1")          # CompletedProcess; check=True raises with its stderr
         daemon.kill(); daemon.start()                       # kill -9, then up again on the same store
 
+Each logs at level debug, and whatever it logs must not have, in any encoding, what the program has named by secret() (P7).
+
 Whatever ends the program that uses this, no process, mount or cgroup stays: close() takes away what a failure has left, and is
 called at exit; SIGTERM is an exit; and what was spawned by spawn() gets SIGTERM when the program is killed (after which
 Berthd(folder).close() takes away its containers).
 """
 import atexit
+import base64
 import contextlib
 import json
 import os
@@ -19,13 +22,41 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.parse
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BINARIES = pathlib.Path(os.environ.get("BERTH_BIN", ROOT / "build/bin")).resolve()  # NAME, or NAME/NAME as in a build folder's src/apps
 FAULTY = ROOT / "build/dev/src/apps"  # with fault points
+CLIENT = os.environ.get("BERTH_CLI")  # another berth than that of BERTH_BIN
+SECRETS = {}  # {spelling: secret} of what no daemon of this program may log
 
 if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+
+
+def spellings(text, user=""):
+    """How a password, of a user, may be written."""
+    raw = text.encode()
+    found = [raw, json.dumps(text)[1:-1].encode(), json.dumps(text, ensure_ascii=False)[1:-1].encode(), urllib.parse.quote(text, safe="").encode(),
+             urllib.parse.quote(text).encode(), urllib.parse.quote_plus(text).encode(), raw.hex().encode(), raw.hex().upper().encode()]
+    for data in (raw, f"{user}:{text}".encode()):
+        found += [base64.b64encode(data).rstrip(b"="), base64.urlsafe_b64encode(data).rstrip(b"=")]
+    return set(found)
+
+
+def secret(text, user=""):
+    """Says that it is one; returns it. What is shorter than 8 characters may be there by chance, and does not count."""
+    if len(text) >= 8:
+        SECRETS.update(dict.fromkeys(spellings(text, user), text))
+    return text
+
+
+def shown(data, among=None):
+    """What is around the first secret (of those `among` them) in these bytes; None: there is none."""
+    for spelling, text in list(SECRETS.items()):
+        if (among is None or text in among) and (at := data.find(spelling)) >= 0:
+            return data[max(0, at - 200):at + len(spelling)].decode(errors="replace")
+    return None
 
 
 def binary(name, faults=False, of=None):
@@ -39,6 +70,12 @@ def binary(name, faults=False, of=None):
         if path.is_file():
             return str(path)
     raise SystemExit(f"{places[-1]} is not there: run ./dev build" + (" and ./dev test" if faults or of else ""))
+
+
+def sanitized():
+    """Whether the daemon is built for a sanitizer, whose own memory is no measure of ours."""
+    data = pathlib.Path(binary("berthd")).read_bytes()
+    return b"__asan_init" in data or b"__tsan_init" in data
 
 
 def spawn(argv, **more):
@@ -96,11 +133,13 @@ def end_cgroup(folder):
 
 
 class Berthd:
-    def __init__(self, folder, faults=False, settings=None, env=None, log=None):
+    """`within`: a command that ends by running what follows it, as the same process."""
+    def __init__(self, folder, faults=False, settings=None, env=None, log=None, within=()):
         self.folder = pathlib.Path(folder)
         self.store, self.run, self.socket = self.folder / "store", self.folder / "run", self.folder / "run/berth.sock"
-        self.faults, self.env, self.log_path = faults, dict(env or {}), pathlib.Path(log or self.folder / "berthd.log")
-        self.settings = {"root": str(self.store), "runDir": str(self.run), "socket": str(self.socket), "listen.http": []} | (settings or {})
+        self.faults, self.env, self.within, self.log_path = faults, dict(env or {}), within, pathlib.Path(log or self.folder / "berthd.log")
+        self.settings = {"root": str(self.store), "runDir": str(self.run), "socket": str(self.socket), "listen.http": []} | (
+            {} if "log" in (settings or {}) else {"log.level": "debug"}) | (settings or {})
         self.process = None
 
     def __enter__(self):
@@ -118,7 +157,7 @@ class Berthd:
         self.socket.unlink(missing_ok=True)
         atexit.register(self.close)
         with open(self.log_path, "ab") as log:
-            self.process = spawn([binary("berthd", self.faults), "--config", self._configure()], stdout=log, stderr=log,
+            self.process = spawn([*self.within, binary("berthd", self.faults), "--config", self._configure()], stdout=log, stderr=log,
                                  env=os.environ | self.env | (env or {}), process_group=0)
         return self.ready() if wait else None
 
@@ -157,6 +196,16 @@ class Berthd:
         return "\n".join(self.log_path.read_text(errors="replace").splitlines()[-lines:]) if self.log_path.exists() else ""
 
     def stop(self):
+        """SIGTERM; its return code."""
+        code = self._end()
+        self._log_shows_nothing()
+        return code
+
+    def _log_shows_nothing(self):
+        if self.log_path.exists() and (found := shown(self.log_path.read_bytes())):
+            raise AssertionError(f"{self.log_path} has a secret: {found}")
+
+    def _end(self):
         if self.process and self.process.poll() is None:
             self.process.terminate()
             try:
@@ -174,7 +223,7 @@ class Berthd:
     def close(self):
         """Stops it for good. Containers outlive a daemon: those that a failed test has left are ended, and what they had goes."""
         atexit.unregister(self.close)
-        self.stop()
+        self._end()
         for pid, command in self.shims().items():
             if " -- " in command:  # of the runtime, the container's id last
                 words = command.split(" -- ", 1)[1].split()
@@ -186,6 +235,7 @@ class Berthd:
             with contextlib.suppress(OSError):
                 group.parent.rmdir()  # with the last one
         unmount_below(self.folder)
+        self._log_shows_nothing()
 
     def shims(self):
         """{pid: command line} of the programs that stand beside containers."""
@@ -204,7 +254,7 @@ class Berthd:
                 if os.path.basename(parent).startswith("berthd") for group in groups if group in names | set(uids)]
 
     def command(self, *args):
-        return [binary("berth", self.faults), "--socket", str(self.socket), *map(str, args)]
+        return [CLIENT or binary("berth", self.faults), "--socket", str(self.socket), *map(str, args)]
 
     def berth(self, *args, check=False, timeout=300, **more):
         """Runs it, without input unless there is `input`."""

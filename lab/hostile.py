@@ -8,7 +8,7 @@ cases.json: [{id, folder, repo, digest, entrance, verdict, class, note, needs}, 
   repo      a repository name for LayoutRegistry; digest: what the tag names
   entrance  registry | layout | archive: how the case reaches the store (archive: the file archive.tar)
   verdict   reject | safe | either. For safe layers `verify.py compare MOUNT DIR/ID x` decides about the tree.
-  class     the error class of a rejection (reliability-security.md 3.0), a|b where both are right; of either: if it is rejected
+  class     the error class of a rejection (reliability-security.md 3.0); of either: if it is rejected
   needs     a condition, e.g. "limit unpacked 1 GiB": how the store must be configured for this verdict
 Documents that no registry would store are served by registry.LayoutRegistry. CANARY is where the links point: make it
 with make_canary() outside the store, and compare verify.scan(CANARY) before and after.
@@ -32,6 +32,7 @@ import images
 
 CANARY = "/var/tmp/berth-canary" + os.environ.get("BERTH_CANARY", "")  # one for each of several runs at once
 SECRET = "berth-canary-secret-5f1d0c"
+ELSEWHERE = "127.0.0.1:9"  # the host of a layer's `urls`: whoever listens there instead sees that nobody comes (B-28)
 C = CANARY[1:].encode()
 UP = b"../" * 40
 END = bytes(1024)
@@ -430,7 +431,7 @@ def layer_cases():
         yield packed("108-" + word, verdict, f"a zstd window of {word}",
                 b"\x28\xb5\x2f\xfd\x00" + bytes([descriptor]) + raw_block, "zstd", word="limit-exceeded")
     yield packed("108-frame", "reject", "a skippable frame that claims 4 GiB", struct.pack("<II", 0x184D2A50,
-            2**32 - 1) + bytes(64), "zstd", word="limit-exceeded|invalid-layer")
+            2**32 - 1) + bytes(64), "zstd", word="limit-exceeded")
     yield packed("109-twice", "reject", "gzip inside gzip", gzip.compress(zipped, mtime=0))
     yield packed("109-tar", "either", "labelled gzip, is tar", plain)
     yield packed("109-gzip", "either", "labelled tar, is gzip", zipped, "none")
@@ -443,9 +444,16 @@ def layer_cases():
     for word, change in (("names", {"name": "other"}), ("size", {"size": 10**12}), ("offset", {"offset": 2**62}), ("digest",
             {"digest": "sha256:" + "0" * 64})):
         yield packed("112-estargz-" + word, "either", "an eStargz table of contents that lies", *_estargz(plain, change))
+    yield packed("112-estargz-overlap", "either", "an eStargz table of contents whose files overlap", *_estargz(plain, {},
+            {"name": "etc/shadow", "offset": 10, "chunkOffset": 5, "chunkSize": 590}))
+    yield case("112-estargz-10^7", "either", "invalid-layer", "an eStargz table of contents of 10,000,000 entries",
+            lambda: Blob(*_estargz_blob(plain, b'{"version":1,"entries":[' + b"{}," * (10**7 - 1) + b"{}]}")))
     where = {"io.github.containers.zstd-chunked.manifest-checksum": "sha256:" + "0" * 64,
             "io.github.containers.zstd-chunked.manifest-position": "10:99999999:99999999:1"}
     yield packed("112-chunked", "either", "a zstd:chunked manifest that is not there", zstd, "zstd", annotations=where)
+    for word, change in (("names", {"name": "other"}), ("size", {"size": 10**12}), ("digest", {"digest": "sha256:" + "1" * 64})):
+        yield case("112-chunked-" + word, "either", "invalid-layer", "a zstd:chunked manifest that disagrees with the tar",
+                _chunked(plain, zstd, change))
 
 
 def _gzip(data):
@@ -456,15 +464,32 @@ def _zstd(data):
     return subprocess.run(["zstd", "-3", "-qc", "--check"], input=data, capture_output=True, check=True).stdout
 
 
-def _estargz(plain, change):
-    """(blob, media, class, diff) of a layer with an eStargz table of contents, one entry of it changed."""
-    toc = {"version": 1, "entries": [{"name": "etc/motd", "type": "reg", "size": 600, "offset": 0,
-            "digest": "sha256:" + "1" * 64} | change]}
-    parts = plain[:-1024], f(b"stargz.index.json", json.dumps(toc).encode()) + END
-    blobs = [gzip.compress(part, mtime=0) for part in parts]
+def _estargz(plain, change, *more):
+    """(blob, media, class, diff) of a layer with an eStargz table of contents, one entry of it changed, or more of them added."""
+    entry = {"name": "etc/motd", "type": "reg", "size": 600, "offset": 0, "digest": "sha256:" + "1" * 64} | change
+    data, diff = _estargz_blob(plain, json.dumps({"version": 1, "entries": [entry, *(entry | other for other in more)]}).encode())
+    return data, "gzip", "invalid-layer", diff
+
+
+def _estargz_blob(plain, toc):
+    parts = plain[:-1024], f(b"stargz.index.json", toc) + END
+    blobs = [gzip.compress(part, 1, mtime=0) for part in parts]
     extra = struct.pack("<2sH", b"SG", 22) + b"%016xSTARGZ" % len(blobs[0])
     footer = b"\x1f\x8b\x08\x04" + bytes(5) + b"\xff" + struct.pack("<H", len(extra)) + extra + b"\x01\0\0\xff\xff" + bytes(8)
-    return b"".join(blobs) + footer, "gzip", "invalid-layer", b"".join(parts)
+    return b"".join(blobs) + footer, b"".join(parts)
+
+
+def _chunked(plain, packed, change):
+    """A zstd:chunked layer that is whole but for one entry of its manifest, whose position and checksum are right."""
+    entry = {"type": "reg", "name": "etc/motd", "mode": 0o644, "size": 600, "offset": 0, "endOffset": 100, "digest": "sha256:" + "0" * 64} | change
+    manifest = json.dumps({"version": 1, "entries": [{"type": "dir", "name": "etc", "mode": 0o755}, entry]}).encode()
+    small = _zstd(manifest)
+    at = len(packed) + 8
+    footer = struct.pack("<QQQQ", at, len(small), len(manifest), 1) + b"GNUlInUx"
+    frames = b"".join(struct.pack("<II", 0x184D2A50, len(data)) + data for data in (small, footer))
+    where = {"io.github.containers.zstd-chunked.manifest-checksum": "sha256:" + hashlib.sha256(small).hexdigest(),
+            "io.github.containers.zstd-chunked.manifest-position": f"{at}:{len(small)}:{len(manifest)}:1"}
+    return Blob(packed + frames, plain, images.OCI["zstd"], where)
 
 
 # ---- documents (3.b)
@@ -571,7 +596,7 @@ def document_cases():
         yield manifest("17-" + word, f"size {size}", lambda m,
                 size=size: json.dumps(layer({"size": "@"})(m)).encode().replace(b'"@"', size.encode()))
     yield manifest("18-negative", "size -1", layer({"size": -1}))
-    yield manifest("18-zero", "size 0 of a blob that has bytes", layer({"size": 0}), word="invalid-manifest|size-mismatch")
+    yield manifest("18-zero", "size 0 of a blob that has bytes", layer({"size": 0}), word="invalid-manifest")
     for word, by in (("less", -1), ("more", 1)):
         yield manifest("19-layer-" + word, "the layer's size is off by one", lambda m,
                 by=by: layer({"size": m["layers"][0]["size"] + by})(m), word="size-mismatch")
@@ -624,12 +649,12 @@ def document_cases():
     for which in ("layer", "config", "manifest", "index"):
         yield case("27-" + which, "reject", "digest-mismatch", f"another {which} under this digest", swapped(which),
                    needs="pull by digest" if which == "index" else "")
-    yield manifest("28", "a layer on another host", layer({"urls": ["http://127.0.0.1:9/layer"], "digest": DIGEST}), word="unsupported")
+    yield manifest("28", "a layer on another host", layer({"urls": [f"http://{ELSEWHERE}/layer"], "digest": DIGEST}), word="unsupported")
     yield manifest("29-differs", "embedded data that is not the layer", layer({"data": base64.b64encode(b"other").decode()}),
             word="digest-mismatch")
-    yield manifest("29-base64", "embedded data that is not base64", layer({"data": "***"}), word="digest-mismatch|invalid-manifest")
+    yield manifest("29-base64", "embedded data that is not base64", layer({"data": "***"}), word="digest-mismatch")
     yield manifest("29-3M", "embedded data of 3 MiB", layer({"data": base64.b64encode(bytes(9 << 18)).decode()}),
-            word="digest-mismatch|limit-exceeded")
+            word="digest-mismatch")
     yield case("30-none", "either", "unsupported", "an image of no layers", lambda layout: layout.image([]))
     yield manifest("30-artifact", "an artifact type", lambda m: m | {"artifactType": "application/vnd.example.thing"},
             verdict="either", word="unsupported")
@@ -696,7 +721,7 @@ def document_cases():
     yield config("45-missing", "no rootfs", lambda c: {k: v for k, v in c.items() if k != "rootfs"}, "reject")
     for word, body in (("binary", bytes(range(256))), ("empty", b""), ("array", b"[]"), ("deep", b'{"a":' + b"[" * 100000)):
         yield config("46-" + word, "a config that is not an object", lambda c, body=body: body, "reject",
-                "invalid-config|limit-exceeded" if word == "deep" else "invalid-config")
+                "invalid-config")
     yield config("47", "a config of 9 MiB", lambda c: c | {"author": "x" * (9 << 20)}, "reject", "limit-exceeded")
     for word, change in (("os", {"os": "windows"}), ("arch", {"architecture": "s390x"})):
         def other_platform(layout, change=change):

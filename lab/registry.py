@@ -2,7 +2,8 @@
 
 Registry: Debian's docker-registry, on a free port, its storage in a temporary folder, plain or TLS, with or without a
 password. LayoutRegistry: serves OCI layouts byte for byte, for documents that a real registry refuses to store, and with faults.
-Gate: several tenants' passwords in front of a Registry. What a test asks the latter two for was written down under a lock.
+TokenRegistry: one with a token service. Gate: several tenants' passwords in front of a Registry. Proxy: for https, with a password.
+What a test asks those of ours for was written down under a lock.
 
     with Registry(tls=True, users={"demo": password}) as registry:
         images.push(layout, registry.url, "shop/web", "v1", ("demo", password), registry.ca)
@@ -25,6 +26,7 @@ import string
 import subprocess
 import tempfile
 import threading
+import urllib.parse
 
 import daemon
 
@@ -62,6 +64,8 @@ class Registry:
     host ("127.0.0.1:port"), port, ca (path or None), pid, folder (temporary)."""
     def __init__(self, tls=False, users=None, delete=True, storage=None, hosts=("localhost", "lab.test", "127.0.0.1", "::1")):
         self.tls, self.users, self.delete, self.storage, self.hosts = tls, users, delete, storage, hosts
+        for user, password in (users or {}).items():
+            daemon.secret(password, user)
         self.ca = self._process = None
 
     def __enter__(self):
@@ -161,9 +165,10 @@ def user_of(handler):
 
 class Served:
     """A server on loopback; what derives from it says by answer(handler) what it does with a request, on a thread of the connection.
-    `tls`: a context, for https; `port`: one that is wanted. Attributes once entered: url, host ("127.0.0.1:port"), port."""
-    def __init__(self, tls=None, port=0):
-        self.tls, self.port, self._lock = tls, port, threading.Lock()
+    `tls`: a context, for https; `port`, `address`: those that are wanted. Attributes once entered: url, host ("127.0.0.1:port"), port. `malformed`:
+    requests so far that were none of HTTP, or of a method that nobody here has."""
+    def __init__(self, tls=None, port=0, address="127.0.0.1"):
+        self.tls, self.port, self.address, self._lock, self.malformed = tls, port, address, threading.Lock(), 0
 
     def answer(self, handler):
         raise NotImplementedError
@@ -177,10 +182,14 @@ class Served:
             def do_GET(self):
                 served.answer(self)
 
-            do_HEAD = do_POST = do_GET
+            do_HEAD = do_POST = do_CONNECT = do_GET
 
             def log_message(self, *_):
                 pass
+
+            def send_error(self, *args):  # of http.server itself, whom no request of HTTP gets to say this
+                served.malformed += 1
+                super().send_error(*args)
 
         class Server(http.server.ThreadingHTTPServer):
             daemon_threads = True  # one that holds an answer back holds up nobody's end
@@ -202,9 +211,9 @@ class Served:
             def handle_error(self, *_):  # a client that hangs up early is what hostile layers are about
                 pass
 
-        self._server = Server(("127.0.0.1", self.port), Handler)
+        self._server = Server((self.address, self.port), Handler)
         self.port = self._server.server_address[1]
-        self.host = f"127.0.0.1:{self.port}"
+        self.host = f"{self.address}:{self.port}"
         self.url = f"{'https' if self.tls else 'http'}://{self.host}"
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         self._thread.start()
@@ -220,10 +229,10 @@ class LayoutRegistry(Served):
     """Serves {repository: folder of an OCI layout} read-only over plain HTTP, checking nothing. A manifest's Content-Type
     is what index.json (or a served index) says; blobs are served from a first byte on, when one is asked for. `before(path)` may hold an
     answer back; `fault(handler)` may answer in its own way (reply, cut, serve) and says whether it did."""
-    def __init__(self, layouts, before=lambda path: None, fault=None, tls=None, port=0):
-        super().__init__(tls, port)
+    def __init__(self, layouts, before=lambda path: None, fault=None, tls=None, port=0, address="127.0.0.1"):
+        super().__init__(tls, port, address)
         self.layouts, self.before, self.fault = {repo: pathlib.Path(folder) for repo, folder in layouts.items()}, before, fault
-        self._requests, self._ranges = collections.Counter(), []
+        self._requests, self._ranges, self._sent = collections.Counter(), [], collections.Counter()
 
     @property
     def requests(self):
@@ -236,6 +245,12 @@ class LayoutRegistry(Served):
         """(path, first byte asked for) of the requests for a part, in order."""
         with self._lock:
             return list(self._ranges)
+
+    @property
+    def sent(self):
+        """{path: bytes of bodies that were sent}, whatever the status."""
+        with self._lock:
+            return self._sent.copy()
 
     def size(self, path):
         """Of what is there; 0: nothing."""
@@ -291,8 +306,91 @@ class LayoutRegistry(Served):
         with open(blob, "rb") as file:
             file.seek(first)
             while left and (data := file.read(min(left, 1 << 20))):
+                with self._lock:
+                    self._sent[path] += len(data)
                 handler.wfile.write(data)
                 left -= len(data)
+        return True
+
+
+class TokenRegistry(LayoutRegistry):
+    """A LayoutRegistry that wants a token for everything, of the service that it has at /token: for a password of `users`
+    ({name: password}; as Basic login, or in a form), or for a refresh token of `refresh`. All that it gives are secrets of daemon.secret().
+    `issued`: {token: its scopes}."""
+    def __init__(self, layouts, users, refresh=(), **more):
+        super().__init__(layouts, **more)
+        self.users, self.refresh, self._issued = users, [daemon.secret(token) for token in refresh], {}
+        for user, password in users.items():
+            daemon.secret(password, user)
+
+    @property
+    def issued(self):
+        with self._lock:
+            return dict(self._issued)
+
+    def issue(self, *scopes):
+        token = daemon.secret("canary-token-" + secrets.token_urlsafe(24))
+        with self._lock:
+            self._issued[token] = scopes
+        return token
+
+    def answer(self, handler):
+        path, _, query = handler.path.partition("?")
+        if path == "/token":
+            return self._token(handler, query)
+        found = re.match(r"/v2/(.+)/(?:manifests|blobs)/", path)
+        scope = f"repository:{found[1]}:pull" if found else ""
+        kind, _, token = handler.headers.get("Authorization", "").partition(" ")
+        if kind == "Bearer" and (scopes := self.issued.get(token)) is not None and (not scope or scope in scopes):
+            return super().answer(handler)
+        realm = f"{'https' if self.tls else 'http'}://{handler.headers['Host']}/token"  # by the name that we were asked for
+        return reply(handler, 401, b'{"errors": [{"code": "UNAUTHORIZED"}]}',
+                     WWW_Authenticate=f'Bearer realm="{realm}",service="lab"' + (f',scope="{scope}"' if scope else ""))
+
+    def _token(self, handler, query):
+        body = handler.rfile.read(int(handler.headers.get("Content-Length", 0))).decode()
+        form = {key: values[0].split() if key == "scope" and body else values for key, values in urllib.parse.parse_qs(body or query).items()}
+        user, password = user_of(handler)
+        if form.get("grant_type") == ["refresh_token"]:
+            known = form["refresh_token"][0] in self.refresh
+        else:
+            known = self.users.get(form.get("username", [user])[0]) == form.get("password", [password])[0]
+        if not known:
+            return reply(handler, 401, b'{"errors": [{"code": "UNAUTHORIZED"}]}')
+        token = self.issue(*form.get("scope", []))
+        more = daemon.secret("canary-refresh-" + secrets.token_urlsafe(24))
+        self.refresh.append(more)
+        return reply(handler, 200, json.dumps({"token": token, "access_token": token, "refresh_token": more, "expires_in": 300}).encode())
+
+
+class Proxy(Served):
+    """A proxy for https, to one port of this machine whatever is asked for, for who has the password. `tunnels`: what it was asked for."""
+    def __init__(self, port_behind, user, password):
+        super().__init__()
+        self.behind, self.login, self.tunnels = port_behind, base64.b64encode(f"{user}:{password}".encode()).decode(), []
+        daemon.secret(password, user)
+
+    def answer(self, handler):
+        if handler.command != "CONNECT" or handler.headers.get("Proxy-Authorization") != f"Basic {self.login}":
+            return reply(handler, 407, Proxy_Authenticate='Basic realm="lab"')
+        with self._lock:
+            self.tunnels.append(handler.path)
+        handler.close_connection = True
+        with socket.create_connection(("127.0.0.1", self.behind), 60) as there:
+            reply(handler, 200, b"")
+            handler.wfile.flush()
+
+            def pump(source, target):
+                with contextlib.suppress(OSError):
+                    while data := source.recv(1 << 16):
+                        target.sendall(data)
+                for side in (source, target):
+                    with contextlib.suppress(OSError):
+                        side.shutdown(socket.SHUT_RDWR)
+            back = threading.Thread(target=pump, args=(there, handler.connection), daemon=True)
+            back.start()
+            pump(handler.connection, there)
+            back.join(60)
         return True
 
 
@@ -304,6 +402,8 @@ class Gate(Served):
     def __init__(self, backend, users, public=("public/",)):
         super().__init__()
         self.backend, self.users, self.public = backend, users, tuple(public)
+        for user, (password, _) in users.items():
+            daemon.secret(password, user)
         self.before_blob, self._asked = None, []
 
     def _verdict(self, handler):

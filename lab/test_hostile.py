@@ -3,8 +3,10 @@ import pathlib
 import tempfile
 import unittest
 
+import faults
 import hostile
 import images
+import matrix
 import verify
 
 # Refused by a limit or a policy that the verifier does not have.
@@ -52,6 +54,17 @@ class Documents(unittest.TestCase):
                 layout = images.Layout(folder)
                 self.assertTrue(layout.path(layout.tag("x", case.build(layout))).exists())
                 self.assertEqual(case.verdict == "safe", not case.word)
+
+
+class Faults(unittest.TestCase):
+    def test_rows_are_of_the_table(self):
+        rows, words = list(faults.rows()), set(matrix.classes().values())
+        self.assertEqual(len(rows), len({faults.Scene.name(row) for row in rows}))
+        for row in rows:
+            with self.subTest(row.id):
+                self.assertRegex(row.id, r"^C-(0[1-9]|[1-5]\d|6[0-6])\b")
+                self.assertIn(row.verdict, ("safe", "reject"))
+                self.assertEqual(row.word in words, row.verdict == "reject")
 
 
 if __name__ == "__main__":

@@ -343,7 +343,7 @@ class Server(Lab):
         text = self.config.read_text()
         ca = base64.b64decode(re.search(r"certificate-authority-data: (\S+)", text)[1]).decode()
         host, port = re.search(r"https://([\d.]+):(\d+)", text).groups()
-        return host, int(port), re.search(r"token: (\S+)", text)[1], ssl.create_default_context(cadata=ca)
+        return host, int(port), daemon.secret(re.search(r"token: (\S+)", text)[1]), ssl.create_default_context(cadata=ca)
 
     def test_only_root_with_the_token(self):
         host, port, token, context = self.connection()

@@ -22,6 +22,8 @@ V1 = "credentialprovider.kubelet.k8s.io/v1"
 
 
 def answer(auth, kind="Registry", duration="1h", version=V1):
+    for user, password in auth.values():
+        daemon.secret(password, user)
     return json.dumps({"kind": "CredentialProviderResponse", "apiVersion": version, "cacheKeyType": kind, "cacheDuration": duration,
                        "auth": {key: {"username": user, "password": password} for key, (user, password) in auth.items()}})
 
@@ -56,7 +58,10 @@ class Plugins:
 
     def requests(self, name):
         path = self.folder / f"{name}.runs"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        found = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        for request in found:
+            daemon.secret(request.get("serviceAccountToken", ""))
+        return found
 
     def settings(self):
         return {"credentials.pluginConfig": str(self.folder / "config.yaml"), "credentials.pluginBinDir": str(self.folder / "bin")}

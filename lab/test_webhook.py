@@ -35,7 +35,7 @@ class Program(cases.Case):
 
     def start(self, tls, *settings):
         settings = ("listen=127.0.0.1:0", "ops_listen=127.0.0.1:0", f"tls.certificate={tls}/tls.crt", f"tls.key={tls}/tls.key",
-                    "log.format=json", "drain=10m") + settings
+                    "log.format=json", "log.level=debug", "drain=10m") + settings
         self.process = daemon.spawn([PROGRAM, *(word for setting in settings for word in ("--set", setting))], stderr=subprocess.PIPE, text=True)
         self.addCleanup(self.end)
         ready = self.said("berth-webhook is ready")
@@ -44,14 +44,18 @@ class Program(cases.Case):
     def end(self):
         self.process.kill()
         self.process.wait()
+        self.assertIsNone(daemon.shown(self.process.stderr.read().encode()))
         self.process.stderr.close()
 
     def make_certificates(self):
         subprocess.run([PROGRAM, "--make-certificates", self.tls, "--name", "127.0.0.1"], check=True, capture_output=True)
+        for line in (self.tls / "tls.key").read_text().splitlines()[1:-1]:
+            daemon.secret(line)
 
     def said(self, text):
         """The next line of the log that has this text; fails when the log ends before."""
         for line in self.process.stderr:
+            self.assertIsNone(daemon.shown(line.encode()))
             if text in line:
                 return json.loads(line)
         self.fail(f"the program ended and never said: {text}")

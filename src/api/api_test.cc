@@ -7,8 +7,11 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
 #include <fstream>
+#include <functional>
 #include <latch>
+#include <system_error>
 #include <thread>
 
 #include "api/images.h"
@@ -143,13 +146,13 @@ class ApiTest : public ::testing::Test {
   }
 
   time::testing::ManualClock manual_;  // before all that may wait on it
-  Node node_;
+  Node node_{{.keep_blobs = pull::KeepBlobs::kAlways}};  // however full this machine's disk is
   std::unique_ptr<rootfs::Mounter> mounter_;
   std::optional<node::Mounts> mounts_;
   std::unique_ptr<reclaim::Reclaimer> reclaimer_;
   std::unique_ptr<reclaim::StoredImages> stored_;
   std::unique_ptr<reclaim::ImageGc> gc_;
-  std::uint64_t available_ = 500;  // of the 1,000 bytes of the disk that images are collected on
+  std::atomic<std::uint64_t> available_ = 500;  // of the 1,000 bytes of the disk that images are collected on
   std::unique_ptr<Service> service_;
   std::unique_ptr<Server> server_;
   std::unique_ptr<v1::Berth::Stub> stub_;
@@ -177,6 +180,13 @@ TEST_F(ApiTest, APullTellsItsStory) {
   ASSERT_EQ(pulled.images_size(), 1);
   EXPECT_EQ(pulled.images(0).id(), image.config.digest.ToString());
   EXPECT_GT(pulled.images(0).unique_size(), kBig.size());
+  EXPECT_EQ(last.pull(), "p-1");
+  EXPECT_THAT(last.disk_used_percent(), ::testing::AllOf(::testing::Gt(0u), ::testing::Le(100u)));
+  EXPECT_EQ(pulled.used_credential().source(), "anonymous");
+  EXPECT_GT(pulled.fetch_seconds(), 0);
+  EXPECT_GE(pulled.unpack_seconds(), pulled.fetch_seconds());
+  EXPECT_LE(pulled.queue_seconds() + pulled.fetch_seconds(), pulled.total_seconds());
+  EXPECT_EQ(pulled.images(0).source(), pulled.host());
 
   const Story again = Pull(Ask("team/app:v1"));
   ASSERT_TRUE(again.status.ok());
@@ -214,6 +224,7 @@ TEST_F(ApiTest, AFailureIsAStatusWithATrailer) {
     EXPECT_EQ(story.failure.code(), row.failure);
     EXPECT_EQ(story.failure.exit_status(), row.exit_status);
     EXPECT_FALSE(story.failure.message().empty());
+    EXPECT_FALSE(story.failure.next_step().empty()) << story.failure.message();
     EXPECT_THAT(story.status.error_message(), StartsWith(row.failure));
     EXPECT_THAT(story.status.error_message() + story.failure.DebugString(), Not(HasSubstr("canary-secret")));
   }
@@ -363,6 +374,28 @@ TEST_F(ApiTest, StoppingFailsRunningCallsAsUnavailableAndRefusesNewOnes) {
   EXPECT_EQ(Call(&v1::Berth::Stub::Status, v1::StatusRequest(), &answer).error_code(), grpc::StatusCode::UNAVAILABLE);
 }
 
+TEST_F(ApiTest, ACallForWhichThereIsNoThreadIsToldSo) {  // E-16
+  Stop();
+  std::atomic<bool> none = true;
+  std::atomic<int> idle = 0;
+  ServiceOptions options;
+  options.streams.on_idle = [&] { ++idle; };
+  options.streams.spawn = [&](std::function<void()> body) {
+    if (none) throw std::system_error(EAGAIN, std::generic_category());
+    task::SpawnDetached(std::move(body));
+  };
+  Start(time::SystemClock(), std::move(options));
+  node_.registry.PutImage("app", "1", {kSmall});
+  const Story refused = Pull(Ask("app:1"));
+  EXPECT_EQ(refused.status.error_code(), grpc::StatusCode::UNAVAILABLE) << refused.status.error_message();
+  EXPECT_THAT(refused.failure.message(), HasSubstr("no thread"));
+  EXPECT_THAT(refused.failure.next_step(), HasSubstr("TasksMax"));
+  EXPECT_EQ(idle, 1);
+  none = false;
+  EXPECT_TRUE(Pull(Ask("app:1")).status.ok());
+  Stop();  // waits for nobody
+}
+
 TEST_F(ApiTest, MoreStreamsThanTheLimitAreRefused) {
   Stop();
   ServiceOptions options;
@@ -410,6 +443,7 @@ TEST_F(ImagesTest, AreListedNewestFirstWithWhatTheyTake) {
     EXPECT_LT(image.unique_size(), two ? 100'000u : 1u) << "the large layer is shared";
     EXPECT_EQ(image.names_size(), two ? 2 : 3) << "tags, and the digest that came along";
     EXPECT_THAT(image.pulled_at(), ::testing::MatchesRegex("20[0-9-]+T[0-9:]+Z"));
+    EXPECT_THAT(image.source(), HasSubstr(node_.registry.host()));
   }
 }
 
@@ -426,6 +460,34 @@ TEST_F(ImagesTest, AreFilteredByNameRepositoryAndId) {
   request.set_filter("Not A Name");
   v1::ListImagesResponse answer;
   EXPECT_EQ(Call(&v1::Berth::Stub::ListImages, request, &answer).error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_FALSE(failure_.next_step().empty());
+}
+
+TEST_F(ImagesTest, AreFilteredByLabels) {
+  auto& registry = node_.registry;
+  const std::string layer = one_.layers[0].digest.ToString(), size = std::to_string(one_.layers[0].size);
+  const auto config = registry.PutBlob("app", R"({"architecture":"amd64","os":"linux","config":{"Labels":{"tier":"base","a=b":"","odd":"6"}},)"
+                                              R"("rootfs":{"type":"layers","diff_ids":[")" + layer + "\"]}}", std::string(oci::kOciConfig));
+  registry.PutManifest("app", R"({"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json",)"
+                              R"("config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":")" +
+                                  config.digest.ToString() + "\",\"size\":" + std::to_string(config.size) +
+                                  "},\"layers\":[{\"mediaType\":\"" + one_.layers[0].media_type +
+                                  "\",\"digest\":\"" + layer + "\",\"size\":" + size + "}]}", std::string(oci::kOciManifest), "labelled");
+  const auto pulled = Pull(Ask("app:labelled"));
+  ASSERT_TRUE(pulled.status.ok()) << pulled.status.error_message();
+  struct LabelRow { std::vector<std::string> labels; int found; };
+  for (const auto& [labels, found] : {LabelRow{{}, 3}, {{"tier"}, 1}, {{"tier=base"}, 1}, {{"tier=top"}, 0}, {{"tier", "tier=base"}, 1},
+                                      {{"tier", "gone"}, 0}, {{"tier="}, 0}, {{"odd=5"}, 0}}) {
+    v1::ListImagesRequest request;
+    for (const auto& label : labels) request.add_labels(label);
+    v1::ListImagesResponse answer;
+    ASSERT_TRUE(Call(&v1::Berth::Stub::ListImages, request, &answer).ok());
+    EXPECT_EQ(answer.images_size(), found) << ::testing::PrintToString(labels);
+    EXPECT_EQ(answer.labels_judged(), !labels.empty());
+    if (found == 1) {
+      EXPECT_EQ(answer.images(0).id(), config.digest.ToString());
+    }
+  }
 }
 
 TEST_F(ImagesTest, AreInspectedByNameByIdAndByPrefix) {
@@ -462,6 +524,7 @@ TEST_F(ImagesTest, LookUpsThatFailSayWhy) {
     v1::InspectImageResponse answer;
     EXPECT_EQ(Call(&v1::Berth::Stub::InspectImage, request, &answer).error_code(), code) << text;
     EXPECT_THAT(failure_.message(), HasSubstr(says));
+    EXPECT_FALSE(failure_.next_step().empty()) << text;
   }
   v1::InspectImageRequest request;
   request.set_image(node_.Name("app:1"));
@@ -535,6 +598,7 @@ TEST_F(ImagesTest, AreMountedAndThenCannotBeRemoved) {
   EXPECT_EQ(answer.target(), target);
   EXPECT_EQ(answer.form(), "erofs");
   EXPECT_EQ(std::filesystem::file_size(target + "/big"), 3'000'000u);
+  EXPECT_NE((*node_.stores.catalog->FindImage(two_.manifest.digest))->last_used, time::WallTime()) << "before any collection has looked";
   EXPECT_EQ(Call(&v1::Berth::Stub::Mount, request, &answer).error_code(), grpc::StatusCode::ABORTED) << "taken";
   v1::RemoveImageRequest remove;
   remove.set_image(node_.Name("app:2"));
@@ -549,7 +613,7 @@ TEST_F(ImagesTest, AreMountedAndThenCannotBeRemoved) {
   unmount.set_target(target);
   v1::UnmountResponse unmounted;
   ASSERT_TRUE(Call(&v1::Berth::Stub::Unmount, unmount, &unmounted).ok()) << failure_.message();
-  EXPECT_EQ(Call(&v1::Berth::Stub::Unmount, unmount, &unmounted).error_code(), grpc::StatusCode::NOT_FOUND);
+  EXPECT_EQ(Call(&v1::Berth::Stub::Unmount, unmount, &unmounted).error_code(), grpc::StatusCode::FAILED_PRECONDITION);
   EXPECT_TRUE(Call(&v1::Berth::Stub::RemoveImage, remove, &removed).ok());
   // A failed mount leaves no record: the image can go.
   request.set_image(node_.Name("app:1"));

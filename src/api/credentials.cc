@@ -37,7 +37,7 @@ Result<std::vector<credentials::Credential>> TakeCredentials(google::protobuf::R
     taken.push_back(std::move(c));
   }
   if (taken.size() > kCredentials) wrong = Usage("more than " + std::to_string(kCredentials) + " credentials");
-  if (wrong) return *wrong;
+  if (wrong) return std::move(*wrong).Next("correct where the credential comes from");
   return taken;
 }
 

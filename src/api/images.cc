@@ -50,7 +50,7 @@ Result<Match> FindImages(catalog::Catalog& catalog, std::string_view text) {
     }
   }
   if (maybe_id) return ById(catalog, text);
-  if (!reference) return reference.error();
+  if (!reference) return Error(reference.error()).Next("berth images lists names and ids; berth name NAME shows how a name is read");
   return Absent(text);
 }
 

@@ -61,6 +61,13 @@ void Render(const pull::Snapshot& snapshot, v1::PullEvent* out) {
   out->set_platforms(snapshot.platforms);
   out->set_credential(snapshot.credential);
   out->set_host(snapshot.host);
+  out->set_wait(snapshot.wait);
+  for (const auto& [host, text] : snapshot.warnings) {
+    auto* to = out->add_warnings();
+    to->set_host(host);
+    to->set_text(text);
+  }
+  if (snapshot.number != 0) out->set_pull("p-" + std::to_string(snapshot.number));
   for (const auto& layer : snapshot.layers) {
     auto* to = out->add_layers();
     to->set_digest(layer.blob.ToString());
@@ -83,6 +90,15 @@ void Render(const pull::Pulled& pulled, v1::Pulled* out) {
   out->set_host(pulled.host);
   out->set_resolve_seconds(pulled.resolve_seconds);
   out->set_total_seconds(pulled.total_seconds);
+  out->set_queue_seconds(pulled.queue_seconds);
+  out->set_fetch_seconds(pulled.fetch_seconds);
+  out->set_unpack_seconds(pulled.unpack_seconds);
+  auto* used = out->mutable_used_credential();
+  used->set_source(pulled.used.source);
+  used->set_namespace_(pulled.used.namespace_name);
+  used->set_name(pulled.used.name);
+  used->set_pattern(pulled.used.pattern);
+  used->set_user(pulled.used.user);
 }
 
 void Render(const reclaim::GcReport& report, v1::CollectImagesResponse* out) {

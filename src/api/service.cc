@@ -27,8 +27,9 @@ Error Usage(std::string text) { return Error(Reason::kUsage, std::move(text)); }
 Result<pull::Request> Translate(const v1::PullRequest& request) {
   auto credentials = TakeCredentials(*const_cast<v1::PullRequest&>(request).mutable_credentials());  // first: wiped whatever else is wrong
   if (!credentials) return credentials.error();
-  ASSIGN_OR_RETURN(auto reference, reference::Reference::Parse(request.image()));
-  pull::Request translated{.reference = std::move(reference)};
+  auto reference = reference::Reference::Parse(request.image());
+  if (!reference) return std::move(reference).error().Next("berth name NAME shows how a name is read");
+  pull::Request translated{.reference = *std::move(reference)};
   translated.credentials = *std::move(credentials);
   if (!request.policy().empty()) {
     const auto policy = pull::ParsePolicy(request.policy());
@@ -36,11 +37,12 @@ Result<pull::Request> Translate(const v1::PullRequest& request) {
     translated.policy = *policy;
   }
   for (const auto& text : request.platforms()) {
-    ASSIGN_OR_RETURN(auto platform, oci::Platform::Parse(text));
-    translated.platforms.push_back(std::move(platform));
+    auto platform = oci::Platform::Parse(text);
+    if (!platform) return std::move(platform).error().Next("write it as os/arch[/variant]: linux/amd64, linux/arm/v7");
+    translated.platforms.push_back(*std::move(platform));
   }
   translated.all_platforms = request.all_platforms();
-  if (translated.all_platforms && !translated.platforms.empty()) return Usage("all platforms, or some of them, not both");
+  if (translated.all_platforms && !translated.platforms.empty()) return Usage("all platforms, or some of them, not both").Next("leave one of the two out");
   return translated;
 }
 
@@ -51,6 +53,24 @@ std::string WithVerdict(const std::string& record, const std::string& verdict) {
   json::Tree all(pull->root());
   all["verification"] = json::Tree(kept->root());
   return all.Dump();
+}
+
+std::string HostOf(const std::string& record) {
+  const auto pull = json::Document::Parse(record, Reason::kCorrupt);
+  const auto host = pull ? pull->root().Find("host") : std::nullopt;
+  return host && host->IsString() ? std::string(*host->AsString()) : "";
+}
+
+// Whether the image was built with all of these: "KEY", "KEY=VALUE". Read for this alone: what else is wrong with a config does not matter.
+bool HasLabels(const std::string& config, const google::protobuf::RepeatedPtrField<std::string>& wanted) {
+  const auto document = json::Document::Parse(config, Reason::kInvalidConfig, {.bytes = kDocumentBytes});
+  const auto part = document ? document->root().Find("config") : std::nullopt;
+  const auto labels = part ? part->Find("Labels") : std::nullopt;
+  return labels && std::ranges::all_of(wanted, [&](const std::string& text) {
+    const auto equals = text.find('=');
+    const auto value = labels->Find(std::string_view(text).substr(0, equals));
+    return value && (equals == text.npos || (value->IsString() && *value->AsString() == text.substr(equals + 1)));
+  });
 }
 
 Result<layer::Depth> DepthOf(const std::string& text) {
@@ -112,7 +132,8 @@ class Service::Impl final : public v1::Berth::CallbackService {
       RETURN_IF_ERROR(progress->AwaitChange(stream.ctx(), seen));
       pull::Snapshot now = progress->Take();
       seen = now.version;
-      const bool turned = now.phase != sent.phase || now.digest != sent.digest || now.layers.size() != sent.layers.size();
+      const bool turned = now.phase != sent.phase || now.digest != sent.digest || now.layers.size() != sent.layers.size() ||
+                          now.wait != sent.wait || now.warnings.size() != sent.warnings.size();
       if (!turned && (clock_.SteadyNow() - sent_at < options_.streams.interval || !Moved(sent, now))) continue;
       sent = std::move(now);
       sent_at = clock_.SteadyNow();
@@ -123,7 +144,11 @@ class Service::Impl final : public v1::Berth::CallbackService {
     last.set_phase(std::string(Name(pull::Phase::kEnded)));
     Render(done, last.mutable_pulled());
     ASSIGN_OR_RETURN(const LayerUse use, Use());
-    for (const auto& image : done.images) Render(image, use.Unique(image), last.mutable_pulled()->add_images());
+    for (const auto& image : done.images) {
+      v1::Image* to = last.mutable_pulled()->add_images();
+      Render(image, use.Unique(image), to);
+      to->set_source(done.host);
+    }
     auto told = stream.Send(std::move(last));
     BERTH_FAULT_IN(stream.ctx(), kPullAnswered);
     return told;
@@ -139,13 +164,15 @@ class Service::Impl final : public v1::Berth::CallbackService {
     v1::PullEvent event;
     Render(snapshot, &event);
     event.set_waiting_pulls(static_cast<std::uint32_t>(parts_.puller.waiting()));
+    if (const auto space = parts_.root.FreeSpace(); space && space->total_bytes > 0)
+      event.set_disk_used_percent(static_cast<std::uint32_t>(100 - space->available_bytes * 100 / space->total_bytes));
     return event;
   }
 
   grpc::ServerWriteReactor<v1::CheckStoreEvent>* CheckStore(Context* call, const v1::CheckStoreRequest* message) override {
     const bool repair = message->repair();
     return streams_.Start<v1::CheckStoreEvent>(call, [this, repair, depth = message->depth()](auto& stream) -> Result<> {
-      fsck::Options options{.repair = repair ? fsck::Repair::kYes : fsck::Repair::kNo};
+      fsck::Options options{.repair = repair ? fsck::Repair::kYes : fsck::Repair::kNo, .form = options_.form};
       ASSIGN_OR_RETURN(options.depth, DepthOf(depth));
       if (checking_.exchange(true)) return Error(Reason::kConflict, "the store is being checked already").Next("wait for that to end");
       const auto checked = Check(stream, options);
@@ -198,7 +225,19 @@ class Service::Impl final : public v1::Berth::CallbackService {
       ASSIGN_OR_RETURN(const auto layers, parts_.catalog.ListLayers());
       const LayerUse use(images, layers);
       if (!message->filter().empty()) RETURN_IF_ERROR(Filter(message->filter(), images));
-      for (const auto& image : images) Render(image, use.Unique(image), answer->add_images());
+      ASSIGN_OR_RETURN(const auto sources, parts_.catalog.Sources());
+      answer->set_labels_judged(message->labels_size() > 0);
+      for (const auto& image : images) {
+        if (message->labels_size() > 0) {
+          const auto config = parts_.content.ReadDocument(image.config, kDocumentBytes);
+          if (!config && config.error().reason() != Reason::kMissing) return config.error();  // missing: removed meanwhile
+          if (!config || !HasLabels(*config, message->labels())) continue;
+        }
+        v1::Image* to = answer->add_images();
+        Render(image, use.Unique(image), to);
+        for (const auto& name : image.names)
+          if (const auto source = sources.find(name); source != sources.end() && to->source().empty()) to->set_source(source->second);
+      }
       return {};
     });
   }
@@ -219,7 +258,7 @@ class Service::Impl final : public v1::Berth::CallbackService {
     const auto wanted = [&](const catalog::ImageRecord& image) {
       return by_name(image) || std::ranges::any_of(by_id, [&](const auto& other) { return other.manifest == image.manifest; });
     };
-    if (!reference && by_id.empty()) return reference.error();
+    if (!reference && by_id.empty()) return Error(reference.error()).Next("berth name NAME shows how a name is read");
     std::erase_if(images, [&](const auto& image) { return !wanted(image); });
     return {};
   }
@@ -244,6 +283,8 @@ class Service::Impl final : public v1::Berth::CallbackService {
       ASSIGN_OR_RETURN(const auto last, parts_.catalog.LastOf(name->name));
       ASSIGN_OR_RETURN(const std::string verdict, parts_.puller.gate().Record(*name));
       const bool told = last && last->kind != "removed";
+      ASSIGN_OR_RETURN(const auto pulled, parts_.catalog.LastOf(name->name, "pulled"));
+      if (pulled) answer->mutable_image()->set_source(HostOf(pulled->record));
       if (told || !verdict.empty()) answer->set_last_pull_json(WithVerdict(told ? last->record : "{}", verdict));
       return {};
     });
@@ -289,6 +330,9 @@ class Service::Impl final : public v1::Berth::CallbackService {
       }
       ASSIGN_OR_RETURN(const std::string target, mounts_.Mount(ctx, image, message->target(),
                                                                message->writable() ? rootfs::Writable::kYes : rootfs::Writable::kNo));
+      // Collection looks every few minutes only; a mount that was not written down is no reason to undo it.
+      if (const auto marked = parts_.catalog.MarkUsed({image.config}, clock_.WallNow()); !marked)
+        log::Warning("the use of an image could not be written down", {{"error", marked.error()}});
       return Describe(target, image, answer);
     });
   }
@@ -351,8 +395,8 @@ class Service::Impl final : public v1::Berth::CallbackService {
     return short_calls_.Do(call, [this, message, answer](const task::Context& ctx) -> Result<> {
       reclaim::GcRequest request{.dry_run = message->dry_run() || !message->why().empty(), .unused = message->unused()};
       if (message->target_percent() != 0) request.target = message->target_percent();
-      if (request.target && (*request.target < 1 || *request.target > 100)) return Usage("a target is 1 to 100 percent");
-      if (request.target && request.unused) return Usage("all unused images, or as many as the target needs, not both");
+      if (request.target && (*request.target < 1 || *request.target > 100)) return Usage("a target is 1 to 100 percent").Next("--target 80%");
+      if (request.target && request.unused) return Usage("all unused images, or as many as the target needs, not both").Next("leave one of the two out");
       std::set<std::string> wanted;
       if (!message->why().empty()) {
         ASSIGN_OR_RETURN(const auto match, FindImages(parts_.catalog, message->why()));
@@ -382,7 +426,7 @@ class Service::Impl final : public v1::Berth::CallbackService {
   grpc::ServerUnaryReactor* PinImage(Context* call, const v1::PinImageRequest* message, v1::PinImageResponse* answer) override {
     return short_calls_.Do(call, [this, message, answer](const task::Context&) -> Result<> {
       if (message->owner().size() > kPinText || message->reason().size() > kPinText)
-        return Usage("owner and reason of a pin are at most " + std::to_string(kPinText) + " bytes long");
+        return Usage("owner and reason of a pin are at most " + std::to_string(kPinText) + " bytes long").Next("shorten them");
       const catalog::Pin pin{message->owner(), message->reason(), clock_.WallNow()};
       return EachId(message->image(), answer, [&](const digest::Digest& id) { return parts_.catalog.SetPin(id, pin); });
     });

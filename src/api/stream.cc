@@ -99,14 +99,17 @@ void Streams::Begin(std::shared_ptr<Call> call, std::function<Result<>()> body) 
     call->Finish(*refused);
     return;
   }
-  std::thread([this, call = std::move(call), body = std::move(body)]() mutable {
+  const auto begun = task::Start(options_.spawn, [this, call, body = std::move(body)]() mutable {
     const Result<> result = body();
     body = nullptr;  // what it holds (a share in a pull) goes before the caller knows
     call->OnBeat(nullptr);
     call->Finish(result);
     call.reset();
     BodyEnded();
-  }).detach();  // counted in bodies_: the destructor waits for it
+  });  // counted in bodies_: the destructor waits for it
+  if (begun) return;
+  call->Finish(begun.error());
+  BodyEnded();
 }
 
 void Streams::BodyEnded() {

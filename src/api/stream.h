@@ -7,7 +7,8 @@
 // caller goes away or cancels, the body's Context is stopped within a millisecond. Send() waits until gRPC has taken the
 // event, so a slow reader slows its own stream only, with one event in memory; one that takes nothing for
 // `write_timeout` is cancelled. All streams together have one beat (`interval`, on the injected clock), which runs only
-// while there are any. Drain() refuses new calls and stops the running ones; both then fail as unavailable.
+// while there are any. Drain() refuses new calls and stops the running ones; both then fail as unavailable, as does a call for
+// which there is no thread.
 #pragma once
 
 #include <grpcpp/server_context.h>
@@ -25,6 +26,7 @@
 #include "api/status.h"
 #include "result/result.h"
 #include "task/context.h"
+#include "task/spawn.h"
 
 namespace berth::api {
 
@@ -33,6 +35,7 @@ struct StreamOptions {
   time::Duration interval = std::chrono::milliseconds(100);
   time::Duration write_timeout = std::chrono::seconds(30);
   std::function<void()> on_idle;  // the last one has ended
+  task::Spawn spawn = task::SpawnDetached;
   std::function<grpc::Status(grpc::CallbackServerContext&, const Error&)> to_status = ToStatus;
 };
 

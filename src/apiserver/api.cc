@@ -294,7 +294,7 @@ Api::Reply Api::Log(const Request& request, const Resource& at) {
     const task::Context ctx(either.get_token(), clock_);
     const auto done = read(ctx, [&](std::string data) { return shared->Write(ctx, data); });
     // A log that is not there yet is empty; any other failure cuts the connection.
-    if (done || done.error().reason() == Reason::kNotFound) shared->End();
+    if (done || done.error().reason() == Reason::kMissing || done.error().reason() == Reason::kNotFound) shared->End();
     else if (!done.error().cancelled()) log::Warning("a log could not be sent to its end", {{"error", done.error()}});
   });
   if (!started) {

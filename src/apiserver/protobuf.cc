@@ -133,9 +133,8 @@ Result<Tree> Time(std::string_view bytes) {
     ASSIGN_OR_RETURN(const Field field, reader.Next());
     if (field.number == 1 && field.wire == 0) seconds = static_cast<std::int64_t>(field.value);
   }
-  constexpr std::int64_t kLatest = 9'000'000'000;  // what a clock can hold
-  if (seconds <= 0 || seconds > kLatest) return Tree();
-  return Tree(kube::FormatTime(time::WallTime(std::chrono::seconds(seconds))));
+  if (seconds <= 0) return Tree();
+  return Tree(kube::FormatTime(time::FromUnix(seconds)));
 }
 
 Result<> AddEntry(Tree& map, std::string_view bytes, bool base64) {

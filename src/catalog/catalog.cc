@@ -55,7 +55,7 @@ time::WallTime Wall(std::int64_t nanos) { return time::WallTime(time::Duration(n
 // Digests in the catalog were written by us; anything else is damage.
 Result<Digest> DigestAt(const Row& row, int column) {
   auto digest = Digest::Parse(row.Text(column));
-  if (!digest) return Error(Reason::kCorrupt, "the catalog holds a malformed digest").Next("run: berth fsck --repair");
+  if (!digest) return db::Damaged("catalog.db", "the catalog holds a malformed digest");
   return digest;
 }
 
@@ -142,11 +142,12 @@ Result<BlobRecord> BlobAt(const Row& row) {
 // What keeps an object in the store; used to find the unreferenced and, again, at the moment of forgetting them.
 constexpr std::string_view kLayerIsFree = "NOT EXISTS(SELECT 1 FROM image_layers r WHERE r.blob = layers.blob)";
 // A kept compressed blob belongs to its layer; a document to a name or an image.
-constexpr std::string_view kBlobIsFree =
-    "NOT EXISTS(SELECT 1 FROM name_documents r WHERE r.digest = blobs.digest)"
-    " AND NOT EXISTS(SELECT 1 FROM images r WHERE r.manifest = blobs.digest)"
-    " AND NOT EXISTS(SELECT 1 FROM images r WHERE r.config = blobs.digest)"
-    " AND NOT EXISTS(SELECT 1 FROM image_layers r WHERE r.blob = blobs.digest)";
+constexpr std::string_view kNeededAsDocument =
+    "(EXISTS(SELECT 1 FROM name_documents r WHERE r.digest = blobs.digest)"
+    " OR EXISTS(SELECT 1 FROM images r WHERE r.manifest = blobs.digest)"
+    " OR EXISTS(SELECT 1 FROM images r WHERE r.config = blobs.digest))";
+constexpr std::string_view kNeededByLayer = "EXISTS(SELECT 1 FROM image_layers r WHERE r.blob = blobs.digest)";
+constexpr std::string_view kNameless = "NOT EXISTS(SELECT 1 FROM name_images n WHERE n.manifest = images.manifest)";
 
 std::string Sql(std::initializer_list<std::string_view> parts) {
   std::string sql;
@@ -201,6 +202,13 @@ Result<> Catalog::EndPull(std::int64_t id, std::string_view journal_record) {
   return tx.Commit();
 }
 
+Result<> Catalog::NotePull(std::string_view kind, std::string_view name, std::string_view journal_record) {
+  std::lock_guard lock(writer_mutex_);
+  ASSIGN_OR_RETURN(auto tx, writer_->Begin());
+  RETURN_IF_ERROR(Append(kind, name, journal_record));
+  return tx.Commit();
+}
+
 Result<std::vector<PullIntent>> Catalog::OpenPulls() {
   std::lock_guard lock(reader_mutex_);
   std::vector<PullIntent> pulls;
@@ -214,8 +222,11 @@ Result<std::vector<PullIntent>> Catalog::OpenPulls() {
 Result<> Catalog::AddBlob(const BlobRecord& blob) {
   std::lock_guard lock(writer_mutex_);
   const Change change{version_};
-  return writer_->Run("INSERT INTO blobs VALUES(?, ?, ?, ?) ON CONFLICT DO UPDATE SET bytes = excluded.bytes", blob.digest.ToString(),
-                      blob.bytes, static_cast<int>(blob.kind), Nanos(clock_.WallNow()));
+  // A file that was found without a row counts as a document until it turns out to be a layer's, unless somebody needs it as one.
+  return writer_->Run(
+      Sql({"INSERT INTO blobs VALUES(?, ?, ?, ?) ON CONFLICT DO UPDATE SET bytes = excluded.bytes, kind = CASE WHEN ", kNeededAsDocument,
+           " THEN kind ELSE MAX(kind, excluded.kind) END"}),
+      blob.digest.ToString(), blob.bytes, static_cast<int>(blob.kind), Nanos(clock_.WallNow()));
 }
 
 Result<> Catalog::AddLayer(const LayerRecord& layer) {
@@ -235,8 +246,8 @@ Result<> Catalog::PublishImage(const Publication& p) {
   ASSIGN_OR_RETURN(auto tx, writer_->Begin());
   const std::int64_t now = Nanos(clock_.WallNow());
   for (const auto& document : p.documents)
-    RETURN_IF_ERROR(writer_->Run("INSERT INTO blobs VALUES(?, ?, ?, ?) ON CONFLICT DO NOTHING", document.digest.ToString(), document.bytes,
-                                 static_cast<int>(document.kind), now));
+    RETURN_IF_ERROR(writer_->Run("INSERT INTO blobs VALUES(?, ?, ?, ?) ON CONFLICT DO UPDATE SET kind = excluded.kind", document.digest.ToString(),
+                                 document.bytes, static_cast<int>(document.kind), now));
   for (const auto& image : p.images) {
     const std::string manifest = image.manifest.ToString();
     RETURN_IF_ERROR(writer_->Run("INSERT INTO images VALUES(?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET pulled = excluded.pulled", manifest,
@@ -474,9 +485,9 @@ Result<> Catalog::Refuse(std::string_view which, std::string_view manifest, cons
 
 // An image goes when its last name goes.
 Result<> Catalog::DropOrphanImages(const Removal& how) {
-  constexpr std::string_view kOrphan = "?1 = '' AND NOT EXISTS(SELECT 1 FROM name_images n WHERE n.manifest = images.manifest)";
-  RETURN_IF_ERROR(Refuse(kOrphan, "", how));
-  RETURN_IF_ERROR(writer_->Run(Sql({"DELETE FROM images WHERE ", kOrphan}), ""));
+  const std::string orphan = Sql({"?1 = '' AND ", kNameless});
+  RETURN_IF_ERROR(Refuse(orphan, "", how));
+  RETURN_IF_ERROR(writer_->Run(Sql({"DELETE FROM images WHERE ", orphan}), ""));
   return DropLoose();
 }
 
@@ -494,8 +505,11 @@ Result<bool> Catalog::RemoveName(std::string_view name, const Removal& how) {
   RETURN_IF_ERROR(writer_->Query("SELECT target FROM names WHERE name = ?", [&](const Row& r) -> Result<> { target = r.Text(0); return {}; }, name));
   if (target.empty()) return false;
   RETURN_IF_ERROR(writer_->Run("DELETE FROM names WHERE name = ?", name));
+  // repository@target stays as long as that repository has a name for the target: another's may have fewer of its images.
   RETURN_IF_ERROR(writer_->Run(
-      "DELETE FROM names WHERE target = ?1 AND implied = 1 AND NOT EXISTS(SELECT 1 FROM names WHERE target = ?1 AND implied = 0)", target));
+      "DELETE FROM names WHERE target = ?1 AND implied = 1 AND NOT EXISTS(SELECT 1 FROM names n WHERE n.target = ?1 AND n.implied = 0"
+      " AND substr(n.name, 1, instr(names.name, '@')) IN"
+      " (substr(names.name, 1, instr(names.name, '@')), substr(names.name, 1, instr(names.name, '@') - 1) || ':'))", target));
   RETURN_IF_ERROR(DropOrphanImages(how));
   RETURN_IF_ERROR(Append("removed", name, how.record));
   RETURN_IF_ERROR(tx.Commit());
@@ -532,7 +546,8 @@ Result<Unreferenced> Catalog::FindUnreferenced(time::WallTime before) {
     ASSIGN_OR_RETURN(free.layers.emplace_back(), DigestAt(row, 0));
     return {};
   }, Nanos(before), now));
-  RETURN_IF_ERROR(reader_->Query(Sql({"SELECT digest, bytes, kind FROM blobs WHERE (added < ?1 OR added > ?2) AND ", kBlobIsFree}), [&](const Row& row) -> Result<> {
+  RETURN_IF_ERROR(reader_->Query(Sql({"SELECT digest, bytes, kind FROM blobs WHERE (added < ?1 OR added > ?2) AND NOT ", kNeededAsDocument,
+                                     " AND NOT ", kNeededByLayer}), [&](const Row& row) -> Result<> {
     ASSIGN_OR_RETURN(free.blobs.emplace_back(), BlobAt(row));
     return {};
   }, Nanos(before), now));
@@ -549,7 +564,7 @@ Result<Unreferenced> Catalog::Forget(const Unreferenced& objects) {
     if (writer_->changes() > 0) gone.layers.push_back(layer);
   }
   for (const auto& blob : objects.blobs) {
-    RETURN_IF_ERROR(writer_->Run(Sql({"DELETE FROM blobs WHERE digest = ? AND ", kBlobIsFree}), blob.digest.ToString()));
+    RETURN_IF_ERROR(writer_->Run(Sql({"DELETE FROM blobs WHERE digest = ? AND NOT ", kNeededAsDocument, " AND NOT ", kNeededByLayer}), blob.digest.ToString()));
     if (writer_->changes() > 0) gone.blobs.push_back(blob);
   }
   RETURN_IF_ERROR(tx.Commit());
@@ -561,11 +576,15 @@ Result<> Catalog::ForgetDamaged(const Digest& object) {
   const Change change{version_};
   ASSIGN_OR_RETURN(auto tx, writer_->Begin());
   const std::string text = object.ToString();
-  RETURN_IF_ERROR(writer_->Run("DELETE FROM mounts WHERE manifest IN (SELECT manifest FROM image_layers WHERE blob = ?1)", text));
-  RETURN_IF_ERROR(writer_->Run(
-      "DELETE FROM images WHERE manifest = ?1 OR config = ?1 OR manifest IN (SELECT manifest FROM image_layers WHERE blob = ?1)", text));
+  // A mount goes on, with the files that it has open; there is only nothing left that it is of.
+  const auto forget_images = [&](std::string_view which) -> Result<> {
+    RETURN_IF_ERROR(writer_->Run(Sql({"DELETE FROM mounts WHERE manifest IN (SELECT manifest FROM images WHERE ", which, ")"}), text));
+    return writer_->Run(Sql({"DELETE FROM images WHERE ", which}), text);
+  };
+  RETURN_IF_ERROR(forget_images("manifest = ?1 OR config = ?1 OR manifest IN (SELECT manifest FROM image_layers WHERE blob = ?1)"));
   RETURN_IF_ERROR(writer_->Run("DELETE FROM names WHERE NOT EXISTS(SELECT 1 FROM name_images n WHERE n.name = names.name)"
                                " OR EXISTS(SELECT 1 FROM name_documents d WHERE d.name = names.name AND d.digest = ?)", text));
+  RETURN_IF_ERROR(forget_images(Sql({"?1 <> '' AND ", kNameless})));
   RETURN_IF_ERROR(writer_->Run("DELETE FROM layers WHERE blob = ?", text));
   RETURN_IF_ERROR(writer_->Run("DELETE FROM blobs WHERE digest = ?", text));
   return tx.Commit();
@@ -677,12 +696,35 @@ Result<std::vector<JournalEntry>> Catalog::Journal(std::size_t newest) {
   return entries;
 }
 
-Result<std::optional<JournalEntry>> Catalog::LastOf(std::string_view image) {
+Result<std::optional<JournalEntry>> Catalog::LastOf(std::string_view image, std::string_view kind) {
   std::lock_guard lock(reader_mutex_);
   std::optional<JournalEntry> found;
-  RETURN_IF_ERROR(reader_->Query("SELECT id, at, kind, image, record FROM journal WHERE image = ? ORDER BY id DESC LIMIT 1",
-                                 [&](const Row& row) -> Result<> { found = EntryAt(row); return {}; }, image));
+  RETURN_IF_ERROR(reader_->Query("SELECT id, at, kind, image, record FROM journal WHERE image = ?1 AND (?2 = '' OR kind = ?2) ORDER BY id DESC LIMIT 1",
+                                 [&](const Row& row) -> Result<> { found = EntryAt(row); return {}; }, image, kind));
   return found;
+}
+
+Result<bool> Catalog::Empty() {
+  std::lock_guard lock(reader_mutex_);
+  std::string sql = "SELECT 1 WHERE ";
+  for (const char* table : {"layers", "blobs", "images", "names", "pulls", "journal", "verdicts", "pins", "image_use"})
+    sql += (sql.ends_with("WHERE ") ? "" : " AND ") + ("NOT EXISTS(SELECT 1 FROM " + std::string(table) + ")");
+  bool empty = false;
+  RETURN_IF_ERROR(reader_->Query(sql, [&](const Row&) -> Result<> { empty = true; return {}; }));
+  return empty;
+}
+
+Result<std::map<std::string, std::string>> Catalog::Sources() {
+  std::lock_guard lock(reader_mutex_);
+  std::map<std::string, std::string> hosts;
+  // With MAX(), SQLite takes the other columns from the row that has it.
+  RETURN_IF_ERROR(reader_->Query("SELECT image, CASE WHEN json_valid(record) THEN json_extract(record, '$.host') END, MAX(id) FROM journal"
+                                 " WHERE kind = 'pulled' GROUP BY image",
+                                 [&](const Row& row) -> Result<> {
+                                   if (!row.IsNull(1) && !row.Text(1).empty()) hosts.emplace(row.Text(0), row.Text(1));
+                                   return {};
+                                 }));
+  return hosts;
 }
 
 Result<std::string> Catalog::Check() {

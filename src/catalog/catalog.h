@@ -167,6 +167,8 @@ class Catalog {
   // --- pulls. An intent is on record before the first byte is asked for and goes in PublishImage or EndPull.
   Result<std::int64_t> BeginPull(std::string_view name);
   Result<> EndPull(std::int64_t id, std::string_view journal_record);
+  // What became of a pull that fetched nothing, and so had no intent: `kind` as in JournalEntry.
+  Result<> NotePull(std::string_view kind, std::string_view name, std::string_view journal_record);
   Result<std::vector<PullIntent>> OpenPulls();
   Result<> AddBlob(const BlobRecord& blob);
   Result<> AddLayer(const LayerRecord& layer);
@@ -194,7 +196,8 @@ class Catalog {
   Result<Usage> Measure();
 
   // --- removal: rows first; the caller deletes the files of what becomes unreferenced
-  // Takes a name away; the implied names of its target go with the last explicit one, and then the images no name has.
+  // Takes a name away; a repository's implied name of its target goes with the last explicit one in that repository, and
+  // then the images no name has.
   // kInUse when that would remove an image that is mounted or pinned. False: there is no such name.
   Result<bool> RemoveName(std::string_view name, const Removal& how = {});
   // Takes an image and every name that has no other image. kInUse when mounted or pinned.
@@ -226,10 +229,14 @@ class Catalog {
 
   // --- journal
   Result<std::vector<JournalEntry>> Journal(std::size_t newest);
-  Result<std::optional<JournalEntry>> LastOf(std::string_view image);
+  Result<std::optional<JournalEntry>> LastOf(std::string_view image, std::string_view kind = "");  // "": of any kind
+  // By name, the host that served the last pull on record; names whose pulls the journal has forgotten are not there.
+  Result<std::map<std::string, std::string>> Sources();
   // Removes what is too old by now; what is added does that, too.
   Result<> TrimJournal();
 
+  // Not a single row: nothing was ever pulled, as far as it knows.
+  Result<bool> Empty();
   // "ok", or what SQLite's quick check finds.
   Result<std::string> Check();
 

@@ -82,6 +82,17 @@ TEST_F(CatalogTest, APublishedImageIsFoundByNameByIdAndInTheList) {
   EXPECT_FALSE(*catalog_->FindName("a:2"));
 }
 
+TEST_F(CatalogTest, KnowsWhetherItEverHeldAnything) {
+  EXPECT_TRUE(*catalog_->Empty());
+  const auto pull = *catalog_->BeginPull("a:1");
+  EXPECT_FALSE(*catalog_->Empty()) << "from the first pull on";
+  ASSERT_TRUE(catalog_->EndPull(pull, ""));
+  EXPECT_TRUE(*catalog_->Empty());
+  Publish("a:1", "one", {"base"});
+  Reopen();
+  EXPECT_FALSE(*catalog_->Empty());
+}
+
 TEST_F(CatalogTest, ATagThatMovesLeavesTheOldImageUnderItsDigestName) {
   Publish("a:1", "one", {"base"});
   Publish("a:1", "two", {"base", "more"});
@@ -113,6 +124,32 @@ TEST_F(CatalogTest, TheLastExplicitNameTakesTheImageAlong) {
   EXPECT_THAT(free.layers, ElementsAre(Of("top"))) << "base belongs to b:1";
   EXPECT_EQ(free.blobs.size(), 2u);
   EXPECT_FALSE(*catalog_->RemoveName("a:2"));
+}
+
+TEST_F(CatalogTest, TheLastTagOfARepositoryTakesItsDigestNameAlong) {
+  const auto publish = [&](const std::string& name, const std::string& repository, std::vector<std::string> platforms) {
+    std::vector<ImageRecord> images;
+    std::vector<BlobRecord> documents{{Of("index"), 1}};
+    for (const auto& platform : platforms) {
+      images.push_back({.manifest = Of(platform), .config = Of(platform + "c"), .platform = platform});
+      documents.insert(documents.end(), {{Of(platform), 1}, {Of(platform + "c"), 1}});
+    }
+    ASSERT_TRUE(catalog_->PublishImage({.name = name, .implied_name = repository + "@" + Of("index").ToString(), .target = Of("index"),
+                                        .media_type = "i", .documents = documents, .images = images}));
+  };
+  const std::string digest = "@" + Of("index").ToString();
+  publish("a:5000/multi:1", "a:5000/multi", {"amd64", "arm64"});
+  publish("a:5000/multi:2", "a:5000/multi", {"amd64"});
+  publish("a:5000/multi-b:1", "a:5000/multi-b", {"amd64"});
+  EXPECT_TRUE(*catalog_->RemoveName("a:5000/multi:2"));
+  EXPECT_THAT(Names(), UnorderedElementsAre("a:5000/multi:1", "a:5000/multi" + digest, "a:5000/multi-b:1", "a:5000/multi-b" + digest));
+  EXPECT_TRUE(*catalog_->RemoveName("a:5000/multi:1"));
+  EXPECT_THAT(Names(), UnorderedElementsAre("a:5000/multi-b:1", "a:5000/multi-b" + digest));
+  EXPECT_FALSE(*catalog_->FindImage(Of("arm64"))) << "only the other repository had it";
+  EXPECT_TRUE(*catalog_->FindImage(Of("amd64")));
+  publish("a:5000/multi" + digest, "a:5000/multi", {"arm64"});
+  EXPECT_TRUE(*catalog_->RemoveName("a:5000/multi-b:1"));
+  EXPECT_THAT(Names(), UnorderedElementsAre("a:5000/multi" + digest)) << "asked for by digest: a name like any other";
 }
 
 TEST_F(CatalogTest, ForgettingChecksAgainThatNobodyNeedsIt) {
@@ -238,6 +275,46 @@ TEST_F(CatalogTest, DamageMakesTheImageAbsentNotHalfThere) {
   EXPECT_TRUE(*catalog_->FindLayer(Of("base")));
   ASSERT_TRUE(catalog_->ForgetDamaged(Of("three config")));
   EXPECT_THAT(Names(), IsEmpty());
+}
+
+TEST_F(CatalogTest, DamageOfAMountedImageForgetsTheMountToo) {
+  for (const char* object : {"one", "one config", "base"}) {
+    Publish("a:1", "one", {"base"});
+    ASSERT_TRUE(catalog_->AddMount({"/mnt", Of("one"), false}));
+    const auto forgotten = catalog_->ForgetDamaged(Of(object));
+    ASSERT_TRUE(forgotten) << object << ": " << forgotten.error().Text();
+    EXPECT_THAT(*catalog_->ListMounts(), IsEmpty());
+    EXPECT_THAT(*catalog_->ListImages(), IsEmpty());
+  }
+}
+
+TEST_F(CatalogTest, ADamagedIndexLeavesNoImageWithoutAName) {
+  const ImageRecord image{.manifest = Of("one"), .config = Of("one config"), .platform = "linux/amd64", .size = 10};
+  ASSERT_TRUE(catalog_->PublishImage({.name = "a:1", .implied_name = "a@" + Of("index").ToString(), .target = Of("index"), .media_type = "m",
+                                      .documents = {{Of("index"), 9}, {image.manifest, 7}, {image.config, 8}}, .images = {image},
+                                      .pull = {}, .journal = "{}"}));
+  Publish("b:1", "two", {"top"});
+  ASSERT_TRUE(catalog_->AddMount({"/mnt", Of("one"), false}));
+  ASSERT_TRUE(catalog_->ForgetDamaged(Of("index")));
+  EXPECT_FALSE(*catalog_->FindImage(Of("one")));
+  EXPECT_THAT(*catalog_->ListMounts(), IsEmpty());
+  EXPECT_TRUE(*catalog_->RemoveName("b:1")) << "nobody's mount is in its way";
+}
+
+TEST_F(CatalogTest, ABlobIsALayersOnceItWasUsedAsOne) {
+  const auto kind = [&] { return (*catalog_->ListBlobs())[0].kind; };
+  ASSERT_TRUE(catalog_->AddBlob({Of("base"), 5, BlobKind::kDocument}));  // found after a crash
+  ASSERT_TRUE(catalog_->AddBlob({Of("base"), 5, BlobKind::kLayer}));
+  EXPECT_EQ(kind(), BlobKind::kLayer);
+  ASSERT_TRUE(catalog_->AddBlob({Of("base"), 5, BlobKind::kDocument}));
+  EXPECT_EQ(kind(), BlobKind::kLayer);
+}
+
+TEST_F(CatalogTest, ADocumentThatIsALayerTooStaysADocument) {
+  ASSERT_TRUE(catalog_->AddBlob({Of("one config"), 8, BlobKind::kLayer}));
+  Publish("a:1", "one", {"base"});
+  ASSERT_TRUE(catalog_->AddBlob({Of("one config"), 8, BlobKind::kLayer}));
+  for (const auto& blob : *catalog_->ListBlobs()) EXPECT_EQ(blob.kind, BlobKind::kDocument);
 }
 
 TEST_F(CatalogTest, ADamagedKeptBlobCostsNothingButTheBlob) {

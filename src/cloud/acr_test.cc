@@ -189,7 +189,7 @@ TEST_F(Acr, ServiceAccountTokenOfThePod) {
 }
 
 TEST_F(Acr, RegistryElsewhere) {
-  FaultServer gateway([this](const ServerRequest&) { return Reply::Json(200, R"({"refresh_token":"opaque"})"); });
+  FaultServer gateway([](const ServerRequest&) { return Reply::Json(200, R"({"refresh_token":"opaque"})"); });
   const auto login = Ask({.registry_endpoint = gateway.url("")});
   ASSERT_TRUE(login) << login.error().Text();
   EXPECT_EQ(gateway.requests().at(0).target, "/oauth2/exchange");

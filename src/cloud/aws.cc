@@ -90,7 +90,7 @@ class Finder {
       if (path.empty()) path = home + usual;
       auto text = host::ReadSmallFile(path, kMaxFileBytes);
       if (!text) {
-        if (text.error().reason() == Reason::kNotFound) continue;  // also when the variable names it: as the SDKs
+        if (text.error().reason() == Reason::kMissing) continue;  // also when the variable names it: as the SDKs
         return Error(Reason::kConfig, text.error().message()).Context(Quoted(path));
       }
       auto parsed = ParseAwsProfile(*text, kind, profile);

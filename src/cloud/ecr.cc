@@ -67,7 +67,7 @@ Result<Login> ParseEcrToken(std::string_view text) {
     return Error(Reason::kTokenError, "authorizationToken holds blanks or control characters");
   if (const auto expires = data.Find("expiresAt"))
     if (const auto seconds = expires->AsDouble(); seconds && *seconds > 0 && *seconds < 1e10)
-      login.expires = time::WallTime(std::chrono::milliseconds(static_cast<std::int64_t>(*seconds * 1000)));
+      login.expires = time::FromUnix(static_cast<std::int64_t>(*seconds));
   return login;
 }
 

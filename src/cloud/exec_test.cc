@@ -164,7 +164,8 @@ std::string Token(std::string_view claims) { return "e30." + bytes::ToBase64Url(
 INSTANTIATE_TEST_SUITE_P(Table, Jwts,
                          ::testing::Values(Jwt{"plain", Token(R"({"exp":1440938160})"), 1440938160}, Jwt{"fraction", Token(R"({"exp":1440938160.9})"), 1440938160},
                                            Jwt{"none", Token("{}"), {}}, Jwt{"text", Token(R"({"exp":"1440938160"})"), {}}, Jwt{"negative", Token(R"({"exp":-1})"), {}},
-                                           Jwt{"absurd", Token(R"({"exp":1e300})"), {}}, Jwt{"opaque", "abc", {}}, Jwt{"two parts", "a.b", {}},
+                                           Jwt{"absurd", Token(R"({"exp":1e300})"), {}},
+                                           Jwt{"after 2262", Token(R"({"exp":9604167399})"), 9'223'372'036}, Jwt{"opaque", "abc", {}}, Jwt{"two parts", "a.b", {}},
                                            Jwt{"no base64", "a.!!.c", {}}, Jwt{"no JSON", Token("exp"), {}}));
 
 struct In { std::string json; std::optional<std::int64_t> seconds; };

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <ostream>
 
 #include "cloud/testing/fake_world.h"
@@ -105,7 +106,7 @@ class Programs : public ::testing::Test {
     return Reply::Json(200, R"({"authorizationData":[{"authorizationToken":"QVdTOmNhbmFyeS10b2tlbg==","expiresAt":1}]})");
   }
 
-  bool broken_ = false;
+  std::atomic<bool> broken_ = false;
   FaultServer server_{[this](const ServerRequest& r) { return Answer(r); }};
 };
 

@@ -30,7 +30,7 @@ std::optional<time::WallTime> JwtExpiry(std::string_view token) {
   if (!exp) return {};
   const auto seconds = exp->AsDouble();
   if (!seconds || !(*seconds >= 0 && *seconds < 1e10)) return {};
-  return time::WallTime(std::chrono::seconds(static_cast<std::int64_t>(*seconds)));
+  return time::FromUnix(static_cast<std::int64_t>(*seconds));
 }
 
 std::optional<time::WallTime> ParseTimestamp(std::string_view text) {

@@ -15,6 +15,7 @@
 // One thread at a time.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 
@@ -29,6 +30,23 @@ std::string_view Name(Format format);
 struct Limits {
   std::uint64_t output_bytes = 256ull << 30;
   std::uint64_t zstd_window_bytes = 128ull << 20;
+};
+
+// Follows the frames and blocks of a zstd input by their headers, and tells what its decoder has to allocate. Decodes nothing, and
+// stops for good where the input is no zstd. Bytes in order, in pieces of any size.
+class ZstdWindows {
+ public:
+  // The largest window of all frames whose header is complete with these bytes; 0: none yet.
+  std::uint64_t Take(bytes::View more);
+
+ private:
+  enum class At : std::uint8_t { kFrame, kBlock, kNowhere };
+  void Header();
+  At at_ = At::kFrame;
+  std::array<std::byte, 18> header_;     // of frame or block; the longest there is, RFC 8878 3.1.1
+  std::size_t have_ = 0;                 // of it
+  bool checksum_ = false;                // the frame ends with one
+  std::uint64_t skip_ = 0, largest_ = 0;
 };
 
 class Decoder : public bytes::Source {

@@ -288,6 +288,45 @@ TEST(Limits, WindowOfAnySize) {
   EXPECT_FALSE(Decode(large, {.zstd_window_bytes = 1500 * 1024}));
 }
 
+std::uint64_t WindowOf(std::string_view input, std::size_t piece = std::string_view::npos) {
+  ZstdWindows windows;
+  std::uint64_t window = 0;
+  for (; !input.empty(); input.remove_prefix(std::min(piece, input.size()))) window = windows.Take(bytes::AsView(input.substr(0, piece)));
+  return window;
+}
+
+// As libzstd has it, of frames of every shape; and nothing is said before it can be known.
+TEST(Window, OfAFrame) {
+  EXPECT_EQ(WindowOf(WindowFrame((27 - 10) << 3)), 128u << 20);
+  EXPECT_EQ(WindowOf(WindowFrame(((20 - 10) << 3) + 3)), (1u << 20) + 3 * (1u << 17));
+  EXPECT_EQ(WindowOf(WindowFrame(0xff)), (1ull << 41) + 7 * (1ull << 38));
+  for (const std::size_t size : {0u, 1u, 255u, 256u, 300u, 65'791u, 65'792u, 100'000u, 3'000'000u}) {
+    const std::string frame = Frame(Text(size));
+    const std::uint64_t window = WindowOf(frame);
+    Pieces source(frame);
+    EXPECT_TRUE(Decode(source, {.zstd_window_bytes = std::bit_ceil(std::max<std::uint64_t>(window, 1024))})) << size << " " << window;
+    EXPECT_LE(window, std::max<std::uint64_t>(2 * size, 8u << 20)) << size;
+    EXPECT_EQ(WindowOf(Skippable("abc") + Skippable("") + frame), window);
+    EXPECT_EQ(WindowOf(frame, 1), window);
+    EXPECT_EQ(WindowOf(frame.substr(0, 5)), 0u);
+  }
+  const std::string skipped = Skippable(std::string(100, 'x'));
+  for (const std::string& other : {Member("x"), "plain"s, std::string(600, '\0'), skipped, skipped + "plain"}) EXPECT_EQ(WindowOf(other), 0u);
+}
+
+// Not only the first: the largest of those seen so far, with whatever blocks and checksums lie between.
+TEST(Window, OfLaterFrames) {
+  const std::string small = Frame(Text(3'000'000)), wide = WindowFrame((25 - 10) << 3), wider = WindowFrame((27 - 10) << 3);
+  ASSERT_LT(WindowOf(small), 32u << 20);
+  for (const std::size_t piece : {std::size_t{1}, std::size_t{7}, std::size_t{100'000}, std::string::npos}) {
+    EXPECT_EQ(WindowOf(small + wide, piece), 32u << 20) << piece;
+    EXPECT_EQ(WindowOf(wide + Skippable(std::string(5000, '\x28')) + small, piece), 32u << 20) << piece;
+    EXPECT_EQ(WindowOf(small + Skippable("") + wide + small + wider, piece), 128u << 20) << piece;
+    EXPECT_EQ(WindowOf(small + "no frame" + wider, piece), WindowOf(small)) << piece;
+  }
+  EXPECT_EQ(WindowOf((small + wide).substr(0, small.size() + 5)), WindowOf(small)) << "before the header is whole";
+}
+
 TEST(Errors, OfTheSourcePass) {
   struct Fails : bytes::Source {
     explicit Fails(std::string_view given) : head(given) {}

@@ -2,6 +2,7 @@
 #include <zstd_errors.h>
 
 #include <algorithm>
+#include <array>
 #include <bit>
 
 #include "codec/decoder_impl.h"
@@ -114,6 +115,64 @@ class ZstdDecoder final : public Base {
 };
 
 }  // namespace
+
+std::uint64_t ZstdWindows::Take(bytes::View more) {
+  while (!more.empty() && at_ != At::kNowhere) {
+    if (skip_ > 0) {
+      const std::uint64_t count = std::min<std::uint64_t>(skip_, more.size());
+      skip_ -= count;
+      more = more.subspan(count);
+      continue;
+    }
+    header_[have_++] = more[0];
+    more = more.subspan(1);
+    Header();
+  }
+  return largest_;
+}
+
+// One byte more of a header. RFC 8878 3.1.1.
+void ZstdWindows::Header() {
+  const auto number = [&](std::size_t from, std::size_t width) {
+    std::uint64_t value = 0;
+    for (std::size_t i = width; i-- > 0;) value = value << 8 | std::to_integer<std::uint64_t>(header_[from + i]);
+    return value;
+  };
+  const auto enough = [&](std::size_t size) { return have_ == size && (have_ = 0, true); };
+  if (at_ == At::kBlock) {
+    if (!enough(3)) return;
+    const std::uint64_t header = number(0, 3), type = header >> 1 & 3;
+    skip_ = type == 1 ? 1 : header >> 3;  // 1: one byte, repeated
+    if (type == 3) at_ = At::kNowhere;
+    if (type != 3 && (header & 1) != 0) {
+      at_ = At::kFrame;
+      skip_ += checksum_ ? 4 : 0;
+    }
+    return;
+  }
+  if (have_ < 5) {
+    if (have_ == 4 && number(0, 4) != ZSTD_MAGICNUMBER && (number(0, 4) & ZSTD_MAGIC_SKIPPABLE_MASK) != ZSTD_MAGIC_SKIPPABLE_START)
+      at_ = At::kNowhere;
+    return;
+  }
+  if (number(0, 4) != ZSTD_MAGICNUMBER) {
+    if (enough(8)) skip_ = number(4, 4);
+    return;
+  }
+  constexpr std::array<std::size_t, 4> kDictionary{0, 1, 2, 4}, kSize{0, 2, 4, 8};
+  const std::uint64_t descriptor = number(4, 1);
+  const bool single = (descriptor & 0x20) != 0;
+  const std::size_t at = 5 + (single ? 0 : 1) + kDictionary[descriptor & 3];
+  const std::size_t width = single && descriptor >> 6 == 0 ? 1 : kSize[descriptor >> 6];
+  if (!enough(at + width)) return;
+  const std::uint64_t exponent = number(5, 1);
+  const std::uint64_t base = 1ull << (10 + (exponent >> 3));
+  // One segment: the window is the contents.
+  const std::uint64_t window = single ? number(at, width) + (width == 2 ? 256 : 0) : base + base / 8 * (exponent & 7);
+  largest_ = std::max(largest_, window);
+  checksum_ = (descriptor & 4) != 0;
+  at_ = At::kBlock;
+}
 
 Result<std::unique_ptr<Decoder>> MakeZstd(InputBuffer input, const Limits& limits) {
   Stream stream(ZSTD_createDStream());

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <filesystem>
 #include <functional>
 #include <limits>
 
@@ -202,9 +203,10 @@ const std::vector<Setting>& Settings() {
       Time("pull.leftoverAge", "layers of failed pulls are removed after this", AT(leftover_age)),
       Time("pull.sweepEvery", "how often that is looked at", AT(sweep_every)),
       Size("retry.rounds", "tries of each host for one document or blob", AT(registry.retry.rounds)),
+      Size("retry.refill", "progress of a blob that gives all its tries back; a sixteenth gives one", AT(registry.retry.refill_bytes)),
       Time("retry.base", "first wait between rounds; doubles", AT(registry.retry.base)),
       Time("retry.cap", "longest wait between rounds", AT(registry.retry.cap)),
-      Time("retry.retryAfterCap", "longest wait a registry may ask for", AT(registry.retry.retry_after_cap)),
+      Time("retry.retryAfterCap", "longest wait a registry may ask for", AT(registry.retry.retry_after_cap), true),
       Time("retry.deadFor", "a host that cannot be reached is passed over for this long", AT(registry.retry.dead_for)),
       Switch("layers.charDevices", "character devices in layers are kept", AT(unpack.build.char_devices)),
       Switch("layers.blockDevices", "block devices in layers are kept instead of refused", AT(unpack.build.block_devices)),
@@ -216,7 +218,12 @@ const std::vector<Setting>& Settings() {
       Size("limits.layer_bytes", "a layer, compressed", AT(pull.limits.layer_bytes)),
       Size("limits.output_bytes", "a layer's tar stream", AT(unpack.codec.output_bytes)),
       Size("limits.unpacked_bytes", "apparent sizes of a layer's files", AT(unpack.build.unpacked_bytes)),
+      Size("limits.reserve_bytes", "free space that pulls leave", AT(pull.reserve_bytes)),
       Size("limits.zstd_window_bytes", "window of a zstd frame", AT(unpack.codec.zstd_window_bytes), true, 1u << 20),
+      Size("limits.zstd_budget_bytes", "windows of all layers at once; who wants more waits: with less than two of the largest, most do",
+           AT(zstd_budget_bytes), true, 8u << 20),
+      Size("limits.worker_bytes", "memory of an unpack worker, beside its window and 256 bytes for each of limits.entries",
+           AT(unpack.worker_bytes), true, 64u << 20),
       Size("limits.entries", "entries of a layer", AT(unpack.build.entries)),
       Size("limits.depth", "folders inside folders", AT(unpack.build.depth)),
       Size("limits.hard_links", "names of one file", AT(unpack.build.hard_links)),
@@ -231,12 +238,24 @@ const std::vector<Setting>& Settings() {
       Size("limits.token_bytes", "a token", AT(registry.token_bytes)),
       Size("limits.error_body_bytes", "of an error answer that is read", AT(registry.error_body_bytes)),
       Time("limits.connect", "name and TCP of one connection", AT(registry.http.connect), true),
+      Time("limits.mirror_connect", "the same while further hosts are left; three times as long for all of them", AT(registry.mirror_connect), true),
       Time("limits.tls", "its TLS handshake", AT(registry.http.tls), true),
       Time("limits.headers", "from a request to the last header of its answer", AT(registry.http.headers), true),
       Size("limits.min_rate", "bytes per second a download must bring over the stall window", AT(registry.http.min_rate)),
       Time("limits.stall_window", "a download below that for so long is broken off and resumed", AT(registry.http.stall_window), true),
       Size("limits.header_bytes", "headers of one answer", AT(registry.http.header_bytes), true, 1024),
       Size("limits.header_fields", "how many it may have", AT(registry.http.header_fields), true, 16),
+      Size("limits.informational", "informational answers (1xx) before the final one", AT(registry.http.informational)),
+      Size("limits.docker_config_bytes", "config.json, .dockercfg, or a pull secret", AT(docker_config.bytes)),
+      Size("limits.docker_config_depth", "objects inside objects of one", AT(docker_config.depth), true, 4),
+      Time("limits.plugin_time", "one run of a credential plug-in", AT(node.plugins.time), true),
+      Size("limits.plugin_output_bytes", "its answer", AT(node.plugins.output_bytes)),
+      Size("limits.plugin_error_bytes", "of its stderr that is kept, the end", AT(node.plugins.error_bytes)),
+      Size("limits.plugins", "plug-ins at work at once; more wait", AT(node.plugins.at_once)),
+      Size("limits.account_file_bytes", "/etc/passwd or /etc/group of an image", AT(node.account_file_bytes)),
+      Size("limits.account_line_bytes", "one line of it", AT(node.account_line_bytes)),
+      Size("limits.signatures", "signatures of an image that are looked at", AT(signatures.count)),
+      Size("limits.signature_bytes", "all of them, with their manifests", AT(signatures.bytes)),
       Size("limits.redirects", "hops of one request", AT(registry.redirects)),
       Size("limits.streams", "calls at once", AT(streams)),
       Size("limits.connections", "callers of the socket at once", AT(connections)),
@@ -305,17 +324,19 @@ std::string Joined(const Setting& setting, const Values& values) {
 
 }  // namespace
 
-Result<DaemonConfig> ParseConfig(std::string_view text, std::string_view name, const std::vector<std::string>& overrides) {
+Result<DaemonConfig> ParseConfig(const std::vector<ConfigFile>& files, const std::vector<std::string>& overrides) {
   DaemonConfig config;
   config.node_config = {"/var/lib/kubelet", "/root/.docker"};
   config.http_listen = {"127.0.0.1:10290"};
-  ASSIGN_OR_RETURN(auto entries, ReadYaml(text, name));
-  config.verification = std::move(entries.verification);
-  for (const auto& entry : entries.plain)
-    RETURN_IF_ERROR(Apply(config, entry.key, entry.values, entry.list, std::string(name) + ":" + std::to_string(entry.line)));
+  for (const auto& [text, name] : files) {
+    ASSIGN_OR_RETURN(auto entries, ReadYaml(text, name));
+    if (entries.verification.enabled()) config.verification = std::move(entries.verification);
+    for (const auto& entry : entries.plain)
+      RETURN_IF_ERROR(Apply(config, entry.key, entry.values, entry.list, std::string(name) + ":" + std::to_string(entry.line)));
+  }
   for (const auto& text_override : overrides) {
     const auto equals = text_override.find('=');
-    if (equals == text_override.npos) return Error(Reason::kUsage, "--set wants key=value, not " + Quoted(text_override));
+    if (equals == text_override.npos) return Error(Reason::kUsage, "--set wants key=value, not " + Quoted(text_override)).Next("berthd --print-config shows all settings");
     Values values;
     std::string_view rest = std::string_view(text_override).substr(equals + 1);
     const std::string key = text_override.substr(0, equals);
@@ -341,11 +362,28 @@ Result<DaemonConfig> ParseConfig(std::string_view text, std::string_view name, c
   return config;
 }
 
-Result<DaemonConfig> LoadConfig(const std::string& path, const std::vector<std::string>& overrides) {
-  if (path.empty()) return ParseConfig("", "defaults", overrides);
-  auto text = host::ReadSmallFile(path, 1u << 20);
-  if (!text) return Error(Reason::kConfig, "the configuration file " + Quoted(path) + " cannot be read: " + text.error().message());
-  return ParseConfig(*text, path, overrides);
+Result<DaemonConfig> LoadConfig(const std::string& wanted, const std::vector<std::string>& overrides) {
+  const std::string path = wanted.empty() ? "/etc/berth/config.yaml" : wanted;
+  const std::string folder = path.substr(0, path.rfind('/') + 1) + "config.d";  // of a bare name: here
+  std::vector<std::string> names;
+  std::error_code none;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, none))
+    if (entry.path().extension() == ".yaml") names.push_back(entry.path().string());
+  std::ranges::sort(names);
+  const bool needed = names.empty() && !wanted.empty();
+  names.insert(names.begin(), path);
+  std::vector<std::string> texts(names.size());
+  std::vector<ConfigFile> files;
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    auto text = host::ReadSmallFile(names[i], 1u << 20);
+    if (!text && i == 0 && !needed && text.error().reason() == Reason::kMissing) continue;
+    if (!text)
+      return Error(Reason::kConfig, "the configuration file " + Quoted(names[i]) + " cannot be read: " + text.error().message())
+          .Next(i == 0 ? "check the path given with --config" : "make it readable, or take it away");
+    texts[i] = *std::move(text);
+    files.push_back({texts[i], names[i]});
+  }
+  return ParseConfig(files, overrides);
 }
 
 std::string PrintConfig(const DaemonConfig& config) {
@@ -376,7 +414,9 @@ std::vector<std::string> ListLimits(const DaemonConfig& config) {
 std::string ConfigReference() {
   const DaemonConfig defaults = *ParseConfig("", "", {});
   std::string out =
-      "# Settings of berthd\n\n`berthd --config FILE` (default: /etc/berth/config.yaml if it is there), `--set key=value`, `--print-config`.\n"
+      "# Settings of berthd\n\n`berthd --config FILE` (default: /etc/berth/config.yaml if it is there), then `config.d/*.yaml` beside it in the order\n"
+      "of their names, then `--set key=value`: the later wins, a list replaces a list. `--print-config` shows what is in force and which file\n"
+      "set it.\n"
       "This page is made from the table that reads the settings (`berthd --config-reference`); a test compares.\n\n"
       "| key | default | meaning |\n| --- | --- | --- |\n";
   for (const auto& setting : Settings())

@@ -11,7 +11,9 @@
 #include <string_view>
 #include <vector>
 
+#include "credentials/docker_config.h"
 #include "credentials/match.h"
+#include "credentials/provider.h"
 #include "layer/report.h"
 #include "log/log.h"
 #include "oci/oci.h"
@@ -20,6 +22,7 @@
 #include "result/result.h"
 #include "time/clock.h"
 #include "verify/rules.h"
+#include "verify/verifier.h"
 
 namespace berth::config {
 
@@ -40,7 +43,9 @@ struct NodeSettings {
   std::vector<std::string> api_names;      // further host names in its certificate
   bool helpers = false;                    // docker credential helpers
   std::string plugin_config, plugin_bin_dir;
+  credentials::PluginLimits plugins;
   std::string token_issuer;                // of service account tokens for plug-ins; "": https:// and the node's name
+  std::uint64_t account_file_bytes = 1u << 20, account_line_bytes = 64u << 10;  // of /etc/passwd and /etc/group of images
 };
 
 struct DaemonConfig {
@@ -56,9 +61,11 @@ struct DaemonConfig {
   bool http2 = false;                        // http::ClientOptions::http2
   std::vector<std::string> node_config;      // directories of the node's config.json
   credentials::Profile profile = credentials::Profile::kDocumented;
+  credentials::DockerConfigLimits docker_config;  // the node's, and pull secrets
 
   pull::PullerOptions pull;
   layer::UnpackOptions unpack;
+  std::uint64_t zstd_budget_bytes = 256ull << 20;       // windows of all workers together
   time::Duration partial_age = std::chrono::hours(72);  // downloads nobody resumed
   time::Duration leftover_age = std::chrono::hours(1);  // objects of failed pulls
   time::Duration sweep_every = std::chrono::minutes(10);
@@ -71,14 +78,22 @@ struct DaemonConfig {
 
   NodeSettings node;
   std::vector<std::string> runtime_handlers;            // that CRI requests may name
+  verify::SignatureLimits signatures;
   verify::Rules verification;                           // docs/verification.md; a section of its own, not in the table
 
   std::map<std::string, std::string> origins;  // key -> "file:line" or "--set"; keys at their default are not in it
 };
 
-// `text` and `name` of the file; then `overrides` ("key=value").
-Result<DaemonConfig> ParseConfig(std::string_view text, std::string_view name, const std::vector<std::string>& overrides);
-// "" = no file.
+struct ConfigFile {
+  std::string_view text, name;
+};
+// Each file over those before it, then `overrides` ("key=value").
+Result<DaemonConfig> ParseConfig(const std::vector<ConfigFile>& files, const std::vector<std::string>& overrides);
+inline Result<DaemonConfig> ParseConfig(std::string_view text, std::string_view name, const std::vector<std::string>& overrides) {
+  return ParseConfig(std::vector{ConfigFile{text, name}}, overrides);
+}
+// The file, then config.d/*.yaml beside it in the order of their names; where there are such, the file need not be there.
+// "": /etc/berth/config.yaml, and nothing need be there.
 Result<DaemonConfig> LoadConfig(const std::string& path, const std::vector<std::string>& overrides);
 
 // The effective settings as a configuration file, each with its origin as a comment.

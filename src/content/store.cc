@@ -44,6 +44,7 @@ Result<> Ingest::Restart() {
 }
 
 Result<> Ingest::Keep() {
+  RETURN_IF_ERROR(host::Truncate(file_.get(), length_));  // an Append() that failed may have left a tail
   RETURN_IF_ERROR(store_->ingest_.Rename(PartialName(digest_), store_->blobs_, BlobName(digest_), host::Replace::kYes));
   BERTH_FAULT(kBlobRenamed);
   return {};
@@ -73,8 +74,8 @@ Result<> Store::Put(const Digest& digest, std::string_view document) {
 
 Result<std::string> Store::ReadDocument(const Digest& digest, std::size_t limit) const {
   auto document = blobs_.ReadSmall(BlobName(digest), limit);
-  if (!document && document.error().reason() == Reason::kNotFound)
-    return Error(Reason::kBlobNotFound, "the store has no blob " + digest.ToString());
+  if (!document && document.error().reason() == Reason::kMissing)
+    return Error(Reason::kMissing, "the store has no blob " + digest.ToString()).Next("run: berth fsck --repair");
   if (document && Digest::Of(bytes::AsView(*document), digest.algorithm()) != digest) return Damaged(digest);
   return document;
 }
@@ -83,14 +84,14 @@ Result<host::Fd> Store::Open(const Digest& digest) const { return blobs_.OpenRea
 
 Result<std::optional<std::uint64_t>> Store::Size(const Digest& digest) const {
   const auto info = blobs_.Stat(BlobName(digest));
-  if (!info && info.error().reason() == Reason::kNotFound) return std::optional<std::uint64_t>();
+  if (!info && info.error().reason() == Reason::kMissing) return std::optional<std::uint64_t>();
   if (!info) return info.error();
   return std::optional(info->size);
 }
 
 Result<std::optional<std::uint64_t>> Store::DiskBytes(const Digest& digest) const {
   const auto info = blobs_.Stat(BlobName(digest));
-  if (!info && info.error().reason() == Reason::kNotFound) return std::optional<std::uint64_t>();
+  if (!info && info.error().reason() == Reason::kMissing) return std::optional<std::uint64_t>();
   if (!info) return info.error();
   return std::optional(info->allocated);
 }

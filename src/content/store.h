@@ -8,7 +8,7 @@
 // A partial's length is all its state: whoever resumes it hashes it from its first byte, so nothing that a crash or a
 // liar left in it can get further than that. The catalog says which blobs exist; this class trusts only the disk.
 //
-// Errors as in host/fd.h; kNotFound, kDigestMismatch and kSizeMismatch for contents. Safe for concurrent use; one
+// Errors as in host/fd.h; kMissing, kDigestMismatch and kSizeMismatch for contents. Safe for concurrent use; one
 // Ingest for one digest at a time (kConflict for a second one).
 #pragma once
 
@@ -43,7 +43,7 @@ class Ingest {
   Result<std::size_t> ReadAt(std::uint64_t offset, bytes::MutableView room) const;
   // Drops the bytes and starts at zero: what was there is not the blob.
   Result<> Restart();
-  // The caller hashed all of it and it is the blob: becomes blobs/…, not synced.
+  // The caller hashed all of it (length() bytes) and it is the blob: becomes blobs/…, not synced.
   Result<> Keep();
   // The caller has no use for the compressed bytes (any more): removes the partial.
   Result<> Discard();
@@ -72,13 +72,13 @@ class Store {
 
   // Durable on return. The bytes must hash to `digest` (kDigestMismatch): a document is never stored unseen.
   Result<> Put(const digest::Digest& digest, std::string_view document);
-  // The verified contents. kNotFound, kDigestMismatch (damaged: ForgetDamaged), kLimitExceeded.
+  // The verified contents. kMissing, kDigestMismatch (damaged: ForgetDamaged), kLimitExceeded.
   Result<std::string> ReadDocument(const digest::Digest& digest, std::size_t limit) const;
   // For reading; contents unverified.
   Result<host::Fd> Open(const digest::Digest& digest) const;
   Result<std::optional<std::uint64_t>> Size(const digest::Digest& digest) const;
   Result<std::optional<std::uint64_t>> DiskBytes(const digest::Digest& digest) const;  // what it takes
-  // Hashes the whole file: kNotFound, kDigestMismatch.
+  // Hashes the whole file: kMissing, kDigestMismatch.
   Result<> Verify(const digest::Digest& digest) const;
   Result<bool> Remove(const digest::Digest& digest);
   Result<std::vector<Item>> List() const;

@@ -53,7 +53,7 @@ TEST_F(StoreTest, ADocumentIsReadAsItWasPut) {
   EXPECT_TRUE(store_->Verify(digest_));
   EXPECT_EQ(store_->List()->size(), 1u);
   EXPECT_TRUE(*store_->Remove(digest_));
-  EXPECT_EQ(store_->ReadDocument(digest_, 100).error().reason(), Reason::kBlobNotFound);
+  EXPECT_EQ(store_->ReadDocument(digest_, 100).error().reason(), Reason::kMissing);
   EXPECT_EQ(*store_->Size(digest_), std::nullopt);
 }
 
@@ -68,6 +68,14 @@ TEST_F(StoreTest, DamageIsFoundAtEveryRead) {
   EXPECT_EQ(store_->ReadDocument(digest_, 100).error().reason(), Reason::kDigestMismatch);
   EXPECT_EQ(store_->Verify(digest_).error().reason(), Reason::kDigestMismatch);
   EXPECT_EQ(store_->ReadDocument(digest_, 3).error().reason(), Reason::kLimitExceeded);
+}
+
+TEST_F(StoreTest, ATailThatAFailedAppendLeftDoesNotGetAName) {
+  auto ingest = *store_->Resume(digest_, text_.size());
+  ASSERT_TRUE(ingest->Append(bytes::AsView(text_)));
+  std::ofstream(root_ / "ingest" / ("sha256-" + digest_.Hex()), std::ios::app) << "torn";
+  ASSERT_TRUE(ingest->Keep());
+  EXPECT_TRUE(store_->Verify(digest_));
 }
 
 TEST_F(StoreTest, APartialSurvivesARestartAndGoesOn) {

@@ -78,8 +78,25 @@ TEST(DockerConfig, OneBadEntryFailsAllAndNoValueIsQuoted) {
     EXPECT_EQ(got.error().reason(), Reason::kInvalidCredentials);
     EXPECT_THAT(got.error().Text() + got.error().next_step(), Not(HasSubstr("hunter2")));
   }
-  EXPECT_EQ(Parse("{\"a\":\"" + std::string(kDockerConfigBytes, 'x') + "\"}").error().reason(), Reason::kLimitExceeded);
 }
+
+struct DockerLimitCase { const char* name; std::string text; DockerConfigLimits limits; const char* says; };
+class DockerLimits : public testing::TestWithParam<DockerLimitCase> {};
+TEST_P(DockerLimits, AreNamed) {
+  const auto got = ParseDockerConfig(GetParam().text, FileFormat::kConfigJson, Profile::kDocumented, "test", GetParam().limits);
+  ASSERT_EQ(got.has_value(), GetParam().says == nullptr);
+  if (got) return;
+  EXPECT_EQ(got.error().reason(), Reason::kLimitExceeded);
+  EXPECT_THAT(got.error().Text(), HasSubstr(GetParam().says));
+}
+const std::string kHuge = "{\"a\":\"" + std::string(1u << 20, 'x') + "\"}";
+INSTANTIATE_TEST_SUITE_P(Table, DockerLimits, testing::Values(
+    DockerLimitCase{"Bytes", kHuge, {}, "a docker config file larger than 1048576 bytes (limit docker_config_bytes)"},
+    DockerLimitCase{"MoreBytes", kHuge, {.bytes = 2u << 20}, nullptr},
+    DockerLimitCase{"FewerBytes", "{\"auths\":{}}", {.bytes = 5}, "larger than 5 bytes (limit docker_config_bytes)"},
+    DockerLimitCase{"Depth", "{\"a\":" + std::string(32, '[') + std::string(32, ']') + "}", {}, "nested deeper than 32 levels (limit docker_config_depth)"},
+    DockerLimitCase{"MoreDepth", "{\"a\":" + std::string(32, '[') + std::string(32, ']') + "}", {.depth = 33}, nullptr}),
+  [](const auto& i) { return i.param.name; });
 
 class NodeConfigTest : public testing::Test {
  protected:
@@ -109,6 +126,18 @@ TEST_F(NodeConfigTest, TheFirstValidFileWins) {
   EXPECT_EQ(node.Get()->Find("b.io/x")[0].Describe(), "config.json " + (root_ / "b").string() + "/config.json (u)");
 }
 
+TEST_F(NodeConfigTest, ALargerFileIsPassedOverUnlessItMayBe) {
+  const std::string large = R"({"auths":{"a.io":{"username":"u","password":"p"}},"x":")" + std::string(1u << 20, 'x') + "\"}";
+  Write("a/config.json", large.c_str());
+  EXPECT_TRUE(NodeConfig(Options(), clock_).Get()->empty());
+  auto options = Options();
+  options.limits.bytes = 2u << 20;
+  EXPECT_THAT(NodeConfig(options, clock_).Get()->Find("a.io/x"), SizeIs(1));
+  const auto refused = ReadDockerConfig((root_ / "a/config.json").string());
+  ASSERT_FALSE(refused);
+  EXPECT_THAT(refused.error().Text(), HasSubstr("larger than 1048576 bytes (limit docker_config_bytes)"));
+}
+
 TEST_F(NodeConfigTest, AnEmptyValidFileStillWinsAndDockercfgIsTheLastResort) {
   Write("a/.dockercfg", R"({"a.io":{"username":"u","password":"p"}})");
   EXPECT_THAT(NodeConfig(Options(), clock_).Get()->Find("a.io/x"), SizeIs(1));
@@ -126,6 +155,25 @@ TEST_F(NodeConfigTest, ChangesAreSeenAfterFiveMinutesOrReload) {
   EXPECT_FALSE(node.Get()->empty());
   Write("a/config.json", "{}");
   node.Reload();
+  EXPECT_TRUE(node.Get()->empty());
+}
+
+TEST_F(NodeConfigTest, AnErrorOfTheMachineIsForgottenAndWhatWasKnownIsNot) {
+  const auto break_it = [&] { std::filesystem::create_directory(root_ / "a/config.json"); };  // E-IO: it cannot be read
+  const auto mend_it = [&](const char* text) {
+    std::filesystem::remove(root_ / "a/config.json");
+    Write("a/config.json", text);
+  };
+  NodeConfig node(Options(), clock_);
+  break_it();
+  EXPECT_TRUE(node.Get()->empty());
+  mend_it(R"({"auths":{"a.io":{"username":"u","password":"p"}}})");
+  EXPECT_THAT(node.Get()->Find("a.io/x"), SizeIs(1));
+  std::filesystem::remove(root_ / "a/config.json");
+  break_it();
+  clock_.Advance(std::chrono::minutes(5));
+  EXPECT_THAT(node.Get()->Find("a.io/x"), SizeIs(1));
+  mend_it("{}");
   EXPECT_TRUE(node.Get()->empty());
 }
 

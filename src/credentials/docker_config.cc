@@ -5,6 +5,7 @@
 
 #include "bytes/encoding.h"
 #include "credentials/go_text.h"
+#include "host/dir.h"
 #include "json/document.h"
 
 namespace berth::credentials {
@@ -13,6 +14,8 @@ namespace {
 Error Bad(std::string_view where, std::string what) {
   return Error(Reason::kInvalidCredentials, std::string(where) + " " + what).Next("compare with what 'kubectl create secret docker-registry' writes");
 }
+
+Error TooMuch(std::string what) { return Error(Reason::kLimitExceeded, "a docker config file " + std::move(what)); }
 
 bool SameName(std::string_view a, std::string_view b) {
   return std::ranges::equal(a, b, [](char x, char y) { return (x | 0x20) == (y | 0x20); });
@@ -96,10 +99,21 @@ secret::Secret EncodeEntry(std::string_view username, const secret::Secret& pass
   return secret::Secret::Take(text);
 }
 
-Result<DockerConfig> ParseDockerConfig(std::string_view text, FileFormat format, Profile profile, std::string_view source) {
-  ASSIGN_OR_RETURN(const auto document, json::Document::Parse(text, Reason::kInvalidCredentials,
-                                                              {.bytes = kDockerConfigBytes, .depth = 32}));
-  const json::Value root = document.root();
+Result<std::string> ReadDockerConfig(const std::string& path, const DockerConfigLimits& limits) {
+  auto text = host::ReadSmallFile(path, limits.bytes);
+  if (!text && text.error().reason() == Reason::kLimitExceeded)
+    return Error(Reason::kLimitExceeded, text.error().message() + " (limit docker_config_bytes)");
+  return text;
+}
+
+Result<DockerConfig> ParseDockerConfig(std::string_view text, FileFormat format, Profile profile, std::string_view source,
+                                       const DockerConfigLimits& limits) {
+  if (text.size() > limits.bytes) return TooMuch("larger than " + std::to_string(limits.bytes) + " bytes (limit docker_config_bytes)");
+  const auto document = json::Document::Parse(text, Reason::kInvalidCredentials, {.bytes = limits.bytes, .depth = limits.depth});
+  if (!document && document.error().message().ends_with("(limit: depth)"))
+    return TooMuch("nested deeper than " + std::to_string(limits.depth) + " levels (limit docker_config_depth)");
+  if (!document) return document.error();
+  const json::Value root = document->root();
   if (!root.IsObject()) return Bad(root.path(), "must be an object");
   DockerConfig config;
   std::optional<json::Value> auths;

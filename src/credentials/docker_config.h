@@ -2,7 +2,7 @@
 //
 // Strict JSON (json/document.h): duplicate keys and trailing bytes are errors. Member names of entries match in any case,
 // as Go programs read them. `auth` overrides username and password. One bad entry fails the whole file: a typing error is
-// to be seen, not to be skipped. Errors: kInvalidCredentials naming the place ("$.auths[…].auth"), never a value.
+// to be seen, not to be skipped. Errors: kInvalidCredentials naming the place ("$.auths[…].auth"), never a value; kLimitExceeded.
 // kubelet-images 6.2 (vectors: credentials_test.cc).
 #pragma once
 
@@ -29,11 +29,18 @@ struct DockerConfig {
   std::vector<std::pair<std::string, std::string>> credential_helpers;  // host, helper
 };
 
-inline constexpr std::size_t kDockerConfigBytes = 1u << 20;
+struct DockerConfigLimits {
+  std::size_t bytes = 1u << 20;
+  std::size_t depth = 32;  // objects inside objects
+};
+
+// The text of a file that ParseDockerConfig will take. As host::ReadSmallFile.
+Result<std::string> ReadDockerConfig(const std::string& path, const DockerConfigLimits& limits = {});
 
 // `source` goes into each credential ("config.json /root/.docker/config.json"). The kubelet knows nothing of identity and
 // registry tokens: kKubelet leaves them out.
-Result<DockerConfig> ParseDockerConfig(std::string_view text, FileFormat format, Profile profile, std::string_view source);
+Result<DockerConfig> ParseDockerConfig(std::string_view text, FileFormat format, Profile profile, std::string_view source,
+                                       const DockerConfigLimits& limits = {});
 
 // "auth" of an entry: base64 of "user:password", padding optional, CR and LF inside allowed.
 Result<Credential> DecodeAuth(std::string_view auth);

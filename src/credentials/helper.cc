@@ -19,11 +19,11 @@ constexpr std::size_t kOutputBytes = 64u << 10;
 Result<host::Fd> OpenHelper(const HelperOptions& options, const std::string& program, std::string& folder) {
   for (const auto& candidate : options.folders) {
     auto fd = host::OpenProgram(candidate, program, options.trust);
-    if (!fd && fd.error().reason() == Reason::kNotFound) continue;
+    if (!fd && fd.error().reason() == Reason::kMissing) continue;
     folder = candidate;
     return fd;
   }
-  return Error(Reason::kNotFound, "there is no program " + Quoted(program) + " in the folders of credential helpers");
+  return Error(Reason::kMissing, "there is no program " + Quoted(program) + " in the folders of credential helpers");
 }
 
 std::string_view Trimmed(std::string_view text) {

@@ -25,7 +25,7 @@ struct HelperOptions {
 };
 
 // Asks one helper. nullopt: it has nothing for this server. kUsage for a name with anything but letters, digits, '.', '_', '-';
-// kNotFound, kPolicy, kUnavailable, kTimeout, kProtocolError as for plug-ins. The user name "<token>" means an identity token.
+// kMissing, kPolicy, kUnavailable, kTimeout, kProtocolError as for plug-ins. The user name "<token>" means an identity token.
 Result<std::optional<Credential>> AskHelper(const task::Context& ctx, const HelperOptions& options, const std::string& name,
                                             const std::string& server);
 

@@ -90,7 +90,8 @@ class Linter {
   Linter(std::string_view text, FileFormat format, Profile profile) : text_(text), format_(format), profile_(profile) {}
 
   std::vector<LintFinding> Run() {
-    const auto document = json::Document::Parse(text_, Reason::kInvalidCredentials, {.bytes = kDockerConfigBytes, .depth = 32});
+    const DockerConfigLimits limits;
+    const auto document = json::Document::Parse(text_, Reason::kInvalidCredentials, {.bytes = limits.bytes, .depth = limits.depth});
     if (!document) return {{Severity::kError, LineOf(document.error().message()), "", document.error().message()}};
     const json::Value root = document->root();
     if (!root.IsObject()) return {{Severity::kError, 1, "", "must be an object"}};

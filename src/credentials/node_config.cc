@@ -2,7 +2,6 @@
 
 #include <array>
 
-#include "host/dir.h"
 #include "log/log.h"
 
 namespace berth::credentials {
@@ -16,7 +15,9 @@ std::shared_ptr<const NodeFile> NodeConfig::GetFile() {
   std::lock_guard lock(mutex_);
   const auto now = clock_.SteadyNow();
   if (!file_ || now - read_ >= options_.keep) {
-    file_ = Read();
+    const auto [file, certain] = Read();
+    if (!certain) return file_ ? file_ : file;
+    file_ = file;
     read_ = now;
   }
   return file_;
@@ -27,14 +28,17 @@ void NodeConfig::Reload() {
   file_.reset();
 }
 
-std::shared_ptr<const NodeFile> NodeConfig::Read() const {
+// Uncertain: the machine could not read a file just now (too many are open, the disk fails), which says nothing about the next time.
+std::pair<std::shared_ptr<const NodeFile>, bool> NodeConfig::Read() const {
+  bool certain = true;
   auto file = std::make_shared<NodeFile>(NodeFile{Keyring(options_.profile), {}, {}, {}});
   const auto search = [&](const std::vector<std::string>& folders, const char* name, FileFormat format) {
     for (const auto& folder : folders) {
       const std::string path = folder + "/" + name;
-      const auto text = host::ReadSmallFile(path, kDockerConfigBytes);
-      if (!text && text.error().reason() == Reason::kNotFound) continue;
-      auto config = text ? ParseDockerConfig(*text, format, options_.profile, std::string(name) + " " + path)
+      const auto text = ReadDockerConfig(path, options_.limits);
+      if (!text && text.error().reason() == Reason::kMissing) continue;
+      if (!text && (text.error().reason() == Reason::kIo || text.error().reason() == Reason::kUnavailable)) certain = false;
+      auto config = text ? ParseDockerConfig(*text, format, options_.profile, std::string(name) + " " + path, options_.limits)
                          : Result<DockerConfig>(text.error());
       if (!config) {
         log::Warning("a credential file is passed over", {{"file", path}, {"error", config.error()}});
@@ -50,7 +54,7 @@ std::shared_ptr<const NodeFile> NodeConfig::Read() const {
     return false;
   };
   if (!search(options_.config_json, "config.json", FileFormat::kConfigJson)) search(options_.dockercfg, ".dockercfg", FileFormat::kDockerCfg);
-  return file;
+  return {file, certain};
 }
 
 }  // namespace berth::credentials

@@ -2,7 +2,8 @@
 //
 // The first valid config.json of the directories wins, else the first valid .dockercfg; nothing is merged; files that
 // are missing, unreadable or malformed are passed over with a warning (kubelet-images 6.1). The answer, also "none", is kept
-// for five minutes. Safe for concurrent use.
+// for five minutes, or longer, while errors
+// of the machine (E-IO, E-UNAVAILABLE) hide the next one; one that they may have changed is not kept. Safe for concurrent use.
 #pragma once
 
 #include <memory>
@@ -21,6 +22,7 @@ struct NodeConfigOptions {
   std::vector<std::string> config_json;  // directories for config.json, in order
   std::vector<std::string> dockercfg;    // directories for .dockercfg
   Profile profile = Profile::kDocumented;
+  DockerConfigLimits limits;
   time::Duration keep = std::chrono::minutes(5);
   // The kubelet's: `root_dir`, the working directory, $HOME/.docker, /.docker (and their parents for .dockercfg).
   static NodeConfigOptions ForNode(std::string root_dir, std::string home);
@@ -46,7 +48,7 @@ class NodeConfig {
   void Reload();
 
  private:
-  std::shared_ptr<const NodeFile> Read() const;
+  std::pair<std::shared_ptr<const NodeFile>, bool> Read() const;
   const NodeConfigOptions options_;
   const time::Clock& clock_;
   std::mutex mutex_;

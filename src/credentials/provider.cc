@@ -42,7 +42,8 @@ std::vector<std::string> MergeEnvironment(const std::vector<std::string>& base, 
 
 // What all plug-ins share.
 struct ProviderSet::Shared {
-  task::Limiter slots{kAtOnce};
+  explicit Shared(std::size_t at_once) : slots(at_once) {}
+  task::Limiter slots;
   std::atomic<std::uint64_t> runs = 0, failures = 0, hits = 0;
 };
 
@@ -159,24 +160,27 @@ class ProviderSet::Provider {
     process.env = MergeEnvironment(options_.environment, spec_.env);
     const secret::Secret request = EncodeProviderRequest(
         {.version = spec_.version, .image = repository, .token = caller.token.get(), .annotations = caller.annotations});
-    auto captured = host::RunCaptured(ctx.WithTimeout(options_.limit), process, bytes::AsView(request.Reveal()),
-                                      {.stdout_bytes = kProviderOutputBytes});
+    auto captured = host::RunCaptured(ctx.WithTimeout(options_.limits.time), process, bytes::AsView(request.Reveal()),
+                                      {.stdout_bytes = options_.limits.output_bytes, .stderr_tail_bytes = options_.limits.error_bytes});
     for (auto& line : process.env) secret::Secret::Wipe(line);
     if (!captured) {
       if (captured.error().cancelled()) return std::move(captured).error();
-      const bool late = captured.error().reason() == Reason::kTimeout;
-      return Error(captured.error().reason(), failed(late ? "no answer within " + time::FormatGoDuration(options_.limit) : captured.error().message(), ""))
+      std::string what = captured.error().message();
+      if (captured.error().reason() == Reason::kTimeout) what = "no answer within " + time::FormatGoDuration(options_.limits.time) + " (limit plugin_time)";
+      if (captured.error().reason() == Reason::kLimitExceeded) what += " (limit plugin_output_bytes)";
+      return Error(captured.error().reason(), failed(what, ""))
           .Next("run the plug-in by hand with a CredentialProviderRequest on its stdin");
     }
     if (captured->status.success()) {
-      auto response = ParseProviderResponse(captured->out, spec_.version, TokenKeyed() ? nullptr : caller.token.get());
+      auto response = ParseProviderResponse(captured->out, spec_.version, TokenKeyed() ? nullptr : caller.token.get(),
+                                            options_.limits.output_bytes);
       secret::Secret::Wipe(captured->out);
       return response;
     }
     Redactor redactor;
     if (caller.token) redactor.Add(caller.token->Reveal());
     for (const auto& variable : spec_.env) redactor.Add(variable.value.Reveal());
-    if (const auto given = ParseProviderResponse(captured->out, spec_.version))
+    if (const auto given = ParseProviderResponse(captured->out, spec_.version, nullptr, options_.limits.output_bytes))
       for (const auto& entry : given->entries) redactor.Add(entry.password.Reveal());
     redactor.AddWordsOf(captured->out);
     secret::Secret::Wipe(captured->out);
@@ -199,7 +203,7 @@ struct ProviderSet::State {
 };
 
 ProviderSet::ProviderSet(ProviderOptions options, const time::Clock& clock, TokenSource* tokens)
-    : options_(std::move(options)), clock_(clock), tokens_(tokens), shared_(std::make_unique<Shared>()) {}
+    : options_(std::move(options)), clock_(clock), tokens_(tokens), shared_(std::make_unique<Shared>(options_.limits.at_once)) {}
 ProviderSet::~ProviderSet() = default;
 
 Result<std::unique_ptr<ProviderSet>> ProviderSet::Load(ProviderOptions options, const time::Clock& clock, TokenSource* tokens) {
@@ -211,7 +215,7 @@ Result<std::unique_ptr<ProviderSet>> ProviderSet::Load(ProviderOptions options, 
 
 Result<std::shared_ptr<const ProviderSet::State>> ProviderSet::Read(const State* old) const {
   if (const auto folder = host::Dir::Open(options_.bin_dir); !folder)
-    return folder.error().reason() == Reason::kNotFound
+    return folder.error().reason() == Reason::kMissing
                ? Error(Reason::kConfig, "plugin binary directory " + options_.bin_dir + " did not exist")
                : Error(Reason::kConfig, "error inspecting binary directory " + options_.bin_dir + ": " + folder.error().message());
   ASSIGN_OR_RETURN(auto configs, LoadProviderConfigs(options_.config, options_.rules, options_.parse));
@@ -220,7 +224,7 @@ Result<std::shared_ptr<const ProviderSet::State>> ProviderSet::Read(const State*
   for (auto& spec : configs.providers) {
     if (auto program = host::OpenProgram(options_.bin_dir, spec.name, options_.trust); !program) {
       const std::string path = options_.bin_dir + "/" + spec.name;
-      return program.error().reason() == Reason::kNotFound
+      return program.error().reason() == Reason::kMissing
                  ? Error(Reason::kConfig, "plugin binary executable " + path + " did not exist")
                  : Error(program.error().reason(), "error inspecting binary executable " + path + ": " + program.error().message());
     }

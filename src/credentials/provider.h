@@ -5,9 +5,9 @@
 // goes on with the other credentials. What comes back counts only for images of the patterns returned *and* of matchImages.
 //
 // How one is run (reliability-security 3.d, 5.3): the file is checked and run by descriptor, no shell; environment PATH, HOME
-// and what the configuration says; request on stdin from memory; at most 1 MiB of stdout; one minute, then SIGTERM, 2 s,
+// and what the configuration says; request on stdin from memory; at most so much of stdout, for so long, then SIGTERM, 2 s,
 // SIGKILL to all that it started, which ends with it anyway (a pid namespace of its own); nothing is left. One run at a time per (plug-in,
-// image, token, annotations), however many ask; at most kAtOnce runs in all. The last 256 bytes of stderr become part of the
+// image, token, annotations), however many ask; at most so many runs in all (PluginLimits). The last 256 bytes of stderr become part of the
 // error, with everything taken out that is or looks like a secret (credentials/redact.h).
 //
 // Answers are kept in memory as they say (credentials/provider_cache.h), for at most a year.
@@ -51,6 +51,13 @@ class TokenSource {
                                        const std::string& audience) = 0;
 };
 
+// Of one run.
+struct PluginLimits {
+  time::Duration time = std::chrono::minutes(1);
+  std::size_t output_bytes = 1u << 20, error_bytes = 8u << 10;  // of stdout; of stderr, its end
+  std::size_t at_once = 4;                                      // of all plug-ins together; more wait
+};
+
 struct ProviderOptions {
   std::string config;   // file or folder
   std::string bin_dir;
@@ -58,7 +65,7 @@ struct ProviderOptions {
   DocumentParser parse = ParseJsonDocument;
   std::vector<std::string> environment = MinimalEnvironment();  // "NAME=value"; the configuration's `env` wins
   host::Trust trust = host::Trust::kStrict;  // kAny: the file runs by its path, as the kubelet does it
-  time::Duration limit = std::chrono::minutes(1);
+  PluginLimits limits;
   time::Duration look_again = std::chrono::seconds(10);
   // After each run, on the thread that wanted it: which plug-in, how long, whether it gave an answer.
   std::function<void(const std::string& plugin, time::Duration took, bool good)> on_run;
@@ -74,12 +81,11 @@ enum class AskPlugins : bool { kNo, kYes };  // kNo: nothing is run, nothing but
 
 class ProviderSet {
  public:
-  static constexpr std::size_t kAtOnce = 4;
   struct Found {
     Keyring keyring;
     std::vector<MatchReport> reports;  // failures always; with Detail::kYes also why others were not asked
   };
-  // Reads the configuration and looks for the programs: kConfig, kNotFound, kPolicy with the kubelet's words where it has some.
+  // Reads the configuration and looks for the programs: kConfig, kPolicy with the kubelet's words where it has some.
   // `tokens` may be nullptr: plug-ins with tokenAttributes then fail.
   static Result<std::unique_ptr<ProviderSet>> Load(ProviderOptions options, const time::Clock& clock, TokenSource* tokens);
   ~ProviderSet();

@@ -88,8 +88,9 @@ secret::Secret EncodeProviderRequest(const ProviderRequest& request) {
   return secret::Secret::Take(text);
 }
 
-Result<ProviderResponse> ParseProviderResponse(std::string_view text, ExecVersion version, const secret::Secret* token) {
-  const auto document = json::Document::Parse(text, Reason::kProtocolError, {.bytes = kProviderOutputBytes, .depth = 8, .values = 50'000});
+Result<ProviderResponse> ParseProviderResponse(std::string_view text, ExecVersion version, const secret::Secret* token,
+                                               std::size_t most_bytes) {
+  const auto document = json::Document::Parse(text, Reason::kProtocolError, {.bytes = most_bytes, .depth = 8, .values = 50'000});
   if (!document)  // a duplicate key's name could be anything: only the kind of trouble is told
     return Lie(std::string("error reading GVK from response: ") +
                (document.error().reason() == Reason::kLimitExceeded ? "too large" : text.empty() ? "no output" : "not one strict JSON document"));

@@ -37,10 +37,9 @@ struct ProviderResponse {
   std::vector<Entry> entries;
 };
 
-inline constexpr std::size_t kProviderOutputBytes = 1u << 20;
-
 // kProtocolError with the kubelet's words. `token`: when given, an answer that returns it as a password is refused
 // (service account mode with cache type ServiceAccount).
-Result<ProviderResponse> ParseProviderResponse(std::string_view text, ExecVersion version, const secret::Secret* token = nullptr);
+Result<ProviderResponse> ParseProviderResponse(std::string_view text, ExecVersion version, const secret::Secret* token = nullptr,
+                                               std::size_t most_bytes = 1u << 20);
 
 }  // namespace berth::credentials

@@ -495,7 +495,7 @@ INSTANTIATE_TEST_SUITE_P(Table, Misbehaves, testing::Values(
               {kExecing + "exit status 3: ", "said [redacted]"}},
     BadScript{"Crash", "kill -SEGV $$", {kExecing + "killed by signal 11"}},
     BadScript{"Silent", "exit 0", {"error reading GVK from response: no output"}},
-    BadScript{"HugeOutput", "cat /dev/zero", {kExecing, "it wrote more than 1048576 bytes"}},
+    BadScript{"HugeOutput", "cat /dev/zero", {kExecing, "it wrote more than 1048576 bytes (limit plugin_output_bytes)"}},
     BadScript{"TokenToStderr", "cat >&2; exit 1", {kExecing + "exit status 1: ", "[redacted]"}},
     BadScript{"EnvironmentToStderr", "env >&2; exit 1", {kExecing + "exit status 1: ", "KEY=[redacted]"}},
     BadScript{"StderrFlood", "head -c 3000000 /dev/zero | tr '\\0' x >&2; echo the end >&2; exit 1", {"exit status 1: ", "the end"}},
@@ -505,6 +505,22 @@ INSTANTIATE_TEST_SUITE_P(Table, Misbehaves, testing::Values(
     BadScript{"WrongKind", R"(echo '{"kind":"hunter2","apiVersion":"credentialprovider.kubelet.k8s.io/v1","cacheKeyType":"Image"}')", {"error decoding"}},
     BadScript{"WrongVersion", R"(echo '{"kind":"CredentialProviderResponse","apiVersion":"hunter2/v1","cacheKeyType":"Image"}')", {"apiVersion from credential plugin"}}),
     [](const auto& i) { return i.param.name; });
+
+// Each limit is the configuration's.
+TEST_F(ProviderTest, LimitsAreOptions) {
+  Config();
+  const auto failure = [&](const PluginLimits& limits) {
+    ProviderOptions options = Options();
+    options.limits = limits;
+    set_ = *ProviderSet::Load(std::move(options), clock_, &tokens_);
+    return Failure();
+  };
+  Script("head -c 3000 /dev/zero");
+  EXPECT_THAT(failure({.output_bytes = 2999}), HasSubstr("it wrote more than 2999 bytes (limit plugin_output_bytes)"));
+  EXPECT_THAT(failure({.output_bytes = 3000}), HasSubstr("not one strict JSON document"));
+  Script("echo 'beginning and end' >&2; exit 1");
+  EXPECT_THAT(failure({.error_bytes = 4}), AllOf(HasSubstr("end"), Not(HasSubstr("beginning"))));
+}
 
 TEST_F(ProviderTest, GoneReplacedOrMadeUnfit) {  // D-24, D-26
   Config();
@@ -539,7 +555,7 @@ TEST_F(ProviderTest, OneThatHangsIsKilledAfterAMinute) {  // D-17
         if (!done) clock_.Advance(1min);
       }
     });
-    EXPECT_THAT(Failure(), HasSubstr(kExecing + "no answer within 1m0s"));
+    EXPECT_THAT(Failure(), HasSubstr(kExecing + "no answer within 1m0s (limit plugin_time)"));
     done = true;
     (void)clock_.SleepUntil({}, clock_.SteadyNow());  // lets the hand go
   }

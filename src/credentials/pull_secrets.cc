@@ -15,14 +15,14 @@ std::string WhyUnusable(const PullSecret& secret) {
          (swapped ? ", it has " + std::string(json ? kDockerCfgKey : kDockerConfigJsonKey) : ", which is missing or empty");
 }
 
-Result<std::optional<Keyring>> ReadPullSecrets(Profile profile, std::span<const PullSecret> secrets) {
+Result<std::optional<Keyring>> ReadPullSecrets(Profile profile, std::span<const PullSecret> secrets, const DockerConfigLimits& limits) {
   std::optional<Keyring> ring;
   for (const PullSecret& secret : secrets) {
     if (!WhyUnusable(secret).empty()) continue;
     const bool json = secret.type == kDockerConfigJsonType;
     const std::string source = "secret " + secret.coordinates.namespace_name + "/" + secret.coordinates.name;
     auto config = ParseDockerConfig((json ? secret.docker_config_json : secret.docker_cfg).Reveal(),
-                                    json ? FileFormat::kConfigJson : FileFormat::kDockerCfg, profile, source);
+                                    json ? FileFormat::kConfigJson : FileFormat::kDockerCfg, profile, source, limits);
     if (!config) return std::move(config).error().Context(source);
     for (auto& entry : config->entries) entry.credential.secret = secret.coordinates;
     if (!ring) ring.emplace(profile);

@@ -33,6 +33,6 @@ struct PullSecret {
 std::string WhyUnusable(const PullSecret& secret);
 
 // The keyring, nullopt when no secret is usable. kInvalidCredentials names the secret and the place in it, never a value.
-Result<std::optional<Keyring>> ReadPullSecrets(Profile profile, std::span<const PullSecret> secrets);
+Result<std::optional<Keyring>> ReadPullSecrets(Profile profile, std::span<const PullSecret> secrets, const DockerConfigLimits& limits = {});
 
 }  // namespace berth::credentials

@@ -16,7 +16,7 @@ Result<Sources::Found> Sources::Find(const task::Context& ctx, const Request& re
   const bool explain = request.detail == Detail::kYes;
   const auto join = [&](std::vector<Credential> more) { std::ranges::move(more, std::back_inserter(found.credentials)); };
 
-  ASSIGN_OR_RETURN(const auto secrets, ReadPullSecrets(profile_, request.secrets));
+  ASSIGN_OR_RETURN(const auto secrets, ReadPullSecrets(profile_, request.secrets, limits_));
   if (secrets) {
     join(secrets->Find(request.repository));
     if (explain) secrets->Explain(request.repository, found.reports);

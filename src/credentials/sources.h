@@ -41,7 +41,8 @@ class Sources {
     std::vector<MatchReport> reports;
   };
 
-  Sources(Profile profile, Parts parts) : profile_(profile), parts_(parts) {}
+  // `limits`: of pull secrets.
+  Sources(Profile profile, Parts parts, const DockerConfigLimits& limits = {}) : profile_(profile), parts_(parts), limits_(limits) {}
   // kInvalidCredentials: a usable secret is malformed, which fails the pull; else only what ends `ctx`.
   Result<Found> Find(const task::Context& ctx, const Request& request) const;
 
@@ -50,6 +51,7 @@ class Sources {
 
   const Profile profile_;
   const Parts parts_;
+  const DockerConfigLimits limits_;
 };
 
 }  // namespace berth::credentials

@@ -208,7 +208,7 @@ TEST_F(Abuse, MessagesThatAreTooLongOrNoMessagesAreRefused) {
                           [](grpc::ClientContext& context) { context.set_compression_algorithm(GRPC_COMPRESS_GZIP); });
   EXPECT_FALSE(status.ok());
   Served(rig, "a bomb");
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#ifndef BERTH_SANITIZED
   ::malloc_trim(0);  // what is freed and not given back is the allocator's; the daemon does the same when it is idle
   EXPECT_LT(Resident() - before, 160 << 10) << "KiB; the client's own copies are in it";
 #else
@@ -327,7 +327,7 @@ TEST_P(Floods, AreLimitedAndOthersAreServed) {
   const auto at = [&](std::size_t percent) { return took[(took.size() * percent + 99) / 100 - 1]; };
   std::printf("%s: %zu calls of somebody else meanwhile, median %.2f ms, p99 %.2f ms, slowest %.2f ms\n", GetParam().name, took.size(), at(50),
               at(99), took.back());  // P24
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#ifndef BERTH_SANITIZED
   ::malloc_trim(0);  // what is freed and not given back is the allocator's; the daemon does the same when it is idle
   EXPECT_LT(Resident() - before, 160 << 10) << "KiB; gRPC may use 128 MiB";
 #else

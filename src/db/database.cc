@@ -8,12 +8,18 @@
 
 namespace berth::db {
 
+Error Damaged(std::string_view file, std::string problem) {
+  return Error(Reason::kCorrupt, std::move(problem))
+      .Next("put a good copy of " + std::string(file) + " back, or move the store away and pull the images again");
+}
+
 struct Database::State {
   ~State() {
     for (auto& [sql, statement] : statements) sqlite3_finalize(statement);
     sqlite3_close(handle);
   }
   sqlite3* handle = nullptr;
+  std::string file;  // its name without the folder, for people
   std::map<std::string, sqlite3_stmt*, std::less<>> statements;  // not in use unless a Cursor holds it
 };
 
@@ -52,11 +58,11 @@ Database::~Database() = default;
 Error Database::Failed(std::string_view what) const {
   const int code = sqlite3_extended_errcode(state_->handle);
   // SQLite's own words name tables, columns and files, never bound values.
-  std::string text = "catalog: " + std::string(sqlite3_errmsg(state_->handle)) + " (" + std::string(what.substr(0, 60)) + ")";
+  std::string text = state_->file + ": " + std::string(sqlite3_errmsg(state_->handle)) + " (" + std::string(what.substr(0, 60)) + ")";
   switch (code & 0xff) {
     case SQLITE_FULL: return Error(Reason::kNoSpace, std::move(text)).Next("free space on the file system of the store");
     case SQLITE_CORRUPT:
-    case SQLITE_NOTADB: return Error(Reason::kCorrupt, std::move(text)).Next("run: berth fsck --repair");
+    case SQLITE_NOTADB: return Damaged(state_->file, std::move(text));
     case SQLITE_CONSTRAINT: return Error(Reason::kConflict, std::move(text));
     case SQLITE_IOERR: return result::FromErrno(sqlite3_system_errno(state_->handle), text);
     default: return Error(Reason::kIo, std::move(text));
@@ -65,6 +71,7 @@ Error Database::Failed(std::string_view what) const {
 
 Result<std::unique_ptr<Database>> Database::Open(const std::string& path, std::span<const std::string_view> migrations, Access access) {
   auto state = std::make_unique<State>();
+  state->file = path.substr(path.rfind('/') + 1);
   const int flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE | SQLITE_OPEN_NOFOLLOW |
                     (access == Access::kReadOnly ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
   // SQLite would create it readable for all that our umask lets read, and gives its journals the mode that it has.

@@ -29,6 +29,9 @@ struct sqlite3_stmt;
 
 namespace berth::db {
 
+// kCorrupt with the way out: a daemon cannot mend its database, and without one it does not start.
+Error Damaged(std::string_view file, std::string problem);
+
 // One row of a running query; column numbers from 0. Views are valid until the next row.
 class Row {
  public:

@@ -94,7 +94,8 @@ TEST_F(DatabaseTest, DamageIsCorrupt) {
   const auto db = Database::Open(path_, kOne);
   ASSERT_FALSE(db);
   EXPECT_EQ(db.error().reason(), Reason::kCorrupt);
-  EXPECT_FALSE(db.error().next_step().empty());
+  EXPECT_THAT(db.error().Text(), ::testing::HasSubstr("catalog.db: "));
+  EXPECT_EQ(db.error().next_step(), "put a good copy of catalog.db back, or move the store away and pull the images again");
 }
 
 TEST_F(DatabaseTest, ReadersSeeTheLastCommitWhileAWriterIsAtWork) {

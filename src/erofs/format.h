@@ -15,6 +15,7 @@
 #include <type_traits>
 
 #include "bytes/bytes.h"
+#include "codec/crc32c.h"
 
 namespace berth::erofs::format {
 
@@ -149,13 +150,10 @@ void Store(bytes::MutableView to, std::uint64_t at, const T& value) {
 // The superblock's checksum: CRC-32C, not inverted at the end, of the first block from the superblock on with the
 // checksum taken as 0 (so it covers the device table as far as that is in the first block).
 inline std::uint32_t Checksum(bytes::View image) {
-  std::uint32_t crc = 0xFFFFFFFFu;
-  for (std::uint64_t at = kSuperOffset; at < kBlock; ++at) {
-    const std::uint64_t field = at - kSuperOffset;
-    if (field < 4 || field > 7) crc ^= std::to_integer<std::uint32_t>(image[at]);
-    for (int bit = 0; bit < 8; ++bit) crc = (crc >> 1) ^ (0x82F63B78u & (0u - (crc & 1)));
-  }
-  return crc;
+  constexpr std::uint64_t kField = kSuperOffset + 4;
+  constexpr std::array<std::byte, 4> kZeros{};
+  const std::uint32_t before = codec::Crc32c(kZeros, codec::Crc32c(image.subspan(kSuperOffset, 4)));
+  return ~codec::Crc32c(image.subspan(kField + 4, kBlock - kField - 4), before);
 }
 
 }  // namespace berth::erofs::format

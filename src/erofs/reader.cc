@@ -31,6 +31,10 @@ struct Directory {
   std::uint64_t parent_nid = 0;
 };
 
+Error Damage(std::string what) {
+  return Error(Reason::kCorrupt, "EROFS image: " + std::move(what)).Next("run: berth fsck --repair, or pull the image again");
+}
+
 class Reader {
  public:
   explicit Reader(bytes::View image) : image_(image) {}
@@ -58,9 +62,6 @@ class Reader {
     std::uint32_t node = 0, names = 0;
   };
 
-  static Error Damage(std::string what) {
-    return Error(Reason::kCorrupt, "EROFS image: " + std::move(what)).Next("remove the layer; the next pull makes it anew");
-  }
   static Error Corrupt(const Inode& inode, std::string_view what) {
     return Damage("inode " + std::to_string(inode.nid) + ": " + std::string(what));
   }
@@ -76,16 +77,12 @@ class Reader {
   }
 
   Result<> ReadSuper() {
-    if (image_.size() < kBlock) return Damage("it is shorter than one block");
+    RETURN_IF_ERROR(CheckSuperblock(image_));
     super_ = format::Load<format::SuperBlock>(image_, format::kSuperOffset);
-    if (super_.magic != format::kMagic) return Damage("it has no EROFS superblock");
-    if ((super_.compat & format::kCompatChecksum) == 0 || super_.checksum != format::Checksum(image_)) {
-      return Damage("the checksum of the superblock is wrong");
-    }
     if ((super_.incompat & ~(format::kIncompatChunked | format::kIncompatDevices)) != 0 ||
         super_.block_bits != format::kBlockBits || super_.dir_block_bits != 0) {
       return Error(Reason::kUnsupported, "EROFS image: it uses features that this version does not know")
-          .Next("remove the layer; the next pull makes it anew");
+          .Next("run: berth fsck --repair, or pull the image again");
     }
     const std::uint64_t bytes = super_.blocks * kBlock;
     if (bytes == 0 || bytes > image_.size()) return Damage("the file is shorter than its superblock says");
@@ -340,6 +337,15 @@ class Reader {
 
 }  // namespace
 
+Result<> CheckSuperblock(bytes::View first_block) {
+  if (first_block.size() < kBlock) return Damage("it is shorter than one block");
+  const auto super = format::Load<format::SuperBlock>(first_block, format::kSuperOffset);
+  if (super.magic != format::kMagic) return Damage("it has no EROFS superblock");
+  if ((super.compat & format::kCompatChecksum) == 0 || super.checksum != format::Checksum(first_block))
+    return Damage("the checksum of the superblock is wrong");
+  return {};
+}
+
 Result<ReadImage> ReadMetadata(bytes::View image) { return Reader(image).Read(); }
 
 const Node* PathIndex::Find(std::string_view path) const {
@@ -356,7 +362,7 @@ const Node* PathIndex::Find(std::string_view path) const {
                                   [&](std::uint32_t node, std::string_view sought) { return nodes[node].name < sought; });
     while (child != children.end() && nodes[*child].removed && nodes[*child].name == name) ++child;
     if (child == children.end() || nodes[*child].name != name) return nullptr;
-    at = nodes[*child].hard_link == kNoNode ? *child : nodes[*child].hard_link;
+    at = tree_.Inode(*child);
     if (at >= nodes.size()) return nullptr;
   }
   return &nodes[at];

@@ -27,6 +27,11 @@ struct ReadImage {
   std::uint64_t image_bytes = 0;             // length of the metadata image as its superblock says
 };
 
+// The beginning of every image that the writer makes. With kFirstBlock bytes of it (or more): is there an EROFS superblock with
+// the right checksum? A few microseconds, for whoever cannot afford the whole. kCorrupt.
+inline constexpr std::size_t kFirstBlock = 4096;
+Result<> CheckSuperblock(bytes::View first_block);
+
 // `image` is the whole metadata file; bytes behind the image proper are ignored.
 Result<ReadImage> ReadMetadata(bytes::View image);
 

@@ -48,6 +48,9 @@ struct Node {
 
 struct Tree {
   std::vector<Node> nodes;  // nodes[0] is the root directory; a parent may come after its child
+
+  // The node that has what `node`, a name, is a name of: itself, but for hard links.
+  std::uint32_t Inode(std::uint32_t node) const { return nodes[node].hard_link == kNoNode ? node : nodes[node].hard_link; }
 };
 
 }  // namespace berth::erofs

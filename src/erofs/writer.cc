@@ -5,7 +5,6 @@
 #include <string>
 #include <utility>
 
-#include "erofs/children.h"
 #include "erofs/format.h"
 
 namespace berth::erofs {
@@ -72,15 +71,14 @@ void ForEachRun(const std::vector<Extent>& extents, Visit visit) {
 
 class Writer {
  public:
-  Writer(Tree& tree, const WriteOptions& options)
-      : tree_(tree), nodes_(tree.nodes), options_(options), limit_(std::min(options.image_bytes, format::kNullBlock * kBlock)) {}
+  Writer(Tree& tree, const Children& children, const WriteOptions& options)
+      : nodes_(tree.nodes), children_(children), options_(options), limit_(std::min(options.image_bytes, format::kNullBlock * kBlock)) {}
 
   Result<std::vector<std::byte>> Write() {
     RETURN_IF_ERROR(CheckDevices());
     RETURN_IF_ERROR(CheckNames());
-    children_ = ChildrenByName(tree_);
     places_.resize(nodes_.size());
-    names_.reserve(nodes_.size() + 16);
+    names_.reserve(nodes_.size() + 2 * directories_);
     RETURN_IF_ERROR(Walk());
     const std::uint64_t table_end = format::kSuperOffset + sizeof(format::SuperBlock) + devices_.size() * sizeof(format::DeviceSlot);
     inodes_end_ = RoundUp(table_end, kSlot);
@@ -113,7 +111,7 @@ class Writer {
     return {};
   }
 
-  Result<> CheckNames() const {
+  Result<> CheckNames() {
     if (nodes_.empty() || nodes_.size() >= kNoNode || !IsDirectory(nodes_[0]) || nodes_[0].removed) {
       return Error(Reason::kInternal, "EROFS tree: its first node is no root directory");
     }
@@ -126,10 +124,11 @@ class Writer {
       } else if (format::FileType(node.mode) == 0 || node.mtime_nanos >= 1'000'000'000) {
         return Defect(i, "its type or time is none");
       }
+      directories_ += IsDirectory(node) ? 1 : 0;
       if (i == 0) continue;
       if (node.parent >= nodes_.size() || !IsDirectory(nodes_[node.parent])) return Defect(i, "its parent is no directory");
       if (node.name.empty() || node.name == "." || node.name == ".." ||
-          node.name.find_first_of(std::string_view("/\0", 2)) != std::string::npos) {
+          std::ranges::any_of(node.name, [](char c) { return c == '/' || c == '\0'; })) {
         return Defect(i, "that is no name of a file");
       }
       if (node.name.size() > format::kNameMax) return Limit(i, "the name is longer than 255 bytes");
@@ -417,12 +416,12 @@ class Writer {
     std::ranges::copy(bytes::AsView(text), bytes::MutableView(image_).subspan(at, text.size()).begin());
   }
 
-  Tree& tree_;
   std::vector<Node>& nodes_;
+  const Children& children_;
   const WriteOptions& options_;
   const std::uint64_t limit_;           // bytes of the image
   std::vector<std::uint32_t> devices_;  // blocks of each
-  Children children_;
+  std::size_t directories_ = 0;
   std::vector<Place> places_;           // of each node
   std::vector<std::uint32_t> order_;    // inodes, as they are written
   std::vector<Name> names_;             // of all directories
@@ -436,7 +435,12 @@ class Writer {
 
 }  // namespace
 
-Result<std::vector<std::byte>> WriteImage(Tree& tree, const WriteOptions& options) { return Writer(tree, options).Write(); }
+Result<std::vector<std::byte>> WriteImage(Tree& tree, const WriteOptions& options) {
+  return WriteImage(tree, ChildrenByName(tree), options);
+}
+Result<std::vector<std::byte>> WriteImage(Tree& tree, const Children& children, const WriteOptions& options) {
+  return Writer(tree, children, options).Write();
+}
 
 std::uint64_t SparseAlignment(std::uint64_t size) {
   const std::uint64_t least = std::max(kBlock, size / 65536 + (size % 65536 != 0));

@@ -57,6 +57,10 @@ Result<Facts> FromJournal(const catalog::JournalEntry& entry) {
       out.registry_code = Text(a, "registry_code");
       out.bytes = static_cast<std::uint64_t>(Number(a, "bytes"));
       out.took = std::chrono::milliseconds(Number(a, "ms"));
+      out.limit = Text(a, "limit");
+      if (const auto warnings = a.Find("warnings"); warnings && warnings->IsArray())
+        for (std::size_t w = 0; w < warnings->size(); ++w)
+          if (const auto text = warnings->at(w).AsString()) out.warnings.emplace_back(*text);
       out.next = Text(a, "next");
       // What was refused shows whose it was, also when nothing worked in the end.
       if (f.failure && !out.credential.empty() && out.credential != "anonymous" &&

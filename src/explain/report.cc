@@ -198,6 +198,7 @@ std::string Credentials(const Facts& f) {
 
 std::string Attempts(const Facts& f) {
   std::vector<Row> rows;
+  std::string warnings;
   for (const auto& a : f.attempts) {
     std::string said = a.status ? std::to_string(a.status) : "";
     if (a.reason)
@@ -207,7 +208,8 @@ std::string Attempts(const Facts& f) {
     std::string what = a.what;
     if (const auto at = what.find("sha256:"); at != what.npos && what.size() > at + 19) what = what.substr(0, at + 19);
     rows.push_back({a.method + " " + what, a.host + (a.mirror ? " (mirror)" : ""), said, a.credential,
-                    Short(a.took) + (a.next.empty() ? "" : "  -> " + a.next)});
+                    Short(a.took) + (a.limit.empty() ? "" : "  " + a.limit) + (a.next.empty() ? "" : "  -> " + a.next)});
+    for (const auto& text : a.warnings) warnings += Line(std::string(kIndent) + "warning: " + a.host + " says " + Quoted(text));
   }
   // A pull of many layers is not told request by request.
   constexpr std::size_t kFirst = 12, kLast = 6;
@@ -216,7 +218,7 @@ std::string Attempts(const Facts& f) {
     rows.erase(rows.begin() + kFirst, rows.end() - kLast);
     rows.insert(rows.begin() + kFirst, Row{left});
   }
-  return Table(rows, kIndent);
+  return Table(rows, kIndent) + warnings;
 }
 
 }  // namespace
@@ -442,7 +444,10 @@ std::string ToJson(const Report& report) {
   for (const auto& a : f.attempts) {
     w.BeginObject().Key("method").String(a.method).Key("what").String(a.what).Key("host").String(a.host).Key("mirror").Bool(a.mirror);
     w.Key("credential").String(a.credential).Key("status").Int(a.status).Key("code").String(a.reason ? result::Describe(*a.reason).code : "");
-    w.Key("registry_code").String(a.registry_code).Key("seconds").Double(Seconds(a.took)).Key("next").String(a.next).EndObject();
+    w.Key("registry_code").String(a.registry_code).Key("seconds").Double(Seconds(a.took)).Key("next").String(a.next);
+    w.Key("limit").String(a.limit).Key("warnings").BeginArray();
+    for (const auto& text : a.warnings) w.String(text);
+    w.EndArray().EndObject();
   }
   w.EndArray();
   w.Key("resolved");

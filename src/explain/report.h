@@ -15,7 +15,7 @@
 //    "hosts":[{"origin","mirror"}],
 //    "network":[{"origin","address","proxy","dns","tcp","tls","tls_version","subject","issuer","names":[],"not_after",
 //                "http_version","status","challenges","clock_skew","error":{"code","message"}|null}],
-//    "attempts":[{"method","what","host","mirror","credential","status","code","registry_code","seconds","next"}],
+//    "attempts":[{"method","what","host","mirror","credential","status","code","registry_code","seconds","next","limit","warnings"}],
 //    "resolved":{"digest","media_type","host","platforms":[],"chosen","size","layers","layers_here",
 //                "fetch_bytes"}|null,
 //    "failure":{"code","message"}|null,

@@ -56,6 +56,16 @@ TEST(Report, TellsAPodInBackOffStepByStep) {
   EXPECT_THAT(text, ::testing::EndsWith("\n      berth creds test -n shop --username alice --password-stdin reg.test:5712/team/app:v1\n"));
 }
 
+TEST(Report, TellsWhatARegistryWantsItsUsersToKnow) {
+  Facts f = InBackOff();
+  f.attempts[0].warnings = {"moves \x1b[31mon\nMonday"};
+  f.attempts[1].limit = "connect timeout 3 s";
+  const std::string text = ToText(MakeReport(f), kNow);
+  EXPECT_THAT(text, AllOf(HasSubstr("warning: https://reg.test:5712 says \"moves \\x1b[31mon\\x0aMonday\"\n"), HasSubstr("3.0ms  connect timeout 3 s\n")));
+  EXPECT_THAT(ToJson(MakeReport(f)), AllOf(HasSubstr(R"("limit":"","warnings":["moves \u001b[31mon\nMonday"])"),
+                                             HasSubstr(R"("limit":"connect timeout 3 s","warnings":[])")));
+}
+
 TEST(Report, NoLineIsLongerThan140ColumnsExceptACommand) {
   Facts f = InBackOff();
   f.image = "reg.test:5712/" + std::string(200, 'a') + ":v1";

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <memory>
+#include <set>
+#include <string>
+#include <string_view>
 
 namespace berth::fsck {
 namespace {
@@ -9,13 +12,22 @@ namespace {
 using catalog::BlobKind;
 using digest::Digest;
 
-constexpr std::size_t kDocumentBytes = 64u << 20;  // far above any limit under which one was stored
+constexpr std::string_view kLeftAlone = "left alone: a pull is using it";
+
+void NoteRepaired(Finding& finding, std::string action) {
+  finding.action = std::move(action);
+  finding.repaired = true;
+}
+// What was promised is gone, unless nobody needed it.
+void NoteForgotten(Finding& finding) {
+  if (finding.images.empty()) return NoteRepaired(finding, "forgotten; no image needed it");
+  finding.action = "forgotten with its images; pull them again";
+}
 
 }  // namespace
 
 Result<Summary> Checker::Run(const task::Context& ctx, const Options& options, const Observer& observer) {
   Summary summary;
-  const bool repair = options.repair == Repair::kYes;
   const auto report = [&](Finding finding) {
     ++summary.findings;
     summary.repaired += finding.repaired ? 1 : 0;
@@ -37,80 +49,112 @@ Result<Summary> Checker::Run(const task::Context& ctx, const Options& options, c
   };
 
   for (const auto& blob : blobs) {
-    const bool document = blob.kind == BlobKind::kDocument;
-    if (!document && options.depth != layer::Depth::kData) {
-      RETURN_IF_ERROR(step(0));
-      continue;
+    const bool looked_at = blob.kind == BlobKind::kDocument || options.depth == layer::Depth::kData;
+    if (looked_at) {
+      ASSIGN_OR_RETURN(auto finding, CheckBlob(ctx, blob, options));
+      if (finding) report(*std::move(finding));
     }
-    Result<> whole = document ? Result<>() : stores_.content.Verify(blob.digest);
-    if (document) {
-      if (auto text = stores_.content.ReadDocument(blob.digest, kDocumentBytes); !text) whole = text.error();
-    }
-    if (!whole) {
-      Finding finding{.kind = document ? "document" : "blob", .object = blob.digest.ToString(), .problem = whole.error().message(),
-                      .action = document ? "forget it with its images; the next pull fetches them" : "remove it: it is a cache", .images = {}};
-      if (document) {
-        ASSIGN_OR_RETURN(finding.images, stores_.catalog.NamesThatNeed(blob.digest));
-      }
-      if (repair) {
-        if (const auto claim = stores_.leases.ClaimFree({blob.digest}); claim.objects().empty()) {
-          finding.action = "left alone: a pull is using it";
-        } else {
-          RETURN_IF_ERROR(document ? stores_.catalog.ForgetDamaged(blob.digest) : stores_.catalog.ForgetBlob(blob.digest));
-          ASSIGN_OR_RETURN([[maybe_unused]] const bool removed, stores_.content.Remove(blob.digest));
-          finding.action = document ? "forgotten with its images; pull them again" : "removed";
-          finding.repaired = true;
-        }
-      }
-      report(std::move(finding));
-    }
-    RETURN_IF_ERROR(step(blob.bytes));
+    RETURN_IF_ERROR(step(looked_at ? blob.bytes : 0));
   }
 
   for (const auto& layer : layers) {
-    if (auto whole = stores_.layers.Verify(ctx, layer.blob, options.depth); !whole) {
-      if (whole.error().cancelled()) return whole.error();
-      Finding finding{.kind = "layer", .object = layer.blob.ToString(), .problem = whole.error().Text(),
-                      .action = "unpack it again from its kept blob, or forget it with its images", .images = {}};
-      ASSIGN_OR_RETURN(finding.images, stores_.catalog.NamesThatNeed(layer.blob));
-      if (repair) {
-        ASSIGN_OR_RETURN(finding, RepairLayer(ctx, layer, std::move(finding)));
-      }
-      report(std::move(finding));
-    }
+    ASSIGN_OR_RETURN(auto finding, CheckLayer(ctx, layer.blob, options));
+    if (finding) report(*std::move(finding));
     RETURN_IF_ERROR(step(layer.stored_bytes));
   }
   return summary;
 }
 
-Result<Finding> Checker::RepairLayer(const task::Context& ctx, const catalog::LayerRecord& layer, Finding finding) {
-  const auto claim = stores_.leases.ClaimFree({layer.blob});
+Result<std::optional<Finding>> Checker::CheckBlob(const task::Context& ctx, const catalog::BlobRecord& blob, const Options& options) {
+  if (stores_.content.Verify(blob.digest)) return std::optional<Finding>();
+  RETURN_IF_ERROR(ctx.Check());
+  const bool repair = options.repair == Repair::kYes;
+  const auto claim = repair ? stores_.leases.ClaimFree({blob.digest}) : catalog::Leases::Claim();
+  const auto whole = stores_.content.Verify(blob.digest);
+  ASSIGN_OR_RETURN(const bool promised, stores_.catalog.HasBlob(blob.digest));
+  if (whole || !promised) return std::optional<Finding>();
+  const bool missing = whole.error().reason() == Reason::kMissing;
+  bool document = blob.kind == BlobKind::kDocument;
+  if (document) {
+    // A crash can leave a kept layer blob that looks like a document. The layer does not depend on it.
+    ASSIGN_OR_RETURN(const auto layer, stores_.catalog.FindLayer(blob.digest));
+    if (layer && missing) return std::optional<Finding>();
+    document = !layer;
+  }
+  Finding finding{.kind = document ? "document" : "blob", .object = blob.digest.ToString(),
+                  .problem = missing ? "the store has no blob " + blob.digest.ToString() : whole.error().message(),
+                  .action = document ? "forget it with its images; the next pull fetches them" : "remove it: it is a cache", .images = {}};
+  if (document) {
+    ASSIGN_OR_RETURN(finding.images, stores_.catalog.NamesThatNeed(blob.digest));
+  }
+  if (!repair) return finding;
   if (claim.objects().empty()) {
-    finding.action = "left alone: a pull is using it";
+    finding.action = kLeftAlone;
+    return finding;
+  }
+  RETURN_IF_ERROR(document ? stores_.catalog.ForgetDamaged(blob.digest) : stores_.catalog.ForgetBlob(blob.digest));
+  ASSIGN_OR_RETURN([[maybe_unused]] const bool removed, stores_.content.Remove(blob.digest));
+  document ? NoteForgotten(finding) : NoteRepaired(finding, "removed");
+  return finding;
+}
+
+Result<std::optional<Finding>> Checker::CheckLayer(const task::Context& ctx, const Digest& blob, const Options& options) {
+  if (stores_.layers.Verify(ctx, blob, options.depth)) return std::optional<Finding>();
+  RETURN_IF_ERROR(ctx.Check());
+  const bool repair = options.repair == Repair::kYes;
+  const auto claim = repair ? stores_.leases.ClaimFree({blob}) : catalog::Leases::Claim();
+  const auto whole = stores_.layers.Verify(ctx, blob, options.depth);
+  if (!whole) RETURN_IF_ERROR(ctx.Check());
+  ASSIGN_OR_RETURN(const auto layer, stores_.catalog.FindLayer(blob));
+  if (whole || !layer) return std::optional<Finding>();
+  Finding finding{.kind = "layer", .object = blob.ToString(), .problem = whole.error().Text(),
+                  .action = "unpack it again from its kept blob, or forget it with its images", .images = {}};
+  ASSIGN_OR_RETURN(finding.images, stores_.catalog.NamesThatNeed(blob));
+  if (!repair) return finding;
+  if (claim.objects().empty()) {
+    finding.action = kLeftAlone;
+    return finding;
+  }
+  ASSIGN_OR_RETURN(finding, RepairLayer(ctx, *layer, options, std::move(finding)));
+  return finding;
+}
+
+Result<Finding> Checker::RepairLayer(const task::Context& ctx, const catalog::LayerRecord& layer, const Options& options,
+                                     Finding finding) {
+  ASSIGN_OR_RETURN(const auto images, stores_.catalog.ListImages());
+  std::set<std::string> variants;
+  for (const auto& image : images)
+    for (const auto& l : image.layers)
+      if (l.blob == layer.blob && !l.variant.empty()) variants.insert(l.variant);
+  // Perhaps only a variant is damaged, of an image that is no longer there.
+  ASSIGN_OR_RETURN(const auto stored, stores_.layers.List());
+  bool fewer = false;
+  for (const auto& info : stored)
+    for (const std::string& variant : info.variants) {
+      if (info.report.blob != layer.blob || variants.contains(variant)) continue;
+      ASSIGN_OR_RETURN(const bool removed, stores_.layers.RemoveVariant(layer.blob, variant));
+      fewer |= removed;
+    }
+  if (fewer && stores_.layers.Verify(ctx, layer.blob, options.depth)) {
+    NoteRepaired(finding, "removed a variant of it that no image needs");
     return finding;
   }
   // Variants were made from the damaged metadata, and their images are made again with them: they go in both cases.
-  ASSIGN_OR_RETURN(const auto images, stores_.catalog.ListImages());
-  const bool variants = std::ranges::any_of(images, [&](const auto& image) {
-    return std::ranges::any_of(image.layers, [&](const auto& l) { return l.blob == layer.blob && !l.variant.empty(); });
-  });
-  if (!variants && stores_.content.Verify(layer.blob)) {
-    if (auto again = Reunpack(ctx, layer); again) {
-      finding.action = "unpacked again from its kept blob";
-      finding.repaired = true;
+  if (variants.empty() && stores_.content.Verify(layer.blob)) {
+    if (auto again = Reunpack(ctx, layer, options.form); again) {
+      NoteRepaired(finding, "unpacked again from its kept blob");
       return finding;
     }
   }
   RETURN_IF_ERROR(stores_.catalog.ForgetDamaged(layer.blob));
   ASSIGN_OR_RETURN([[maybe_unused]] const bool removed, stores_.layers.Remove(ctx, layer.blob));
-  finding.action = "forgotten with its images; pull them again";
-  finding.repaired = true;
+  NoteForgotten(finding);
   return finding;
 }
 
-Result<> Checker::Reunpack(const task::Context& ctx, const catalog::LayerRecord& layer) {
+Result<> Checker::Reunpack(const task::Context& ctx, const catalog::LayerRecord& layer, layer::Form form) {
   ASSIGN_OR_RETURN(const host::Fd file, stores_.content.Open(layer.blob));
-  ASSIGN_OR_RETURN(auto staging, stores_.layers.Stage(ctx, layer.blob, layer::Form::kErofs, layer.diff_id.algorithm()));
+  ASSIGN_OR_RETURN(auto staging, stores_.layers.Stage(ctx, layer.blob, form, layer.diff_id.algorithm()));
   for (;;) {
     ASSIGN_OR_RETURN(const bytes::MutableView room, staging->Room());
     ASSIGN_OR_RETURN(const std::size_t got, host::ReadSome(file.get(), room));

@@ -1,16 +1,20 @@
 // fsck/checker.h: is what the catalog promises on the disk, byte for byte?
 //
-// Looks at the catalog itself, at every document (hashed), every layer (descriptor, metadata, CRC of all contents, its
-// variants) and every kept blob (hashed at Depth::kData). Files that no row explains are what a crash leaves: reclaim's
-// Recover() gives them rows. With repair:
-//   a layer      unpacked again from its kept blob if that is whole, else forgotten with its images: the next pull fetches
+// Looks at the catalog itself, at every document (hashed), every layer (descriptor, metadata, its variants, CRC of all
+// contents; a tree is compared with its metadata) and every kept blob (hashed at Depth::kData). Files that no row explains
+// are what a crash leaves: reclaim's Recover() gives them rows. With repair:
+//   a layer      kept when only a variant was damaged that no image has; else unpacked again from its kept blob if that is
+//                whole, else forgotten with its images
 //   a document   forgotten with its images
 //   a kept blob  removed: it was a cache
-// Runs beside pulls and mounts: objects are looked at one by one, repaired ones are claimed (catalog/leases.h), in-use ones
-// are reported and left. Findings are passed on as they are found. kCanceled between two objects.
+// An image that was forgotten is not repaired (`repaired` stays false): the registry has it, and only a pull may ask there.
+// Runs beside pulls, removals and mounts: objects are looked at one by one; what looks damaged is looked at once more, to be
+// repaired under a claim (catalog/leases.h), and is no finding when it was removed or brought anew meanwhile. In-use ones are
+// reported and left. Findings are passed on as they are found. kCanceled between two objects.
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -41,6 +45,7 @@ enum class Repair : bool { kNo, kYes };
 struct Options {
   Repair repair = Repair::kNo;
   layer::Depth depth = layer::Depth::kData;
+  layer::Form form = layer::Form::kErofs;  // of layers that are unpacked again: what this machine can mount
 };
 
 class Checker {
@@ -59,8 +64,12 @@ class Checker {
   Result<Summary> Run(const task::Context& ctx, const Options& options, const Observer& observer);
 
  private:
-  Result<Finding> RepairLayer(const task::Context& ctx, const catalog::LayerRecord& layer, Finding finding);
-  Result<> Reunpack(const task::Context& ctx, const catalog::LayerRecord& layer);
+  // Nothing: it is as promised, or no longer promised.
+  Result<std::optional<Finding>> CheckBlob(const task::Context& ctx, const catalog::BlobRecord& blob, const Options& options);
+  Result<std::optional<Finding>> CheckLayer(const task::Context& ctx, const digest::Digest& blob, const Options& options);
+  // REQUIRES: a claim on the layer.
+  Result<Finding> RepairLayer(const task::Context& ctx, const catalog::LayerRecord& layer, const Options& options, Finding finding);
+  Result<> Reunpack(const task::Context& ctx, const catalog::LayerRecord& layer, layer::Form form);
   Stores stores_;
 };
 

@@ -135,7 +135,7 @@ Result<> Dir::Rename(std::string_view from, const Dir& to_dir, std::string_view 
 
 Result<bool> Dir::Unlink(std::string_view name) const {
   auto leaf = FindLeaf(fd_.get(), name);
-  if (!leaf && leaf.error().reason() == Reason::kNotFound) return false;
+  if (!leaf && leaf.error().reason() == Reason::kMissing) return false;
   if (!leaf) return std::move(leaf).error();
   if (::unlinkat(leaf->parent, leaf->name.c_str(), 0) == 0) return true;
   if (errno == ENOENT) return false;
@@ -152,7 +152,7 @@ Result<bool> Dir::RemoveDir(std::string_view name) const {
 Result<bool> Dir::Exists(std::string_view name) const {
   auto info = Stat(name);
   if (info) return true;
-  if (info.error().reason() == Reason::kNotFound) return false;
+  if (info.error().reason() == Reason::kMissing) return false;
   return std::move(info).error();
 }
 
@@ -195,7 +195,7 @@ Result<bool> Dir::RemoveTree(std::string_view name) const { return RemoveTree(ta
 Result<bool> Dir::RemoveTree(const task::Context& ctx, std::string_view name) const {
   RETURN_IF_ERROR(ctx.Check());
   auto leaf = FindLeaf(fd_.get(), name);
-  if (!leaf && leaf.error().reason() == Reason::kNotFound) return false;
+  if (!leaf && leaf.error().reason() == Reason::kMissing) return false;
   if (!leaf) return std::move(leaf).error();
   return internal::RemoveTreeAt(ctx, leaf->parent, leaf->name.c_str());
 }

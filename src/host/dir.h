@@ -7,7 +7,7 @@
 // Rules: reliability-security 5.2. Untrusted trees (contents of images) are host/root.h.
 //
 // Durability: nothing is durable before SyncFile (contents) and Dir::Sync (names) of the directory that holds the name.
-// Errors as in host/fd.h: kNotFound, kConflict (exists), kInUse (not empty), kNoSpace, kUnavailable, kIo; kUsage for a
+// Errors as in host/fd.h: kMissing, kConflict (exists), kInUse (not empty), kNoSpace, kUnavailable, kIo; kUsage for a
 // name that breaks the rules above.
 // Threads: const member functions may be called from any number of threads.
 #pragma once

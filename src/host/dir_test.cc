@@ -15,6 +15,7 @@
 #include "host/resolve.h"
 #include "host/testing/mounts.h"
 #include "host/testing/scratch.h"
+#include "time/testing/manual_clock.h"
 
 namespace berth::host {
 namespace {
@@ -68,7 +69,7 @@ TEST_F(DirTest, ModesAreExact) {
   EXPECT_EQ(dir().Stat("d/f")->mode, 0644u);
   ::umask(before);
   EXPECT_EQ(dir().MakeDir("d/f", 0700).error().reason(), Reason::kConflict);
-  EXPECT_EQ(dir().MakeDir("no/d", 0700).error().reason(), Reason::kNotFound);
+  EXPECT_EQ(dir().MakeDir("no/d", 0700).error().reason(), Reason::kMissing);
   EXPECT_TRUE(dir().MakeAndOpenDir("e", 0700)->CreateNew("f", 0600));
   EXPECT_TRUE(*dir().Exists("e/f"));
 }
@@ -88,7 +89,7 @@ TEST_F(DirTest, CreateRenameUnlink) {
   EXPECT_EQ(Get("sub/b"), "one");
   ASSERT_TRUE(dir().Rename("c", sub, "b", Replace::kYes));
   EXPECT_EQ(Get("sub/b"), "two");
-  EXPECT_EQ(dir().Rename("gone", sub, "x", Replace::kNo).error().reason(), Reason::kNotFound);
+  EXPECT_EQ(dir().Rename("gone", sub, "x", Replace::kNo).error().reason(), Reason::kMissing);
   EXPECT_EQ(dir().RemoveDir("sub").error().reason(), Reason::kInUse);
   EXPECT_TRUE(*dir().Unlink("sub/b"));
   EXPECT_FALSE(*dir().Unlink("sub/b"));
@@ -165,7 +166,7 @@ TEST_F(DirTest, ReadSmallIsBounded) {
   Put("f", "12345");
   EXPECT_EQ(*dir().ReadSmall("f", 5), "12345");
   EXPECT_EQ(dir().ReadSmall("f", 4).error().reason(), Reason::kLimitExceeded);
-  EXPECT_EQ(dir().ReadSmall("gone", 4).error().reason(), Reason::kNotFound);
+  EXPECT_EQ(dir().ReadSmall("gone", 4).error().reason(), Reason::kMissing);
   ASSERT_EQ(::mkfifo(path("fifo").c_str(), 0600), 0);
   EXPECT_EQ(dir().ReadSmall("fifo", 4).error().reason(), Reason::kIo);  // and does not wait for a writer
   ASSERT_TRUE(dir().MakeDir("d", 0700));
@@ -261,15 +262,18 @@ TEST_F(DirTest, RemoveTreeCrossesNoMount) {
 }
 
 TEST_F(DirTest, OneLockPerStore) {  // E-23
+  time::testing::ManualClock clock{time::testing::AutoAdvance::kYes};
   {
-    const auto lock = StoreLock::Acquire(dir());
+    const auto lock = StoreLock::Acquire(dir(), clock);
     ASSERT_TRUE(lock);
-    const auto second = StoreLock::Acquire(dir());
+    EXPECT_TRUE(clock.sleeps().empty());
+    const auto second = StoreLock::Acquire(dir(), clock);
+    EXPECT_FALSE(clock.sleeps().empty()) << "a child of one that was killed may have it for a moment";
     ASSERT_FALSE(second);
     EXPECT_EQ(second.error().reason(), Reason::kConflict);
     EXPECT_EQ(second.error().Text(), "another berthd uses this store");
   }
-  EXPECT_TRUE(StoreLock::Acquire(dir()));  // the file of a dead owner is no obstacle (E-20)
+  EXPECT_TRUE(StoreLock::Acquire(dir(), clock));  // the file of a dead owner is no obstacle (E-20)
 }
 
 }  // namespace

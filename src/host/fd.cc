@@ -43,7 +43,7 @@ Error WriteError(int e) {
 Error OsError(int saved_errno, std::string_view what) {
   const auto as = [&](Reason reason) { return Error(reason, result::FromErrno(saved_errno, what).message()); };
   switch (saved_errno) {
-    case ENOENT: return as(Reason::kNotFound);
+    case ENOENT: return as(Reason::kMissing);
     case EEXIST: return as(Reason::kConflict);
     case EBUSY: case ETXTBSY: case ENOTEMPTY: return as(Reason::kInUse);
     case EMFILE: case ENFILE: case ENOMEM: case EROFS: return as(Reason::kUnavailable);

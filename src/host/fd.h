@@ -3,9 +3,9 @@
 // Every call here retries EINTR, goes on after short transfers and never raises SIGPIPE on purpose (the programs ignore
 // that signal). All descriptors are made close-on-exec. Functions that take an `int` borrow it.
 //
-// Errors: OsError() maps what the system said: kNoSpace (ENOSPC, EDQUOT), kNotFound (ENOENT), kConflict (EEXIST), kInUse
-// (EBUSY, ETXTBSY, ENOTEMPTY), kUnavailable (EMFILE, ENFILE, ENOMEM, EROFS), the rest kIo. kNotFound here means a file:
-// the caller says what its absence means before the error goes to a person.
+// Errors: OsError() maps what the system said: kNoSpace (ENOSPC, EDQUOT), kMissing (ENOENT), kConflict (EEXIST), kInUse
+// (EBUSY, ETXTBSY, ENOTEMPTY), kUnavailable (EMFILE, ENFILE, ENOMEM, EROFS), the rest kIo. kNotFound is never the answer: that
+// is what a registry says of an image.
 // Calls on regular files may block for as long as the disk does; no Context can interrupt that. Waiting for pipes and
 // processes is host/poll.h and host/process.h.
 #pragma once

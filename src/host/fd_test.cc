@@ -43,7 +43,7 @@ TEST_P(OsErrorRows, MapsToReason) {
 }
 INSTANTIATE_TEST_SUITE_P(Fd, OsErrorRows,
                          ::testing::Values(ErrnoRow{ENOSPC, Reason::kNoSpace}, ErrnoRow{EDQUOT, Reason::kNoSpace},
-                                           ErrnoRow{ENOENT, Reason::kNotFound}, ErrnoRow{EEXIST, Reason::kConflict},
+                                           ErrnoRow{ENOENT, Reason::kMissing}, ErrnoRow{EEXIST, Reason::kConflict},
                                            ErrnoRow{EBUSY, Reason::kInUse}, ErrnoRow{ENOTEMPTY, Reason::kInUse},
                                            ErrnoRow{EMFILE, Reason::kUnavailable}, ErrnoRow{ENFILE, Reason::kUnavailable},
                                            ErrnoRow{ENOMEM, Reason::kUnavailable}, ErrnoRow{EROFS, Reason::kUnavailable},

@@ -21,6 +21,7 @@ Error MountError(int saved, const std::string& what, const std::string& log = {}
     case EPERM: case EACCES: return Error(Reason::kDenied, what + ": no right to mount" + because).Next("run berthd with CAP_SYS_ADMIN");
     case ENODEV: return Error(Reason::kUnsupported, what + ": the kernel does not have this file system" + because);
     case ENOSYS: return Error(Reason::kUnsupported, what + ": the kernel or a filter refuses the mount calls" + because);
+    case EBADMSG: case EUCLEAN: return Error(Reason::kCorrupt, what + ": it is damaged" + because).Next("run: berth fsck --repair");
     case ENOTBLK: case EOPNOTSUPP: return Error(Reason::kUnsupported, what + ": not possible with this kernel" + because);
     default: {
       Error error = OsError(saved, what);
@@ -277,6 +278,7 @@ Result<> MoveMount(const Place& from, const Place& to) {
 Result<bool> Unmount(const std::string& target, Lazy lazy) {
   if (::umount2(target.c_str(), UMOUNT_NOFOLLOW | (lazy == Lazy::kYes ? MNT_DETACH : 0)) == 0) return true;
   if (errno == EINVAL || errno == ENOENT) return false;
+  if (errno == EBUSY) return MountError(EBUSY, "unmount " + Quoted(target)).Next("leave the directory; fuser -vm " + Quoted(target) + " shows who is there");
   return MountError(errno, "unmount " + Quoted(target));
 }
 

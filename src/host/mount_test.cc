@@ -13,6 +13,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <fstream>
 #include <ostream>
 
 #include "host/loop.h"
@@ -191,7 +192,17 @@ TEST_F(MountTest, BrokenImagesAreErrorsWithTheKernelsReason) {
     ASSERT_FALSE(mounted);
     EXPECT_THAT(mounted.error().Text(), HasSubstr("EROFS image"));
   }
-  EXPECT_EQ(MountErofs({path("gone"), {}}, target(), {}, Backing::kFile).error().reason(), Reason::kNotFound);
+  if (MakeErofs()) {
+    std::fstream meta(path("meta"), std::ios::in | std::ios::out | std::ios::binary);
+    meta.seekp(1100);
+    meta << "damage";
+    meta.close();
+    const auto mounted = MountErofs(Image(), target());
+    ASSERT_FALSE(mounted);
+    EXPECT_EQ(mounted.error().reason(), Reason::kCorrupt) << mounted.error().Text();
+    EXPECT_THAT(mounted.error().next_step(), HasSubstr("berth fsck --repair"));
+  }
+  EXPECT_EQ(MountErofs({path("gone"), {}}, target(), {}, Backing::kFile).error().reason(), Reason::kMissing);
   EXPECT_FALSE(At(target()));
 }
 
@@ -328,6 +339,13 @@ TEST_F(MountTest, BindReadOnlyAndMove) {
   EXPECT_EQ(dir().CreateNew("m/new", 0600).error().reason(), Reason::kUnavailable);  // EROFS
   Put("source/g", "y");  // the source itself stays writable
   EXPECT_EQ(Get(path("m/g")), "y");
+  {
+    const Fd inside(::open(path("m/g").c_str(), O_RDONLY | O_CLOEXEC));
+    const auto busy = Unmount(target());
+    ASSERT_FALSE(busy);
+    EXPECT_EQ(busy.error().reason(), Reason::kInUse);
+    EXPECT_THAT(busy.error().next_step(), HasSubstr("leave the directory; fuser -vm "));
+  }
   ASSERT_TRUE(MoveMount(target(), path("other")));
   EXPECT_FALSE(*Unmount(target()));
   EXPECT_EQ(Get(path("other/f")), "x");

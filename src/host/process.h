@@ -62,7 +62,7 @@ struct ExitStatus {
 
 class Process {
  public:
-  // Fails with the reason of the failed step in the child, down to execve ("start NAME: …"). kNotFound: no such program.
+  // Fails with the reason of the failed step in the child, down to execve ("start NAME: …"). kMissing: no such program.
   static Result<Process> Spawn(const ProcessSpec& spec);
   Process(Process&&) noexcept;
   Process& operator=(Process&&) noexcept;

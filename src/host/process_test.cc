@@ -124,7 +124,7 @@ TEST(Process, StdinIsTheNullDeviceUnlessMapped) {
 
 TEST(Process, FailuresOfTheChildAreOurs) {
   const auto error = [](const ProcessSpec& spec) { return Process::Spawn(spec).error(); };
-  EXPECT_EQ(error(Program({"/no/such/program"})).reason(), Reason::kNotFound);
+  EXPECT_EQ(error(Program({"/no/such/program"})).reason(), Reason::kMissing);
   EXPECT_THAT(error(Program({"/no/such/program"})).Text(), HasSubstr("start \"/no/such/program\": execute"));
   EXPECT_EQ(error(Program({"true"})).reason(), Reason::kUsage);
   EXPECT_EQ(error(Program({"/etc/passwd"})).reason(), Reason::kIo);  // no right to execute
@@ -144,7 +144,7 @@ TEST(Process, SearchesThePathOnlyWhenAsked) {
   spec.search_path = true;
   EXPECT_TRUE(Process::Spawn(spec)->Wait(task::Context())->success());
   spec.program = "no-such-program-anywhere";
-  EXPECT_EQ(Process::Spawn(spec).error().reason(), Reason::kNotFound);
+  EXPECT_EQ(Process::Spawn(spec).error().reason(), Reason::kMissing);
   spec.program = "bin/true";
   EXPECT_EQ(Process::Spawn(spec).error().reason(), Reason::kUsage);
 }
@@ -271,7 +271,7 @@ TEST(Contained, EndsAsItEndsAndTalksAsItTalks) {
   none.own = ProcessSpec::Own::kContained;
   const auto spawned = Process::Spawn(none);
   ASSERT_FALSE(spawned);
-  EXPECT_EQ(spawned.error().reason(), Reason::kNotFound);
+  EXPECT_EQ(spawned.error().reason(), Reason::kMissing);
 }
 
 #ifndef __SANITIZE_THREAD__  // which has to know of every fork

@@ -17,7 +17,7 @@ enum class Trust : std::uint8_t {
   kAny,     // whatever can be executed; links are followed
 };
 
-// `name`: one component. Errors: kNotFound (no folder, no such file), kPolicy (not trusted, and why), kIo (no regular file,
+// `name`: one component. Errors: kMissing (no folder, no such file), kPolicy (not trusted, and why), kIo (no regular file,
 // not executable). The descriptor is O_PATH: fit for execution only.
 Result<Fd> OpenProgram(const std::string& folder, std::string_view name, Trust trust);
 

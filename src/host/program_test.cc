@@ -35,8 +35,8 @@ TEST_F(ProgramTest, WhatWasCheckedRuns) {
 }
 
 TEST_F(ProgramTest, WhatIsNoProgram) {
-  EXPECT_EQ(OpenProgram(scratch_.path(), "none", Trust::kStrict).error().reason(), Reason::kNotFound);
-  EXPECT_EQ(OpenProgram(scratch_.path("none"), "tool", Trust::kStrict).error().reason(), Reason::kNotFound);
+  EXPECT_EQ(OpenProgram(scratch_.path(), "none", Trust::kStrict).error().reason(), Reason::kMissing);
+  EXPECT_EQ(OpenProgram(scratch_.path("none"), "tool", Trust::kStrict).error().reason(), Reason::kMissing);
   for (const char* name : {"", ".", "..", "a/b", "../tool"}) EXPECT_EQ(OpenProgram(scratch_.path(), name, Trust::kAny).error().reason(), Reason::kUsage);
   ASSERT_EQ(::chmod(scratch_.path("tool").c_str(), 0644), 0);
   EXPECT_THAT(Problem("tool", Trust::kAny), HasSubstr("is not executable"));

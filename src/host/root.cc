@@ -287,7 +287,7 @@ Result<> RootTree::SetXattrs(const Metadata& meta, Set set) {
 Result<bool> RootTree::Remove(std::string_view name) {
   ASSIGN_OR_RETURN(const std::string clean, Clean(name));
   auto leaf = OpenParent(clean, false);
-  if (!leaf && leaf.error().reason() == Reason::kNotFound) return false;
+  if (!leaf && leaf.error().reason() == Reason::kMissing) return false;
   if (!leaf) return std::move(leaf).error();
   struct stat st;
   if (::fstatat(leaf->parent, leaf->name.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0)

@@ -197,7 +197,7 @@ TEST_F(RootTest, TheCachedParentIsNotStale) {
   ASSERT_TRUE(Link("a", "c"));  // replaces the tree a/
   ASSERT_TRUE(Put("a/b/three", "3"));
   EXPECT_EQ(Get("c/b/three"), "3");
-  EXPECT_EQ(tree().Stat("c/b/one").error().reason(), Reason::kNotFound);
+  EXPECT_EQ(tree().Stat("c/b/one").error().reason(), Reason::kMissing);
   ASSERT_TRUE(Put("x/y/one", "1"));
   EXPECT_TRUE(*tree().Remove("x"));
   ASSERT_TRUE(Put("x/y/two", "2"));

@@ -20,8 +20,20 @@
 
 #include "host/fd.h"
 
+#ifdef BERTH_SANITIZED
+#include <sanitizer/common_interface_defs.h>
+#endif
+
 namespace berth::host {
 namespace {
+
+#ifdef BERTH_SANITIZED  // a report needs stderr, and may ask for what the jail refuses: that must not end it half-way
+constexpr bool kSanitized = true;
+constexpr std::uint32_t kRefusal = SCMP_ACT_ERRNO(EPERM);
+#else
+constexpr bool kSanitized = false;
+constexpr std::uint32_t kRefusal = SCMP_ACT_KILL_PROCESS;
+#endif
 
 Error Failed(const char* what) { return OsError(errno, std::string("enter the jail: ") + what); }
 
@@ -175,7 +187,7 @@ constexpr std::uint64_t kThreadFlags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE
 
 class Filter {
  public:
-  Filter() : ctx_(::seccomp_init(SCMP_ACT_KILL_PROCESS), &::seccomp_release) {}
+  Filter() : ctx_(::seccomp_init(kRefusal), &::seccomp_release) {}
   Filter& Allow(std::initializer_list<int> calls) {
     for (const int call : calls) Add(SCMP_ACT_ALLOW, call, {});
     return *this;
@@ -221,7 +233,7 @@ Result<> InstallFilter(const JailSpec& spec) {
            SCMP_SYS(gettimeofday), SCMP_SYS(getrandom), SCMP_SYS(getpid), SCMP_SYS(gettid), SCMP_SYS(rt_sigaction),
            SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigreturn), SCMP_SYS(sigaltstack), SCMP_SYS(restart_syscall),
            SCMP_SYS(exit), SCMP_SYS(exit_group)});
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#ifdef BERTH_SANITIZED
   f.Allow({SCMP_SYS(pipe2), SCMP_SYS(prctl), SCMP_SYS(prlimit64)});  // the sanitizers' own: is this address readable? how large is a stack?
 #endif
   f.Allow(SCMP_SYS(mmap), {Masked(2, kProtExec, 0)});
@@ -285,6 +297,9 @@ std::string JailReport::Text() const {
 Result<JailReport> EnterUnpackJail(const JailSpec& spec) {
   const bool stream = spec.profile == JailProfile::kStream;
   if (!stream && spec.root_fd < 0) return Error(Reason::kUsage, "the tree jail needs a root");
+#ifdef BERTH_SANITIZED
+  ::__sanitizer_sandbox_on_notify(nullptr);  // it reads now what is mapped where
+#endif
   JailReport report;
   report.not_dumpable = ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0;
   RETURN_IF_ERROR(Limit(RLIMIT_CORE, 0));
@@ -306,6 +321,7 @@ Result<JailReport> EnterUnpackJail(const JailSpec& spec) {
   report.landlock_abi = EnterLandlock(stream ? -1 : spec.root_fd);
   std::vector<int> kept = spec.keep_fds;
   if (!stream) kept.push_back(spec.root_fd);
+  if (kSanitized) kept.push_back(STDERR_FILENO);
   RETURN_IF_ERROR(CloseAllBut(std::move(kept)));
   report.descriptors_closed = true;
   RETURN_IF_ERROR(Limit(RLIMIT_NOFILE, spec.max_open_files));

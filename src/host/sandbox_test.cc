@@ -36,7 +36,7 @@
 #include "host/testing/scratch.h"
 
 // The runtimes of the sanitizers make calls of their own (and need their /proc): the filter would kill them, not us.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#ifdef BERTH_SANITIZED
 #define BERTH_SKIP_UNDER_SANITIZER() GTEST_SKIP() << "the sanitizer's runtime cannot live in the jail"
 #else
 #define BERTH_SKIP_UNDER_SANITIZER() (void)0

@@ -534,12 +534,14 @@ class Exchange final : public Response {
   Result<> StatusLine(std::string_view line) {
     expect_status_ = false;
     headers_ = {};
-    const std::size_t space = line.find(' ');
-    const std::string_view number = space == std::string_view::npos ? "" : line.substr(space + 1, 3);
-    const auto r = std::from_chars(number.data(), number.data() + number.size(), status_);
-    if (!line.starts_with("HTTP/") || number.size() != 3 || r.ec != std::errc() || r.ptr != number.data() + 3 || status_ < 100 ||
-        status_ > 599)
+    // Not less strict than libcurl, which would wait for the status line that we believe we have.
+    const auto digit = [&](std::size_t at) { return at < line.size() && line[at] >= '0' && line[at] <= '9'; };
+    const std::size_t version = digit(7) && line[6] == '.' ? 8 : 6;  // "HTTP/1.1", "HTTP/2"
+    const std::size_t at = version + 1;
+    if (!line.starts_with("HTTP/") || !digit(5) || line.size() < at + 3 || line[version] != ' ' || line[at] < '1' || line[at] > '5' ||
+        !digit(at + 1) || !digit(at + 2))
       return Malformed("a status line that is not HTTP");
+    status_ = (line[at] - '0') * 100 + (line[at + 1] - '0') * 10 + (line[at + 2] - '0');
     return {};
   }
 

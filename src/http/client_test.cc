@@ -12,6 +12,7 @@
 #include <ostream>
 #include <thread>
 
+#include "http/testing/black_hole.h"
 #include "http/testing/fault_server.h"
 #include "time/testing/manual_clock.h"
 
@@ -25,6 +26,7 @@ using std::string_literals::operator""s;
 using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::SizeIs;
+using testing::BlackHole;
 using testing::Ca;
 using testing::FaultServer;
 using testing::Gate;
@@ -175,6 +177,7 @@ std::vector<Fault> FaultTable() {
       {"C-21 folded line", head("X: a\r\n b\r\n"), Reason::kProtocolError, ""},
       {"C-21 300 informational answers", Reply::Raw(Many("HTTP/1.1 100 Continue\r\n\r\n", 300)).Send("HTTP/1.1 200 OK\r\n\r\n"), Reason::kProtocolError, "informational"},
       {"C-21 endless informational answers", Reply().Endless("HTTP/1.1 102 Processing\r\n\r\n"), Reason::kProtocolError, "informational"},
+      {"C-21 no status line behind an informational one", Reply::Raw("HTTP/1.1 100 Continue\r\n\r\nHTTP/HTTP/1.1 200 OK\r\n\r\n"), Reason::kProtocolError, "not HTTP"},
       {"C-22 random bytes", Reply::Raw("\x93\x12\xfe\x00\x7f random \r\n\r\n"s).Close(), Reason::kProtocolError, "not HTTP"},
       {"C-22 TLS bytes on the plain port", Reply::Raw("\x15\x03\x01\x00\x02\x02\x46"s).Close(), Reason::kProtocolError, "not HTTP"},
       {"C-22 HTTP/0.9", Reply::Raw("<html>old</html>").Close(), Reason::kProtocolError, "not HTTP"},
@@ -595,32 +598,6 @@ TEST(Connect, RefusedAndUnknown) {
   EXPECT_THAT(unknown.error().Text(), Not(HasSubstr("canary")));
 }
 
-// A port that answers no SYN: its queue of connections is full and nobody accepts.
-class BlackHole {
- public:
-  BlackHole() {
-    sockaddr_in a{};
-    a.sin_family = AF_INET;
-    a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t length = sizeof a;
-    auto* address = reinterpret_cast<sockaddr*>(&a);
-    EXPECT_EQ(bind(fds_[0], address, length), 0);
-    EXPECT_EQ(listen(fds_[0], 0), 0);
-    getsockname(fds_[0], address, &length);
-    port_ = ntohs(a.sin_port);
-    for (std::size_t i = 1; i < fds_.size(); ++i) (void)connect(fds_[i], address, length);
-  }
-  ~BlackHole() {
-    for (const int fd : fds_) close(fd);
-  }
-  std::string url() const { return "https://127.0.0.1:" + std::to_string(port_) + "/"; }
-
- private:
-  static int Open() { return socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0); }
-  std::array<int, 5> fds_{Open(), Open(), Open(), Open(), Open()};
-  std::uint16_t port_ = 0;
-};
-
 TEST(Connect, ABlackHoleEndsAtTheConnectBudget) {  // C-06
   const BlackHole hole;
   Client client;
@@ -933,6 +910,7 @@ TEST(ThroughAProxy, ADeadProxyIsNamed) {
   const auto got = Fetch(client, To("https://registry.test/"));
   EXPECT_EQ(got.error().reason(), Reason::kRefused);
   EXPECT_THAT(got.error().Text(), HasSubstr("the proxy " + url));
+  EXPECT_THAT(got.error().next_step(), HasSubstr("HTTPS_PROXY"));
 }
 
 TEST(ThroughAProxy, ExceptionsAndRequestsGoStraight) {

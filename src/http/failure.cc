@@ -29,7 +29,7 @@ Error Certificate(long verdict, const std::string& peer) {
     case kSelfSigned: case kSelfSignedInChain: case kNoIssuerHere: case kCannotVerifyLeaf:
     case kSignature:  // a known name with another key
       return Error(Reason::kTlsCa, "the certificate of " + peer + " is signed by an unknown authority")
-          .Next("put the certificate of its CA into the system's store or next to this registry's configuration (ca)");
+          .Next("put the certificate of its CA into the system's store");
     case kRevoked:
       return Error(Reason::kTls, "the certificate of " + peer + " is revoked");
     case kLeafKeyTooSmall: case kCaKeyTooSmall: case kCaDigestTooWeak:
@@ -39,11 +39,14 @@ Error Certificate(long verdict, const std::string& peer) {
   }
 }
 
+constexpr const char* kProxySetting = "check that the proxy runs, and HTTPS_PROXY, HTTP_PROXY and NO_PROXY in the environment of berthd";
+
 Error ProxyAnswered(int status, const std::string& proxy) {
   if (status == 407)
     return Error(Reason::kUnavailable, "the proxy " + proxy + " wants other credentials (407)")
-        .Next("put user and password into the proxy setting").Retryable(false);
-  return Error(Reason::kUnavailable, "the proxy " + proxy + " did not open the way (status " + std::to_string(status) + ")");
+        .Next("put user and password into HTTPS_PROXY or HTTP_PROXY in the environment of berthd").Retryable(false);
+  return Error(Reason::kUnavailable, "the proxy " + proxy + " did not open the way (status " + std::to_string(status) + ")")
+      .Next(kProxySetting);
 }
 
 }  // namespace
@@ -72,17 +75,18 @@ Error Explain(const Failure& f, const Limits& limits) {
     case CURLE_COULDNT_RESOLVE_HOST:
       return Error(Reason::kDns, "the name of " + f.server + " does not resolve").Next("check the name and the node's DNS");
     case CURLE_COULDNT_RESOLVE_PROXY:
-      return Error(Reason::kDns, "the name of the proxy " + f.proxy + " does not resolve").Next("check the proxy setting");
+      return Error(Reason::kDns, "the name of the proxy " + f.proxy + " does not resolve").Next(kProxySetting);
     case CURLE_COULDNT_CONNECT:
       switch (f.os_error) {
-        case ECONNREFUSED: return Error(Reason::kRefused, peer + " refuses connections").Next("check that it runs and the port");
+        case ECONNREFUSED: return Error(Reason::kRefused, peer + " refuses connections")
+                               .Next(to_proxy ? kProxySetting : "check that it runs and the port");
         case ETIMEDOUT: return TooLate(Phase::kConnect, peer, limits);
         case ENETUNREACH: case EHOSTUNREACH: return Error(Reason::kUnavailable, "there is no route to " + peer);
         case ECONNRESET: return Error(Reason::kConnectionReset, peer + " reset the connection at once");
         default: return Error(Reason::kUnavailable, "no connection to " + peer);
       }
     case CURLE_OPERATION_TIMEDOUT: return TooLate(f.phase, f.server, limits);
-    case CURLE_PROXY: return Error(Reason::kUnavailable, "the proxy " + f.proxy + " did not open the way");
+    case CURLE_PROXY: return Error(Reason::kUnavailable, "the proxy " + f.proxy + " did not open the way").Next(kProxySetting);
 
     case CURLE_PEER_FAILED_VERIFICATION: return Certificate(f.verify, peer);
     case CURLE_SSL_CERTPROBLEM:

@@ -45,7 +45,7 @@ class Follower {
       return Error(Reason::kInsecureRedirect, "it leads from https to plain http at " + to.origin().ToString())
           .Next("the registry must redirect to https");
     if (hops >= policy_.max_hops)
-      return Error(Reason::kTooManyRedirects, "more than " + std::to_string(policy_.max_hops) + " redirects (max_hops)");
+      return Error(Reason::kTooManyRedirects, "more than " + std::to_string(policy_.max_hops) + " redirects (redirects)");
     const Origin target = to.origin();
     const bool crosses = target != current_.url.origin();
     if (target != first_ && !policy_.allowed_origins.empty() &&

@@ -64,7 +64,7 @@ Result<Certificate> Certificate::Parse(std::string_view chain_pem, const secret:
 }
 
 time::WallTime Certificate::not_after() const {
-  return time::WallTime(std::chrono::seconds(gnutls_x509_crt_get_expiration_time(parts_->chain[0])));
+  return time::FromUnix(gnutls_x509_crt_get_expiration_time(parts_->chain[0]));
 }
 
 }  // namespace berth::httpd

@@ -203,7 +203,9 @@ struct Server::State {
     return MHD_YES;
   }
 
-  static Response TooLarge() { return Response::Text(413, "the request body is too large\n"); }
+  Response TooLarge() const {
+    return Response::Text(413, "the request body is larger than " + std::to_string(options.body_bytes) + " bytes (limit " + options.body_limit + ")\n");
+  }
   static Response Busy() {
     Response busy = Response::Text(503, "too busy, or stopping\n");
     busy.fields.emplace_back("Retry-After", "1");

@@ -51,6 +51,7 @@ struct ServerOptions {
   std::size_t head_bytes = 32u << 10; // request line and fields
   int send_buffer = 0;                // of each connection in the kernel, bytes; 0: as the kernel thinks fit
   std::size_t body_bytes = 3u << 20;  // what the Kubernetes API server allows
+  std::string body_limit = "body_bytes";  // what the settings call that
   time::Duration head = std::chrono::seconds(10);
   time::Duration body = std::chrono::seconds(30);
   time::Duration idle = std::chrono::seconds(90);

@@ -13,6 +13,8 @@
 #include <filesystem>
 #include <thread>
 
+#include "digest/signature.h"
+#include "digest/x509.h"
 #include "host/dir.h"
 #include "host/listen.h"
 #include "http/testing/fault_server.h"
@@ -164,6 +166,12 @@ TEST_P(HostileTest, IsTurnedAway) {
   // And the next one is served.
   EXPECT_TRUE(Raw(server->port()).Send(Get("/", "Connection: close\r\n")).All().ends_with("ok\n"));
 }
+TEST(ServerTest, ABodyThatIsTooLargeIsToldTheLimit) {
+  const auto server = Serve(Echo, {.body_bytes = 1000, .body_limit = "review_bytes"});
+  EXPECT_TRUE(Raw(server->port()).Send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1001\r\n\r\n").All()
+                  .ends_with("the request body is larger than 1000 bytes (limit review_bytes)\n"));
+}
+
 std::string Post(std::string_view fields, std::string_view body) {
   return "POST / HTTP/1.1\r\nHost: h\r\n" + std::string(fields) + "\r\n" + std::string(body);
 }
@@ -519,6 +527,17 @@ TEST(TlsTest, ACertificateAndAKeyThatDoNotFitAreRefused) {
   const auto good = Certificate::Parse(a.chain, a.key);
   ASSERT_TRUE(good);
   EXPECT_GT(good->not_after(), time::SystemClock().WallNow());
+}
+
+// RFC 5280 4.1.2.5: this date is how a certificate says that it has no end. A clock that counts nanoseconds ends before it.
+TEST(TlsTest, ACertificateWithoutAnEndHasNotExpired) {
+  const secret::Secret key(digest::MakeEcKey());
+  const auto pem = digest::MakeAuthority(key.Reveal(), "for ever", {0, 253'402'300'799});
+  ASSERT_TRUE(pem) << pem.error().Text();
+  const auto certificate = Certificate::Parse(*pem, key);
+  ASSERT_TRUE(certificate) << certificate.error().Text();
+  EXPECT_EQ(certificate->not_after(), time::FromUnix(253'402'300'799));
+  EXPECT_GT(certificate->not_after(), time::SystemClock().WallNow());
 }
 
 }  // namespace

@@ -21,6 +21,11 @@ std::optional<std::int64_t> Integer(std::string_view text) {
   return error == std::errc() && end == text.data() + text.size() ? std::optional(n) : std::nullopt;
 }
 
+bool IsLess(std::string_view a, std::string_view b) {
+  const auto x = Integer(a), y = Integer(b);
+  return x && y && *x < *y;
+}
+
 // "=", "==", "!=", "(", ",", … or a word; "" at the end.
 class Words {
  public:
@@ -137,14 +142,13 @@ bool LabelSelector::Matches(const StringMap& labels) const {
   return std::ranges::all_of(requirements_, [&](const Requirement& r) {
     const auto found = labels.find(r.key);
     const bool there = found != labels.end(), listed = there && std::ranges::find(r.values, found->second) != r.values.end();
-    const auto number = there ? Integer(found->second) : std::nullopt;
     switch (r.op) {
       case Op::kIn: return listed;
       case Op::kNotIn: return !listed;
       case Op::kExists: return there;
       case Op::kAbsent: return !there;
-      case Op::kGreater: return number && *number > *Integer(r.values[0]);
-      case Op::kLess: return number && *number < *Integer(r.values[0]);
+      case Op::kGreater: return there && IsLess(r.values[0], found->second);
+      case Op::kLess: return there && IsLess(found->second, r.values[0]);
     }
     return false;
   });

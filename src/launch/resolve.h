@@ -13,7 +13,7 @@ enum class Within : bool {
   kInRoot,   // links count from `at`, as if it were "/"
   kBeneath,  // what leads out is an error (kDenied)
 };
-// `flags` and `mode` as for open(2); O_CLOEXEC is added. Magic links are never followed. kNotFound when there is no such name,
+// `flags` and `mode` as for open(2); O_CLOEXEC is added. Magic links are never followed. kMissing when there is no such name,
 // kDenied when it leads out or through a magic link, kUnsupported without openat2.
 Result<host::Fd> OpenWithin(int at, std::string_view path, Within within, int flags, std::string_view what);
 

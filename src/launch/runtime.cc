@@ -74,7 +74,7 @@ Result<std::optional<std::string>> ReadIfThere(const std::string& folder, std::s
   auto dir = host::Dir::Open(folder);
   auto text = dir ? dir->ReadSmall(name, 4096) : Result<std::string>(Error(std::move(dir).error()));
   if (text) return std::optional(*std::move(text));
-  if (text.error().reason() == Reason::kNotFound) return std::optional<std::string>();
+  if (text.error().reason() == Reason::kMissing) return std::optional<std::string>();
   return Error(std::move(text).error());
 }
 

@@ -69,7 +69,7 @@ Sandbox Describe(const SandboxSpec& spec) {
 
 Result<bool> IsWhole(const SandboxSpec& spec, const Sandbox& sandbox) {
   auto dir = host::Dir::Open(spec.dir);
-  if (!dir && dir.error().reason() == Reason::kNotFound) return false;
+  if (!dir && dir.error().reason() == Reason::kMissing) return false;
   if (!dir) return Error(std::move(dir).error());
   ASSIGN_OR_RETURN(const bool ready, dir->Exists("ready"));
   if (!ready) return false;
@@ -157,7 +157,7 @@ Result<bool> StopSandbox(const task::Context& ctx, const std::string& dir) {
   if (slash == std::string::npos || slash == 0 || slash + 1 == dir.size())
     return Error(Reason::kUsage, Quoted(dir) + " is no sandbox");
   auto parent = host::Dir::Open(dir.substr(0, slash));
-  if (!parent && parent.error().reason() == Reason::kNotFound) return false;
+  if (!parent && parent.error().reason() == Reason::kMissing) return false;
   if (!parent) return Error(std::move(parent).error());
   auto pause = ReadCreated(dir, kPauseFile);
   if (pause && *pause) RETURN_IF_ERROR((*pause)->End(ctx));

@@ -17,7 +17,7 @@ namespace berth::launch {
 void WriteDefaultSeccomp(json::Writer& out, std::uint64_t capabilities);
 
 // A profile of the node's administrator (type Localhost), in the form of the runtime specification: `name` is relative to `folder`,
-// without "..". kNotFound, kConfig.
+// without "..". kMissing, kConfig.
 Result<std::string> ReadLocalhostSeccomp(const std::string& folder, const std::string& name);
 
 }  // namespace berth::launch

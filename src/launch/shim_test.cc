@@ -119,7 +119,7 @@ TEST_F(Shim, IsSmall) {
   const auto status = *host::ReadSmallFile("/proc/" + lock.substr(0, lock.find(' ')) + "/status", 1 << 16);
   const auto at = status.find("VmRSS:");
   ASSERT_NE(at, std::string::npos);
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#ifndef BERTH_SANITIZED
   EXPECT_LT(std::stoi(status.substr(at + 6)), 2048) << "KiB";
 #endif
   RecordProperty("VmRSS_KiB", std::stoi(status.substr(at + 6)));

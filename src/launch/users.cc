@@ -48,7 +48,7 @@ void EachLine(std::string_view text, Take take) {
 }
 
 // "" when there is no such regular file.
-Result<std::string> ReadInside(const host::Dir& root, const char* path) {
+Result<std::string> ReadInside(const host::Dir& root, const char* path, const AccountLimits& limits) {
   // Looked at before it is opened: a FIFO or a device would block or act on being opened.
   auto place = internal::OpenWithin(root.fd(), path, internal::Within::kInRoot, O_PATH,
                                     "look up an account file of the image");
@@ -56,10 +56,10 @@ Result<std::string> ReadInside(const host::Dir& root, const char* path) {
   if (!place) return std::string();
   ASSIGN_OR_RETURN(const auto info, host::Stat(place->get()));
   if (info.kind != host::FileKind::kFile) return std::string();
-  if (info.size > kAccountFileBytes)
+  if (info.size > limits.file_bytes)
     return Error(Reason::kLimitExceeded, std::string("the image's /") + path + " has " +
                                              std::to_string(info.size) + " bytes, at most " +
-                                             std::to_string(kAccountFileBytes) + " are read");
+                                             std::to_string(limits.file_bytes) + " are read (limit account_file_bytes)");
   const host::Fd file(
       ::open(("/proc/self/fd/" + std::to_string(place->get())).c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (!file.valid()) return host::OsError(errno, std::string("open the image's /") + path);
@@ -72,6 +72,11 @@ Result<std::string> ReadInside(const host::Dir& root, const char* path) {
     have += n;
   }
   text.resize(have);
+  std::size_t longest = 0;
+  EachLine(text, [&](std::string_view line) { longest = std::max(longest, line.size()); });
+  if (longest > limits.line_bytes)
+    return Error(Reason::kLimitExceeded, std::string("the image's /") + path + " has a line of " + std::to_string(longest) +
+                                             " bytes, at most " + std::to_string(limits.line_bytes) + " are read (limit account_line_bytes)");
   return text;
 }
 
@@ -141,9 +146,9 @@ Result<> CheckNonRoot(const kube::Pod& pod, const kube::Container& container, co
 }
 
 Result<User> ResolveUser(const host::Dir& root, const kube::Pod& pod, const kube::Container& container,
-                         const oci::ImageConfig& image) {
-  ASSIGN_OR_RETURN(const auto passwd_text, ReadInside(root, "etc/passwd"));
-  ASSIGN_OR_RETURN(const auto group_text, ReadInside(root, "etc/group"));
+                         const oci::ImageConfig& image, const AccountLimits& limits) {
+  ASSIGN_OR_RETURN(const auto passwd_text, ReadInside(root, "etc/passwd", limits));
+  ASSIGN_OR_RETURN(const auto group_text, ReadInside(root, "etc/group", limits));
   const auto accounts = ParsePasswd(passwd_text);
   const auto groups = ParseGroup(group_text);
   const auto security = EffectiveSecurity(pod, container);

@@ -1,7 +1,7 @@
 // launch/users.h: who a container runs as: names and numbers, from the Pod and from the image's own account files.
 //
 // /etc/passwd and /etc/group are the image's and are read through its root (resolution never leaves it, symbolic links count from
-// it, devices and FIFOs are not opened for reading, at most kAccountFileBytes); a file that is absent or unreadable has no entries.
+// it, devices and FIFOs are not opened for reading, within AccountLimits); a file that is absent or unreadable has no entries.
 // Lines that are not well-formed, numbers above 2^31-1 and names with control bytes are skipped.
 //
 // Rules (kubelet, containerd's CRI plug-in):
@@ -23,7 +23,9 @@
 
 namespace berth::launch {
 
-inline constexpr std::size_t kAccountFileBytes = 4u << 20;
+struct AccountLimits {
+  std::size_t file_bytes = 1u << 20, line_bytes = 64u << 10;
+};
 
 struct Account { std::string name; std::uint32_t uid = 0, gid = 0; std::string home; };
 struct AccountGroup { std::string name; std::uint32_t gid = 0; std::vector<std::string> members; };
@@ -43,6 +45,7 @@ kube::SecurityContext EffectiveSecurity(const kube::Pod& pod, const kube::Contai
 Result<> CheckNonRoot(const kube::Pod& pod, const kube::Container& container, const oci::ImageConfig& image);
 
 // `root`: the mounted image. kConfig for a name that the image does not know, kLimitExceeded for an account file that is too big.
-Result<User> ResolveUser(const host::Dir& root, const kube::Pod& pod, const kube::Container& container, const oci::ImageConfig& image);
+Result<User> ResolveUser(const host::Dir& root, const kube::Pod& pod, const kube::Container& container, const oci::ImageConfig& image,
+                         const AccountLimits& limits = {});
 
 }  // namespace berth::launch

@@ -136,10 +136,29 @@ TEST(HostileRoot, HugeFileIsRefused) {
   Scratch image;
   ASSERT_TRUE(image.dir().MakeDir("etc", 0755));
   ASSERT_TRUE(image.dir().WriteDurably("etc/passwd", {}, 0644));
-  ASSERT_EQ(::truncate(image.path("etc/passwd").c_str(), kAccountFileBytes + 1), 0);
+  ASSERT_EQ(::truncate(image.path("etc/passwd").c_str(), (1 << 20) + 1), 0);
   const auto user = ResolveUser(image.dir(), {}, {}, {});
   ASSERT_FALSE(user);
   EXPECT_EQ(user.error().reason(), Reason::kLimitExceeded);
+  EXPECT_THAT(user.error().Text(), HasSubstr("has 1048577 bytes, at most 1048576 are read (limit account_file_bytes)"));
+  EXPECT_TRUE(ResolveUser(image.dir(), {}, {}, {}, {.file_bytes = 2u << 20, .line_bytes = 2u << 20}));
+}
+
+TEST(HostileRoot, ALongLineIsRefused) {
+  Scratch image;
+  ASSERT_TRUE(image.dir().MakeDir("etc", 0755));
+  const std::string good = "root:x:0:0:" + std::string((64u << 10) - 14, 'c') + ":/:\n";
+  for (const bool long_line : {false, true}) {
+    const std::string text = (long_line ? "x" : "") + good;
+    ASSERT_TRUE(image.dir().WriteDurably("etc/passwd", bytes::AsView(text), 0644));
+    const auto user = ResolveUser(image.dir(), {}, {}, {});
+    EXPECT_EQ(user.has_value(), !long_line);
+    if (!user) {
+      EXPECT_EQ(user.error().reason(), Reason::kLimitExceeded);
+      EXPECT_THAT(user.error().Text(), HasSubstr("a line of 65537 bytes, at most 65536 are read (limit account_line_bytes)"));
+    }
+    EXPECT_TRUE(ResolveUser(image.dir(), {}, {}, {}, {.line_bytes = 65537}));
+  }
 }
 
 struct NonRootRow {

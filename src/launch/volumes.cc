@@ -158,7 +158,7 @@ Result<Fd> MakeBeneath(int base, const std::string& sub, std::uint32_t mode) {
     // base.
     const std::string so_far = sub.substr(0, sub.size() - rest.size());
     auto next = OpenWithin(base, so_far, Within::kBeneath, O_PATH, "look up a subPath");
-    if (!next && next.error().reason() == Reason::kNotFound) {
+    if (!next && next.error().reason() == Reason::kMissing) {
       if (::mkdirat(at.get(), name.c_str(), mode) != 0 && errno != EEXIST)
         return host::OsError(errno, "make a directory of a subPath");
       next = OpenWithin(at.get(), name, Within::kBeneath, O_PATH | O_DIRECTORY | O_NOFOLLOW,
@@ -183,7 +183,7 @@ Result<std::string> BindSubPath(const VolumeContext& in, const std::string& volu
   const Fd base(::open(volume_path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!base.valid()) return host::OsError(errno, "open the volume");
   auto found = OpenWithin(base.get(), sub, Within::kBeneath, O_PATH, "look up the subPath");
-  if (!found && found.error().reason() == Reason::kNotFound && volume.kind != kube::Volume::Kind::kImage) {
+  if (!found && found.error().reason() == Reason::kMissing && volume.kind != kube::Volume::Kind::kImage) {
     ASSIGN_OR_RETURN(const auto info, host::Stat(base.get()));
     found = MakeBeneath(base.get(), sub, info.mode & 0777);
   }
@@ -203,7 +203,7 @@ Result<std::string> BindSubPath(const VolumeContext& in, const std::string& volu
     ASSIGN_OR_RETURN(
         const bool was,
         host::Unmount(target, host::Lazy::kYes).or_else([](const Error& e) -> tl::expected<bool, Error> {
-          if (e.reason() == Reason::kNotFound) return false;
+          if (e.reason() == Reason::kMissing) return false;
           return tl::unexpected(e);
         }));
     if (!was) break;
@@ -355,7 +355,7 @@ Result<bool> RemovePodDir(const task::Context& ctx, const std::string& pod_dir) 
   if (slash == std::string::npos || slash == 0 || slash + 1 == pod_dir.size())
     return Error(Reason::kUsage, Quoted(pod_dir) + " is no Pod's directory");
   auto parent = Dir::Open(pod_dir.substr(0, slash));
-  if (!parent && parent.error().reason() == Reason::kNotFound) return false;
+  if (!parent && parent.error().reason() == Reason::kMissing) return false;
   if (!parent) return Error(std::move(parent).error());
   const std::string name = pod_dir.substr(slash + 1);
   ASSIGN_OR_RETURN(const auto parent_path, internal::RealPath(*parent));

@@ -15,7 +15,8 @@
 // - subPath: resolved beneath the volume by the kernel (no link leads out, no race counts), bound by descriptor. A missing one is
 //   made as a directory (not in an image).
 // Errors are those of the event FailedMount, without its beginning: `secret "x" not found`, `references non-existent secret key: k`,
-// `hostPath type check failed: /x is not a directory`. kNotFound, kConfig, kUnsupported, kDenied (a subPath that leads out).
+// `hostPath type check failed: /x is not a directory`. kNotFound (an object), kMissing (a file), kConfig, kUnsupported, kDenied (a
+// subPath that leads out).
 // Threads: one call for a Pod at a time.
 #pragma once
 

@@ -21,7 +21,7 @@ using erofs::Node;
 
 constexpr std::uint64_t kPage = 4096;
 constexpr std::size_t kNameBytes = 255, kPathBytes = 4096, kTargetBytes = 4095;
-constexpr std::size_t kUsualNodes = 64u << 10;
+constexpr std::size_t kUsualNodes = 256u << 10;
 constexpr int kLinks = 40;
 constexpr int kSteps = 8192;  // of one walk, links expanded: 40 links of 2,000 components each are an attack
 constexpr std::string_view kWhiteout = ".wh.", kAufs = ".wh..wh.", kOpaqueMarker = ".wh..wh..opq";
@@ -63,16 +63,14 @@ class Index {
     const Slot* slot = Probe(nodes, Hash(parent, name), parent, name);
     return slot ? slot->node : kNoNode;
   }
-  void Put(const std::vector<Node>& nodes, std::uint32_t node) {
-    const Node& n = nodes[node];
-    const std::uint32_t hash = Hash(n.parent, n.name);
-    if (Slot* slot = const_cast<Slot*>(Probe(nodes, hash, n.parent, n.name))) {
-      slot->node = node;
-      return;
-    }
-    if (2 * (count_ + 1) > slots_.size()) Grow();
+  // `node`, which need not be there yet, is found from now on; who was found before, or kNoNode.
+  std::uint32_t Put(const std::vector<Node>& nodes, std::uint32_t parent, std::string_view name, std::uint32_t node) {
+    const std::uint32_t hash = Hash(parent, name);
+    if (Slot* slot = const_cast<Slot*>(Probe(nodes, hash, parent, name))) return std::exchange(slot->node, node);
+    if (4 * (count_ + 1) > 3 * slots_.size()) Grow();  // fuller than usual: the caches hold more of it
     Free(hash) = {hash, node};
     ++count_;
+    return kNoNode;
   }
 
  private:
@@ -139,7 +137,9 @@ bool IsCapability(std::string_view value) {
 
 struct TreeBuilder::State {
   State(ContentSink& s, const BuildOptions& o) : sink(s), options(o) {
-    tree.nodes.reserve(kUsualNodes);  // address space only, until they come
+    const std::size_t usual = std::min<std::size_t>(kUsualNodes, o.entries + 1);
+    tree.nodes.reserve(usual);  // address space only, until they come
+    extra.reserve(usual);
     tree.nodes.emplace_back().mode = S_IFDIR | 0755;
     extra.push_back({0, kImplied});
   }
@@ -163,7 +163,6 @@ struct TreeBuilder::State {
 
   Node& at(std::uint32_t i) { return tree.nodes[i]; }
   bool IsDir(std::uint32_t i) const { return S_ISDIR(tree.nodes[i].mode) && tree.nodes[i].hard_link == kNoNode; }
-  std::uint32_t Inode(std::uint32_t i) const { return tree.nodes[i].hard_link == kNoNode ? i : tree.nodes[i].hard_link; }
   std::uint32_t Find(std::uint32_t parent, std::string_view name) const { return index.Find(tree.nodes, parent, name); }
 
   Result<> Split(std::string_view name, std::vector<std::string_view>& into) const {
@@ -192,7 +191,7 @@ struct TreeBuilder::State {
     const auto depth = static_cast<std::uint16_t>(extra[parent].depth + 1);
     if (depth > options.depth) return Limit("the tree is deeper", options.depth, "depth");
     const auto node = static_cast<std::uint32_t>(tree.nodes.size());
-    if (const std::uint32_t old = Find(parent, name); old != kNoNode) {
+    if (const std::uint32_t old = index.Put(tree.nodes, parent, name, node); old != kNoNode) {
       RETURN_IF_ERROR(sink.Remove(tree, old));
       at(old).removed = true;
       last_parent = kNoNode;
@@ -204,7 +203,6 @@ struct TreeBuilder::State {
     n.parent = parent;
     n.mode = static_cast<std::uint16_t>(mode);
     extra.push_back({depth, flags});
-    index.Put(tree.nodes, node);
     return node;
   }
 
@@ -238,7 +236,7 @@ struct TreeBuilder::State {
       }
       if (next == kNoNode) {
         ASSIGN_OR_RETURN(next, Add(here, part, S_IFDIR | 0755, kImplied));
-      } else if (const Node& inode = at(Inode(next)); S_ISLNK(inode.mode)) {
+      } else if (const Node& inode = at(tree.Inode(next)); S_ISLNK(inode.mode)) {
         if (++links > kLinks) return Invalid("more than 40 links, or a loop of links, among the parents");
         std::string_view rest = targets.emplace_back(inode.link), piece;
         if (rest.starts_with('/')) here = 0;
@@ -368,7 +366,7 @@ struct TreeBuilder::State {
     if (at(target).removed) return Invalid("a hard link to a parent of itself");
     if (IsDir(target)) return Invalid("a hard link to a directory");
     if (target == Find(parent, parts.back())) return Invalid("a hard link to itself");
-    const std::uint32_t inode = Inode(target);
+    const std::uint32_t inode = tree.Inode(target);
     if (++at(inode).links > options.hard_links) return Limit("a file has more names", options.hard_links, "hard_links");
     ASSIGN_OR_RETURN(const std::uint32_t node, Add(parent, parts.back(), at(inode).mode));
     at(node).hard_link = inode;
@@ -455,17 +453,16 @@ struct TreeBuilder::State {
   void PlaceWhiteouts() {
     for (auto& [parent, name] : whiteouts) {
       if (at(parent).removed) continue;
-      const std::uint32_t node = Find(parent, name);
-      if (node != kNoNode) {
+      if (const std::uint32_t node = Find(parent, name); node != kNoNode) {
         if (IsDir(node)) extra[node].flags |= kFresh;
         continue;
       }
+      index.Put(tree.nodes, parent, name, static_cast<std::uint32_t>(tree.nodes.size()));
       Node& n = tree.nodes.emplace_back();
       n.name = std::move(name);
       n.parent = parent;
       n.mode = S_IFCHR;
       extra.emplace_back();
-      index.Put(tree.nodes, static_cast<std::uint32_t>(tree.nodes.size() - 1));
     }
     whiteouts.clear();
   }

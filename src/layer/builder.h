@@ -42,7 +42,7 @@ class ContentSink {
   // Contents that follow belong to `node` of `tree`. Returns their place in the data device, a multiple of 4096.
   // Called again inside one file for each further segment of a sparse file.
   virtual Result<std::uint64_t> Start(const erofs::Tree& tree, std::uint32_t node) = 0;
-  // The sink may keep `data` until the reader's Feed() returns (DataWriter::Flush).
+  // The sink may keep `data` until its buffer is asked back (DataWriter::Flush).
   virtual Result<> Append(bytes::View data) = 0;
   // All of the file was appended; its attributes are final but for hard links to it.
   virtual Result<> End(const erofs::Tree& tree, std::uint32_t node) = 0;

@@ -25,17 +25,6 @@ void Require(bool truth) {
   if (!truth) std::abort();
 }
 
-// Checksums would keep a fuzzer out: every block that looks like a header gets a right one.
-std::string WithChecksums(std::string archive) {
-  for (std::size_t at = 0; at + 512 <= archive.size(); at += 512) {
-    std::array<char, tar::testing::kBlock> block;
-    std::copy_n(archive.data() + at, 512, block.data());
-    if (block[155] != ' ') continue;
-    archive.replace(at + 148, 8, tar::testing::Builder::ChecksumOf(block));
-  }
-  return archive;
-}
-
 void Check(const Built& built, std::uint64_t data_bytes) {
   const auto& nodes = built.tree.nodes;
   const auto order = CanonicalOrder(built.tree);
@@ -85,7 +74,7 @@ void Check(const Built& built, std::uint64_t data_bytes) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace berth;
   using namespace berth::layer;
-  const std::string archive = WithChecksums({reinterpret_cast<const char*>(data), size});
+  const std::string archive = tar::testing::WithChecksums({reinterpret_cast<const char*>(data), size});
   testing::MemorySink sink, again_sink;
   auto built = testing::Build(archive, sink, kOptions, kTar);
   auto again = testing::Build(archive, again_sink, kOptions, kTar, 1 + size % 1500);
@@ -115,14 +104,14 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   Require(marks || marks.error().reason() == Reason::kLimitExceeded);
   Require(!marks || (marks->origin.size() == holders.size() && marks->opaque.size() == opaque));
   // What was built can be written, and read again with its fixups. Only a format limit may refuse it.
-  const std::string fixups = EncodeFixups(built->fixups, built->tree);
+  const std::string fixups = EncodeFixups(built->fixups, built->tree, erofs::ChildrenByName(built->tree));
   const auto image = erofs::WriteImage(built->tree, {.device_bytes = {std::max<std::uint64_t>(sink.data.size(), 4096)}});
   Require(image || image.error().reason() == Reason::kLimitExceeded);
   if (!image) return 0;
   auto read = erofs::ReadMetadata(*image);
   Require(read.has_value());
   const auto read_fixups = DecodeFixups(bytes::AsView(fixups), read->tree);
-  Require(read_fixups.has_value() && EncodeFixups(*read_fixups, read->tree) == fixups);
+  Require(read_fixups.has_value() && EncodeFixups(*read_fixups, read->tree, erofs::ChildrenByName(read->tree)) == fixups);
   Require(CanonicalOrder(read->tree).size() == built->nodes);
   return 0;
 }

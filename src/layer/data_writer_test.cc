@@ -4,6 +4,9 @@
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 
+#include <deque>
+#include <memory>
+#include <semaphore>
 #include <string>
 #include <vector>
 
@@ -19,6 +22,8 @@ std::string Noise(std::size_t size, std::uint32_t seed) {
   return out;
 }
 
+using Buffers = std::deque<std::string>;
+
 // Files of these sizes, each given in pieces of `piece` bytes that are destroyed after every `flush_every` pieces.
 struct Row {
   const char* name;
@@ -32,17 +37,14 @@ TEST_P(DataWriterTable, WritesEachFileAtAPage) {
   const Row& row = GetParam();
   const int fd = memfd_create("data", MFD_CLOEXEC);
   const host::Fd owner(fd);
-  DataWriter writer(fd);
+  DataWriter writer(fd, [](const void* given) {  // what is given back is written over at once
+    const std::unique_ptr<Buffers> buffers(static_cast<Buffers*>(const_cast<void*>(given)));  // NOLINT: it is ours
+    for (std::string& buffer : *buffers) buffer.assign(buffer.size(), '!');
+  });
   const erofs::Tree tree;
   std::string expected;
-  std::vector<std::string> buffers;
+  auto buffers = std::make_unique<Buffers>();
   std::size_t pieces = 0;
-  const auto recycle = [&] {
-    ASSERT_TRUE(writer.Flush());
-    for (std::string& buffer : buffers) buffer.assign(buffer.size(), '!');
-    buffers.clear();
-  };
-  buffers.reserve(row.flush_every);
   for (std::size_t i = 0; i < row.sizes.size(); ++i) {
     const std::string file = Noise(row.sizes[i], static_cast<std::uint32_t>(i + 1));
     expected.resize((expected.size() + 4095) / 4096 * 4096);
@@ -51,12 +53,16 @@ TEST_P(DataWriterTable, WritesEachFileAtAPage) {
     EXPECT_EQ(*at, expected.size());
     expected += file;
     for (std::size_t from = 0; from < file.size(); from += row.piece) {
-      buffers.push_back(file.substr(from, row.piece));
-      ASSERT_TRUE(writer.Append(bytes::AsView(buffers.back())));
-      if (++pieces % row.flush_every == 0) recycle();
+      buffers->push_back(file.substr(from, row.piece));
+      ASSERT_TRUE(writer.Append(bytes::AsView(buffers->back())));
+      if (++pieces % row.flush_every == 0) {
+        ASSERT_TRUE(writer.Flush(buffers.release()));
+        buffers = std::make_unique<Buffers>();
+      }
     }
     ASSERT_TRUE(writer.End(tree, 0));
   }
+  ASSERT_TRUE(writer.Flush(buffers.release()));
   ASSERT_TRUE(writer.Finish());
   expected.resize((expected.size() + 4095) / 4096 * 4096);
   ASSERT_EQ(writer.bytes(), expected.size());
@@ -79,15 +85,37 @@ INSTANTIATE_TEST_SUITE_P(
                       Row{"FlushAtTheEnd", {100, 5000, 100}, 100'000, 100}),
     [](const auto& row) { return std::string(row.param.name); });
 
+// Who waits for a buffer gets it, whatever becomes of the write; the error is not lost.
 TEST(DataWriter, FullDisk) {
   const host::Fd full(open("/dev/full", O_WRONLY | O_CLOEXEC));
   ASSERT_TRUE(full.valid());
-  DataWriter writer(full.get());
   const std::string data(100'000, 'x');
+  std::counting_semaphore<> freed(0);
+  DataWriter writer(full.get(), [&](const void* buffer) {
+    EXPECT_EQ(buffer, &data);
+    freed.release();
+  });
   ASSERT_TRUE(writer.Append(bytes::AsView(data)));
-  const auto flushed = writer.Flush();
-  ASSERT_FALSE(flushed);
-  EXPECT_EQ(flushed.error().reason(), Reason::kNoSpace);
+  ASSERT_TRUE(writer.Flush(&data));
+  freed.acquire();
+  ASSERT_TRUE(writer.Append(bytes::AsView(data)));
+  if (writer.Flush(&data)) freed.acquire();
+  const auto finished = writer.Finish();
+  ASSERT_FALSE(finished);
+  EXPECT_EQ(finished.error().reason(), Reason::kNoSpace);
+}
+
+TEST(DataWriter, DropsTheRestWhenItEnds) {
+  const host::Fd file(memfd_create("data", MFD_CLOEXEC));
+  const std::string data(100'000, 'x');
+  int freed = 0;
+  {
+    DataWriter writer(file.get(), [&](const void*) { ++freed; });
+    ASSERT_TRUE(writer.Append(bytes::AsView(data)));
+    ASSERT_TRUE(writer.Flush(&data));
+  }
+  EXPECT_LE(freed, 1);
+  EXPECT_LE(host::Stat(file.get())->size, 98'304u);
 }
 
 }  // namespace

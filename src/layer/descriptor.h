@@ -1,6 +1,8 @@
 // layer/descriptor.h: the trailer of a .meta file: all that the catalog knows about a layer, in the layer's own file.
 //
-//   EROFS image | JSON (UnpackReport, or a variant's) | fixups | CRC32C of each MiB of the data file | footer
+//   EROFS image | JSON (UnpackReport, or a variant's) | fixups | CRC32Cs | footer
+//
+// CRC32Cs: of each MiB of the data file; in tree form of each file's contents (FilesInOrder in tree_check.h).
 //
 // The kernel reads the image and never looks behind it. The footer is 96 bytes at the end of the file: magic "BERTHLYR",
 // version, the four lengths, CRC32C of fixups and of CRCs, SHA-256 of these 64 bytes and the JSON; all

@@ -65,6 +65,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     n.mode = static_cast<std::uint16_t>(mode);
   }
   const bytes::View input = std::as_bytes(std::span(data, size));
-  if (const auto fixups = DecodeFixups(input, tree)) Require(EncodeFixups(*fixups, tree) == bytes::AsText(input));
+  if (const auto fixups = DecodeFixups(input, tree)) {
+    Require(EncodeFixups(*fixups, tree, erofs::ChildrenByName(tree)) == bytes::AsText(input));
+  }
   return 0;
 }

@@ -119,7 +119,7 @@ class Lowers {
 class Fitter {
  public:
   Fitter(const Tree& layer, std::uint32_t self, const Fixups& fixups, std::span<const LowerTree> lowers)
-      : fixups_(fixups), lowers_(lowers) {
+      : fixups_(fixups), lowers_(lowers), most_nodes_(4 * layer.nodes.size() + (64u << 10)) {
     out_.devices.push_back(self);
     out_.tree.nodes.reserve(layer.nodes.size());
     for (const Node& n : layer.nodes) out_.tree.nodes.push_back(Clone(n));
@@ -138,9 +138,7 @@ class Fitter {
       todo_.pop_back();
       RETURN_IF_ERROR(FitChildren(item));
     }
-    for (const Fixups::Link& link : fixups_.links) {
-      if (auto done = FitLink(link); !done) return Error(std::move(done).error()).Context("hard link to " + Quoted(link.target));
-    }
+    RETURN_IF_ERROR(FitLinks());
     if (!folded_.empty()) {
       for (Node& n : out_.tree.nodes) {
         if (const auto to = folded_.find(n.hard_link); to != folded_.end()) n.hard_link = to->second;
@@ -357,16 +355,26 @@ class Fitter {
     if (opaque) MakeOpaque(at(to));
     implied_[to] = false;
   }
+
+  Result<> FitLinks() {
+    if (fixups_.links.empty()) return {};
+    std::vector<bool> named(out_.tree.nodes.size());
+    for (const std::uint32_t i : CanonicalOrder(out_.tree)) named[out_.tree.Inode(i)] = true;
+    for (const Fixups::Link& link : fixups_.links) {
+      if (!named[out_.tree.Inode(link.node)]) continue;  // another file has its place
+      if (auto done = FitLink(link); !done) return Error(std::move(done).error()).Context("hard link to " + Quoted(link.target));
+    }
+    return {};
+  }
+
   Result<> FitLink(const Fixups::Link& link) {
     std::vector<std::string_view> parts;
     for (std::string_view rest = link.target, part; NextPart(rest, part);) parts.push_back(part);
     if (parts.empty()) return CorruptFixups();
     // As the tree was before this layer: its own entries play no part.
-    std::vector<Found::Ref> here = lowers_.Root();
     std::deque<std::string> texts;
-    std::vector<std::vector<Found::Ref>> path{here};
+    std::vector<Place> path{{"", 0, lowers_.Root()}};
     std::vector<std::string_view> todo(parts.rbegin(), parts.rend());
-    std::optional<Found::Ref> file;
     int links = 0, steps = 0;
     while (!todo.empty()) {
       const std::string_view part = todo.back();
@@ -376,11 +384,12 @@ class Fitter {
         if (path.size() > 1) path.pop_back();
         continue;
       }
-      Found found = lowers_.Lookup(path.back(), part);
+      Found found = lowers_.Lookup(path.back().below, part);
       if (!found.other && found.dirs.empty()) return Invalid("no layer below has this file");
       if (todo.empty()) {
-        file = found.other;
-        break;
+        if (!found.other) return Invalid("it is a directory");
+        TakeInode(link.node, *found.other);
+        return KeepBelow(path, part, InodeHere(link.node));
       }
       if (found.other) {
         const Node& n = lowers_.node(*found.other);
@@ -395,18 +404,44 @@ class Fitter {
         std::reverse(todo.begin() + mark, todo.end());
         continue;
       }
-      path.push_back(std::move(found.dirs));
+      path.push_back({std::string(part), kNoNode, std::move(found.dirs)});
     }
-    if (!file) return Invalid("it is a directory");
-    return TakeInode(link.node, *file);
+    return Invalid("it is a directory");
   }
 
-  Result<> TakeInode(std::uint32_t name, Found::Ref file) {
+  // The file in the real place `path`, `name` below is the inode `inode` of this layer, too, unless this layer has something else
+  // there: one file with two names, as after overlayfs's copy-up.
+  Result<> KeepBelow(std::vector<Place>& path, std::string_view name, std::uint32_t inode) {
+    if (IsOpaque(at(0))) return {};
+    std::uint32_t dir = 0;
+    for (std::size_t i = 1; i < path.size() && dir != kNoNode; ++i) {
+      path[i].own = dir = Own(dir, path[i].name);
+      if (dir != kNoNode && (!S_ISDIR(InodeOf(out_.tree, dir).mode) || IsOpaque(at(dir)))) return {};
+    }
+    if (dir != kNoNode && Own(dir, name) != kNoNode) return {};
+    dir = Make(path);
+    if (out_.tree.nodes.size() > most_nodes_) {
+      return Error(Reason::kLimitExceeded, "the hard links of the layer to files of lower layers need more than " + std::to_string(most_nodes_) + " names");
+    }
+    const auto copy = static_cast<std::uint32_t>(out_.tree.nodes.size());
+    Node& n = out_.tree.nodes.emplace_back();
+    n.name = name, n.parent = dir, n.hard_link = inode;
+    implied_.push_back(false);
+    children_[dir].insert_or_assign(n.name, copy);
+    return {};
+  }
+
+  std::uint32_t InodeHere(std::uint32_t name) {
+    const std::uint32_t own = out_.tree.Inode(name);
+    const auto fold = folded_.find(own);
+    return fold == folded_.end() ? own : fold->second;
+  }
+
+  void TakeInode(std::uint32_t name, Found::Ref file) {
     changed_ = true, out_.only_times = false;
-    std::uint32_t own = at(name).hard_link == kNoNode ? name : at(name).hard_link;
-    if (const auto fold = folded_.find(own); fold != folded_.end()) own = fold->second;
+    const std::uint32_t own = InodeHere(name);
     const Tree& tree = lowers_.tree(file.layer);
-    const std::uint32_t inode = tree.nodes[file.node].hard_link == kNoNode ? file.node : tree.nodes[file.node].hard_link;
+    const std::uint32_t inode = tree.Inode(file.node);
     const Node& from = tree.nodes[inode];
     const auto [known, first] = copies_.try_emplace({file.layer, inode}, own);
     const std::uint32_t to = known->second;
@@ -417,9 +452,9 @@ class Fitter {
       n.mtime_seconds = at(own).mtime_seconds, n.mtime_nanos = at(own).mtime_nanos;
       at(own).hard_link = to;
       folded_[own] = to;
-      return {};
+      return;
     }
-    if (!first) return {};
+    if (!first) return;
     n.mode = static_cast<std::uint16_t>((from.mode & S_IFMT) | (S_ISLNK(from.mode) ? 0777 : n.mode & 07777));
     n.size = from.size;
     n.data_offset = from.data_offset;
@@ -439,11 +474,11 @@ class Fitter {
       n.device = static_cast<std::uint16_t>(place - out_.devices.begin());
       if (place == out_.devices.end()) out_.devices.push_back(device);
     }
-    return {};
   }
 
   const Fixups& fixups_;
   Lowers lowers_;
+  const std::size_t most_nodes_;  // what a few links may make of a layer
   Fitted out_;
   std::unordered_map<std::uint32_t, Names> children_;
   std::vector<bool> implied_;
@@ -473,8 +508,7 @@ std::optional<std::uint32_t> TakeNumber(std::string_view& in) {
 
 }  // namespace
 
-std::vector<std::uint32_t> CanonicalOrder(const Tree& tree) {
-  const erofs::Children children = erofs::ChildrenByName(tree);
+std::vector<std::uint32_t> CanonicalOrder(const Tree& tree, const erofs::Children& children) {
   std::vector<std::uint32_t> order, todo{0};
   while (!todo.empty()) {
     const std::uint32_t node = todo.back();
@@ -488,9 +522,9 @@ std::vector<std::uint32_t> CanonicalOrder(const Tree& tree) {
   return order;
 }
 
-std::string EncodeFixups(const Fixups& fixups, const Tree& tree) {
+std::string EncodeFixups(const Fixups& fixups, const Tree& tree, const erofs::Children& children) {
   if (fixups.empty()) return {};
-  const std::vector<std::uint32_t> order = CanonicalOrder(tree);
+  const std::vector<std::uint32_t> order = CanonicalOrder(tree, children);
   std::vector<std::uint32_t> rank(tree.nodes.size(), kNoNode);
   for (std::uint32_t i = 0; i < order.size(); ++i) rank[order[i]] = i;
   std::vector<std::uint32_t> implied;
@@ -518,24 +552,25 @@ Result<Fixups> DecodeFixups(bytes::View data, const Tree& tree) {
   if (in.empty()) return fixups;
   const std::vector<std::uint32_t> order = CanonicalOrder(tree);
   // A rank, given as the distance from the one before.
-  const auto take_rank = [&](std::optional<std::uint32_t>& last) {
+  std::uint32_t rank = 0;
+  const auto take_rank = [&](bool first) {
     const std::optional<std::uint32_t> step = TakeNumber(in);
-    if (!step || (last && *step == 0) || *step >= order.size() - last.value_or(0)) return false;
-    last = last.value_or(0) + *step;
+    if (!step || (!first && *step == 0) || *step >= order.size() - rank) return false;
+    rank += *step;
     return true;
   };
-  std::optional<std::uint32_t> count = TakeNumber(in), last;
+  std::optional<std::uint32_t> count = TakeNumber(in);
   for (std::uint32_t i = 0; count && i < *count; ++i) {
-    if (!take_rank(last) || !S_ISDIR(tree.nodes[order[*last]].mode)) return CorruptFixups();
-    fixups.implied.push_back(order[*last]);
+    if (!take_rank(i == 0) || !S_ISDIR(tree.nodes[order[rank]].mode)) return CorruptFixups();
+    fixups.implied.push_back(order[rank]);
   }
   if (count) count = TakeNumber(in);
-  last.reset();
+  rank = 0;
   for (std::uint32_t i = 0; count && i < *count; ++i) {
-    if (!take_rank(last) || !S_ISREG(InodeOf(tree, order[*last]).mode)) return CorruptFixups();
+    if (!take_rank(i == 0) || !S_ISREG(InodeOf(tree, order[rank]).mode)) return CorruptFixups();
     const std::optional<std::uint32_t> length = TakeNumber(in);
     if (!length || *length == 0 || *length > 4096 || *length > in.size()) return CorruptFixups();
-    fixups.links.push_back({order[*last], std::string(in.substr(0, *length))});
+    fixups.links.push_back({order[rank], std::string(in.substr(0, *length))});
     in.remove_prefix(*length);
   }
   if (!count || !in.empty() || fixups.empty()) return CorruptFixups();

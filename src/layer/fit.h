@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "bytes/bytes.h"
+#include "erofs/children.h"
 #include "erofs/tree.h"
 #include "result/result.h"
 
@@ -33,11 +34,12 @@ struct Fixups {
 
 // Node numbers change when a tree is written and read back; ranks do not. Order[rank] is a node: depth first, children
 // by the bytes of their names, removed nodes left out.
-std::vector<std::uint32_t> CanonicalOrder(const erofs::Tree& tree);
+std::vector<std::uint32_t> CanonicalOrder(const erofs::Tree& tree, const erofs::Children& children);
+inline std::vector<std::uint32_t> CanonicalOrder(const erofs::Tree& tree) { return CanonicalOrder(tree, erofs::ChildrenByName(tree)); }
 
 // Fixups as bytes, nodes as ranks; and back. Strict: kCorrupt for anything that EncodeFixups does not write and for ranks
 // that are no directory (implied) or no file (links) of `tree`.
-std::string EncodeFixups(const Fixups& fixups, const erofs::Tree& tree);
+std::string EncodeFixups(const Fixups& fixups, const erofs::Tree& tree, const erofs::Children& children);
 Result<Fixups> DecodeFixups(bytes::View data, const erofs::Tree& tree);
 
 // One lower layer as it is mounted for this image (its own variant, if it has one).
@@ -57,7 +59,9 @@ struct Fitted {
 // - Below it is a link: its children move to where that leads (root of the image as "/", at most 40 links), made there if
 //   missing; where both places have a name, the one in the real place stays. A link to a file, or a loop: kInvalidLayer.
 // - A hard link is given a copy of the lower inode (contents stay on the lower layer's device, the link's owner, mode and
-//   time apply); links to one lower file share it. Not there, or a directory: kInvalidLayer.
+//   time apply); links to one lower file share it, and so does the lower name itself, which is made here with its parents unless
+//   this layer has another thing there: they stay one file. Not there, or a directory: kInvalidLayer. One all of
+//   whose names lost their places to other files (where a link led) is none.
 Result<std::optional<Fitted>> Fit(const erofs::Tree& layer, std::uint32_t self, const Fixups& fixups,
                                   std::span<const LowerTree> lowers);
 

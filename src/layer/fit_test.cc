@@ -130,16 +130,28 @@ INSTANTIATE_TEST_SUITE_P(
 
         Row{"A42_HardLinkToALowerFile", {Builder().File("etc/file", "low").Mode(0600).Uid(1).Xattr("user.k", "v").Finish(),
                                          Builder().HardLink("h", "/etc/file").Mode(0640).Uid(2).Mtime(5).Finish()},
-            {"h=low 0640 2:0 @5.000000000 {user.k=v}"}},
+            {"etc/", "etc/file=>h", "h=low 0640 2:0 @5.000000000 {user.k=v}"}},
         Row{"A48_LowerFileReplacedHere", {Builder().File("a", "low").Finish(), Builder().HardLink("b", "a").File("a", "new").Finish()}, {"a=new", "b=low"}},
         Row{"TwoLinksOneInode", {Builder().File("a", "low").HardLink("a2", "a").Finish(), Builder().HardLink("b", "a").HardLink("c", "a2").HardLink("d", "c").Finish()},
-            {"b=low", "c=>b", "d=>b"}},
-        Row{"LinkToALowerLink", {Builder().Symlink("s", "t").Finish(), Builder().HardLink("h", "s").Finish()}, {"h->t"}},
-        Row{"LinkThroughALowerLink", {Builder().File("real/f", "low").Symlink("s", "real").Finish(), Builder().HardLink("h", "s/f").Finish()}, {"h=low"}},
-        Row{"LinkTwoLayersDown", {Builder().File("a", "low").Finish(), Builder().HardLink("b", "a").Finish(), Builder().HardLink("c", "b").Finish()}, {"c=low"}},
+            {"a=>b", "a2=>b", "b=low", "c=>b", "d=>b"}},
+        Row{"LinkToALowerLink", {Builder().Symlink("s", "t").Finish(), Builder().HardLink("h", "s").Finish()}, {"h->t", "s=>h"}},
+        Row{"LinkThroughALowerLink", {Builder().File("real/f", "low").Symlink("s", "real").Finish(), Builder().HardLink("h", "s/f").Finish()}, {"h=low", "real/", "real/f=>h"}},
+        Row{"LinkTwoLayersDown", {Builder().File("a", "low").Finish(), Builder().HardLink("b", "a").Finish(), Builder().HardLink("c", "b").Finish()}, {"b=>c", "c=low"}},
         Row{"FromTwoLayers", {Builder().File("a", "one").Finish(), Builder().File("b", "two").Finish(),
-                              Builder().File("c", "own").HardLink("x", "a").HardLink("y", "b").Finish()}, {"c=own", "x=one", "y=two"}},
-        Row{"LowerDevice", {Builder().CharDevice("n", 1, 3).Finish(), Builder().HardLink("h", "n").Mode(0600).Finish()}, {"h c1:3 0600"}}),
+                              Builder().File("c", "own").HardLink("x", "a").HardLink("y", "b").Finish()}, {"a=>x", "b=>y", "c=own", "x=one", "y=two"}},
+        Row{"LowerDevice", {Builder().CharDevice("n", 1, 3).Finish(), Builder().HardLink("h", "n").Mode(0600).Finish()}, {"h c1:3 0600", "n=>h"}},
+        Row{"LinkToALowerFileInAFolderOfThisLayer",
+            {Builder().Dir("d").Mode(0711).Dir("d/e").Mode(0701).File("d/e/f", "low").Finish(), Builder().Dir("d").Mode(0700).HardLink("h", "d/e/f").Finish()},
+            {"d/ 0700", "d/e/ 0701", "d/e/f=>h", "h=low"}},
+        Row{"LinkToALowerFileThatIsHiddenHere",
+            {Builder().File("d/f", "low").File("e", "low").Finish(), Builder().HardLink("h", "d/f").HardLink("i", "e").Dir("d").File("d/.wh..wh..opq").File(".wh.e").Finish()},
+            {"d/ opaque", "e!", "h=low", "i=low"}},
+        Row{"LinkToALowerFileWhoseFolderIsAFileHere", {Builder().File("d/f", "low").Finish(), Builder().HardLink("h", "d/f").File("d", "x").Finish()}, {"d=x", "h=low"}},
+        Row{"LinkWhosePlaceAnotherFileHas",
+            {Builder().Dir("a").Symlink("b", "a").Finish(), Builder().File("a/x", "1").HardLink("b/x", "nowhere").Finish()}, {"a/", "a/x=1"}},
+        Row{"LinkWhoseSecondNameIsLeft",
+            {Builder().Dir("a").Symlink("b", "a").File("f", "low").Finish(), Builder().File("a/x", "1").HardLink("b/x", "f").HardLink("c", "b/x").Finish()},
+            {"a/", "a/x=1", "c=low", "f=>c"}}),
     [](const auto& row) { return std::string(row.param.name); });
 
 struct Refusal {
@@ -179,7 +191,7 @@ TEST(Fixups, ThereAndBack) {
   ASSERT_TRUE(built) << built.error().Text();
   ASSERT_EQ(built->fixups.implied.size(), 3u);
   ASSERT_EQ(built->fixups.links.size(), 2u);
-  const std::string text = EncodeFixups(built->fixups, built->tree);
+  const std::string text = EncodeFixups(built->fixups, built->tree, erofs::ChildrenByName(built->tree));
   const auto again = DecodeFixups(bytes::AsView(text), built->tree);
   ASSERT_TRUE(again) << again.error().Text();
   EXPECT_EQ(*again, built->fixups);
@@ -189,7 +201,7 @@ TEST(Fixups, ThereAndBack) {
     other[at] = static_cast<char>(other[at] ^ 1);
     const auto odd = DecodeFixups(bytes::AsView(other), built->tree);
     if (odd) {
-      EXPECT_EQ(EncodeFixups(*odd, built->tree), other);
+      EXPECT_EQ(EncodeFixups(*odd, built->tree, erofs::ChildrenByName(built->tree)), other);
     }
   }
 }

@@ -30,7 +30,7 @@ TEST_P(MarkedDirectories, AreThoseThatHoldWhiteouts) {
   Result<Built> built = testing::Build(GetParam().archive, sink, {}, {}, 0);
   ASSERT_TRUE(built) << built.error().Text();
   for (int round = 0; round < 2; ++round) {  // the second changes nothing
-    ASSERT_TRUE(MakeImage(built->tree, digest::Digest::Of({}), {4096}));
+    ASSERT_TRUE(MakeImage(built->tree, erofs::ChildrenByName(built->tree), digest::Digest::Of({}), {4096}));
     const Result<Marks> marks = MarksOf(built->tree);
     ASSERT_TRUE(marks) << marks.error().Text();
     EXPECT_EQ(marks->origin, GetParam().origin);

@@ -131,7 +131,7 @@ std::string UnpackOptions::ToJson() const {
   w.Key("sparseSegments").Uint(tar.sparse_segments).Key("fileBytes").Uint(tar.file_bytes);
   w.Key("charDevices").Bool(build.char_devices).Key("blockDevices").Bool(build.block_devices);
   w.Key("entries").Uint(build.entries).Key("unpackedBytes").Uint(build.unpacked_bytes);
-  w.Key("depth").Uint(build.depth).Key("hardLinks").Uint(build.hard_links).EndObject();
+  w.Key("depth").Uint(build.depth).Key("hardLinks").Uint(build.hard_links).Key("workerBytes").Uint(worker_bytes).EndObject();
   return std::move(w).Take();
 }
 
@@ -148,7 +148,7 @@ Result<UnpackOptions> UnpackOptions::FromJson(std::string_view text) {
   m.Number("sparseSegments", o.tar.sparse_segments).Number("fileBytes", o.tar.file_bytes);
   m.Bool("charDevices", o.build.char_devices).Bool("blockDevices", o.build.block_devices);
   m.Number("entries", o.build.entries).Number("unpackedBytes", o.build.unpacked_bytes);
-  m.Number("depth", o.build.depth).Number("hardLinks", o.build.hard_links);
+  m.Number("depth", o.build.depth).Number("hardLinks", o.build.hard_links).Number("workerBytes", o.worker_bytes);
   RETURN_IF_ERROR(m.Done());
   return o;
 }

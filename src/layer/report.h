@@ -36,8 +36,10 @@ struct UnpackOptions {
   tar::Limits tar;
   BuildOptions build;
 
-  // What the worker may allocate in all: 96 MiB, the zstd window, 256 bytes for each entry that the limits allow.
-  std::uint64_t MemoryLimit() const { return (96ull << 20) + codec.zstd_window_bytes + 256 * build.entries; }
+  std::uint64_t worker_bytes = 96ull << 20;  // memory of the worker, beside a zstd window and 256 bytes for each entry that is allowed
+
+  // What the worker may allocate in all.
+  std::uint64_t MemoryLimit() const { return worker_bytes + codec.zstd_window_bytes + 256 * build.entries; }
   // One line of JSON: how they reach the worker.
   std::string ToJson() const;
   static Result<UnpackOptions> FromJson(std::string_view text);

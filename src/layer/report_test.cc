@@ -42,12 +42,14 @@ TEST(UnpackOptions, SurviveTheWayToTheWorker) {
            .sparse_segments = 9,
            .file_bytes = 10};
   o.build = {.char_devices = false, .block_devices = true, .entries = 11, .unpacked_bytes = 12, .depth = 13, .hard_links = 14};
+  o.worker_bytes = 15;
   const auto again = UnpackOptions::FromJson(o.ToJson());
   ASSERT_TRUE(again) << again.error().Text();
   EXPECT_EQ(*again, o);
   EXPECT_NE(*again, UnpackOptions());
   EXPECT_EQ(again->build.hard_links, 14u);
   EXPECT_EQ(again->tar.file_bytes, 10u);
+  EXPECT_EQ(again->MemoryLimit(), 15u + 2 + 256 * 11);
 }
 
 TEST(UnpackReport, ThereAndBack) {

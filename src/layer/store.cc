@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cerrno>
 #include <utility>
 
@@ -19,6 +20,7 @@
 #include "layer/data_writer.h"
 #include "layer/descriptor.h"
 #include "layer/fit.h"
+#include "layer/tree_check.h"
 
 namespace berth::layer {
 namespace {
@@ -76,9 +78,21 @@ std::string MetaName(const Digest& blob, std::string_view variant) {
 }
 
 Error Corrupt(std::string text) {
-  return Error(Reason::kCorrupt, std::move(text)).Next("pull the image again: the layer is then unpacked anew");
+  return Error(Reason::kCorrupt, std::move(text)).Next("run: berth fsck --repair, or pull the image again");
 }
-Error Missing(const Digest& blob) { return Error(Reason::kNotFound, "the store has no layer " + blob.ToString()); }
+bool IsDamage(const Error& error) { return error.reason() == Reason::kCorrupt || error.reason() == Reason::kUnexpectedEof; }
+
+// What can be told about a .meta file without reading all of it.
+Result<Descriptor> LookAt(int meta) {
+  ASSIGN_OR_RETURN(Descriptor descriptor, ReadDescriptor(meta, Parts::kJson));
+  std::array<std::byte, erofs::kFirstBlock> block;
+  if (descriptor.image_bytes < block.size()) return Corrupt("its image is shorter than one block");
+  RETURN_IF_ERROR(host::PreadExact(meta, block, 0));
+  RETURN_IF_ERROR(erofs::CheckSuperblock(block));
+  return descriptor;
+}
+
+Error Missing(const Digest& blob) { return Error(Reason::kMissing, "the store has no layer " + blob.ToString()); }
 
 std::string ContentsName(const UnpackReport& report) {
   return Stem(report.blob) + std::string(report.form == Form::kErofs ? kData : kTree);
@@ -118,15 +132,24 @@ Result<> Mark(const Dir& tree, const std::vector<std::string>& paths, std::strin
 // ---- Staging
 
 struct Staging::State {
+  State(const task::Context& context, const LayerStore& owner) : ctx(context), store(&owner), windows(owner.windows_) {}
   task::Context ctx;
-  const LayerStore* store = nullptr;
+  const LayerStore* store;
   Digest blob;
   Form form = Form::kErofs;
   std::string stem;  // of the files in tmp/
   Fd data, meta;
+  UnpackOptions options;
+  codec::ZstdWindows frames;
+  WindowBudget::Share windows;  // of them
   std::unique_ptr<Unpack> unpack;
+  bytes::MutableView room;
   LayerInfo info;
   bool finished = false, written = false;
+  bool at_work = false;
+
+  // How many others are at work.
+  int Leave() { return std::exchange(at_work, false) ? --store->at_work_ : 0; }
 
   std::string DataName() const { return stem + std::string(form == Form::kErofs ? kData : kTree); }
   std::string Meta() const { return stem + std::string(kMeta); }
@@ -136,6 +159,7 @@ Staging::Staging(std::unique_ptr<State> state) : state_(std::move(state)) {}
 
 Staging::~Staging() {
   if (state_->stem.empty()) return;
+  (void)state_->Leave();
   state_->unpack.reset();  // the worker first: it must not write into what is being removed
   // What cannot be removed now is removed at the next start.
   (void)state_->store->tmp_.Unlink(state_->Meta());
@@ -143,11 +167,35 @@ Staging::~Staging() {
 }
 
 pid_t Staging::worker_pid() const { return state_->unpack->pid(); }
+bool Staging::holds_window() const { return state_->windows.units() > 0; }
 
-Result<bytes::MutableView> Staging::Room() { return state_->unpack->Room(); }
+Result<bytes::MutableView> Staging::Room() {
+  ASSIGN_OR_RETURN(state_->room, state_->unpack->Room());
+  return state_->room;
+}
+
+// Before a worker can allocate a zstd window, memory for it comes out of what all workers share.
+Result<> Staging::Admit(bytes::View next) {
+  State& s = *state_;
+  const std::uint64_t window = s.frames.Take(next);
+  if (window <= s.windows.units()) return {};
+  const std::uint64_t allowed = s.store->windows_.most();
+  if (window > allowed) {
+    const bool budget = s.store->options_.zstd_budget_bytes < s.store->options_.unpack.codec.zstd_window_bytes;
+    const std::string limit = budget ? "zstd_budget_bytes" : "zstd_window_bytes";
+    return Error(Reason::kLimitExceeded, "a zstd frame needs a window of " + std::to_string(window) + " bytes, allowed are " + std::to_string(allowed) +
+                                             " (limit " + limit + ")")
+        .Next("raise limits." + limit + ", if you trust this image");
+  }
+  return s.windows.Grow(s.ctx, window);
+}
 
 Result<> Staging::HandOver(std::size_t count) {
-  if (std::exchange(state_->written, true)) BERTH_FAULT_IN(state_->ctx, kUnpackHalf);
+  if (std::exchange(state_->written, true)) {
+    BERTH_FAULT_IN(state_->ctx, kUnpackHalf);
+  }
+  RETURN_IF_ERROR(Admit(state_->room.first(count)));
+  state_->room = state_->room.subspan(count);
   return state_->unpack->HandOver(count);
 }
 
@@ -164,7 +212,12 @@ Result<> Staging::Write(bytes::View chunk) {
 
 Result<LayerInfo> Staging::Finish(const std::optional<Digest>& expected) {
   State& s = *state_;
+  s.unpack->Close();
+  // A worker is busy for a while with what it has: most of a tree is on the disk when it ends. Not beside others at work, whom a
+  // sync of the whole file system holds up.
+  if (s.Leave() == 0 && s.form == Form::kTree) RETURN_IF_ERROR(host::SyncFileSystem(s.meta.get()));
   ASSIGN_OR_RETURN(const Unpack::Answer answer, s.unpack->Finish());
+  s.windows.Release();
   const UnpackReport& report = answer.report;
   BERTH_FAULT_IN(s.ctx, kUnpackLast);
   if (expected && *expected != report.diff_id) {
@@ -219,6 +272,10 @@ Result<LayerInfo> Staging::Commit() {
 
 // ---- LayerStore
 
+LayerStore::LayerStore(std::string path, StoreOptions options)
+    : path_(std::move(path)), options_(std::move(options)),
+      windows_(options_.zstd_budget_bytes, std::min(options_.unpack.codec.zstd_window_bytes, options_.zstd_budget_bytes)) {}
+
 Result<std::unique_ptr<LayerStore>> LayerStore::Open(const std::string& path, StoreOptions options) {
   std::unique_ptr<LayerStore> store(new LayerStore(path, std::move(options)));
   ASSIGN_OR_RETURN(const Dir root, Dir::Open(path));
@@ -230,10 +287,8 @@ Result<std::unique_ptr<LayerStore>> LayerStore::Open(const std::string& path, St
 
 Result<std::unique_ptr<Staging>> LayerStore::Stage(const task::Context& ctx, const Digest& blob, Form form,
                                                    digest::Algorithm diff_algorithm) const {
-  auto state = std::make_unique<Staging::State>();
+  auto state = std::make_unique<Staging::State>(ctx, *this);
   Staging::State& s = *state;
-  s.ctx = ctx;
-  s.store = this;
   s.blob = blob;
   s.form = form;
   s.stem = host::RandomName();
@@ -246,20 +301,26 @@ Result<std::unique_ptr<Staging>> LayerStore::Stage(const task::Context& ctx, con
     if (!s.data.valid()) return host::OsError(errno, "open a layer's new folder");
   }
   ASSIGN_OR_RETURN(s.meta, tmp_.CreateNew(s.Meta(), 0600));
-  UnpackOptions options = options_.unpack;
-  options.blob = blob;
-  options.form = form;
-  options.diff_algorithm = diff_algorithm;
-  ASSIGN_OR_RETURN(s.unpack, Unpack::Start(ctx, options_.worker, s.data.get(), s.meta.get(), options));
+  s.options = options_.unpack;
+  s.options.blob = blob;
+  s.options.form = form;
+  s.options.diff_algorithm = diff_algorithm;
+  s.options.codec.zstd_window_bytes = std::bit_ceil(windows_.most());  // libzstd knows powers of two only; Admit() has the limit itself
+  ASSIGN_OR_RETURN(s.unpack, Unpack::Start(ctx, options_.worker, s.data.get(), s.meta.get(), s.options));
+  ++at_work_;
+  s.at_work = true;
   BERTH_FAULT_IN(ctx, kUnpackStarted);
   return staging;
 }
 
 Result<std::optional<LayerInfo>> LayerStore::Find(const Digest& blob) const {
   auto meta = layers_.OpenRead(MetaName(blob, {}));
-  if (!meta && meta.error().reason() == Reason::kNotFound) return std::nullopt;
+  if (!meta && meta.error().reason() == Reason::kMissing) return std::nullopt;
   if (!meta) return std::move(meta).error();
-  ASSIGN_OR_RETURN(const Descriptor descriptor, ReadDescriptor(meta->get(), Parts::kJson));
+  auto looked = LookAt(meta->get());
+  if (!looked && IsDamage(looked.error())) return Corrupt("the metadata of layer " + blob.ToString() + " is damaged: " + looked.error().message());
+  if (!looked) return std::move(looked).error();
+  const Descriptor& descriptor = *looked;
   LayerInfo info;
   ASSIGN_OR_RETURN(info.report, UnpackReport::FromJson(descriptor.json));
   if (info.report.blob != blob || info.report.image_bytes != descriptor.image_bytes) {
@@ -267,7 +328,7 @@ Result<std::optional<LayerInfo>> LayerStore::Find(const Digest& blob) const {
   }
   ASSIGN_OR_RETURN(const host::FileInfo meta_info, host::Stat(meta->get()));
   const auto contents = layers_.Stat(ContentsName(info.report));
-  if (!contents && contents.error().reason() != Reason::kNotFound) return Error(contents.error());
+  if (!contents && contents.error().reason() != Reason::kMissing) return Error(contents.error());
   const bool tree = info.report.form == Form::kTree;
   const bool whole = contents && contents->kind == (tree ? host::FileKind::kDirectory : host::FileKind::kFile) &&
                      (tree || contents->size == info.report.data_bytes);
@@ -278,9 +339,18 @@ Result<std::optional<LayerInfo>> LayerStore::Find(const Digest& blob) const {
 
 Result<bool> LayerStore::Has(const Digest& blob, std::string_view variant) const {
   const auto found = Find(blob);
-  if (!found && found.error().reason() != Reason::kCorrupt && found.error().reason() != Reason::kUnexpectedEof) return found.error();
+  if (!found && !IsDamage(found.error())) return found.error();
   if (!found || !*found) return false;
-  return variant.empty() ? Result<bool>(true) : layers_.Exists(MetaName(blob, variant));
+  if (variant.empty()) return true;
+  const auto meta = layers_.OpenRead(MetaName(blob, variant));
+  if (!meta && meta.error().reason() == Reason::kMissing) return false;
+  if (!meta) return meta.error();
+  const auto whole = [&]() -> Result<bool> {
+    ASSIGN_OR_RETURN(const Descriptor descriptor, LookAt(meta->get()));
+    ASSIGN_OR_RETURN(const VariantReport report, VariantReport::FromJson(descriptor.json));
+    return report.blob == blob;
+  }();
+  return whole || !IsDamage(whole.error()) ? whole : Result<bool>(false);
 }
 
 Result<std::vector<LayerInfo>> LayerStore::List(std::vector<std::string>* damaged) const {
@@ -297,7 +367,7 @@ Result<std::vector<LayerInfo>> LayerStore::List(std::vector<std::string>* damage
     auto info = Find(file->blob);
     if (info && *info) {
       all.push_back(std::move(**info));
-    } else if (!info && info.error().reason() != Reason::kCorrupt && info.error().reason() != Reason::kUnexpectedEof) {
+    } else if (!info && !IsDamage(info.error())) {
       return std::move(info).error();
     } else if (!info && damaged) {
       damaged->push_back(name);
@@ -322,7 +392,7 @@ Result<std::map<Digest, std::uint64_t>> LayerStore::DiskBytes(const std::set<Dig
     if (file->kind == kTree) {
       // A tree may go meanwhile: it is renamed, then emptied.
       const auto tree = layers_.OpenDir(name);
-      if (!tree && tree.error().reason() == Reason::kNotFound) continue;
+      if (!tree && tree.error().reason() == Reason::kMissing) continue;
       if (!tree) return tree.error();
       const auto size = host::DiskUsage({}, *tree);
       if (!size && size.error().reason() != Reason::kInUse) return size.error();
@@ -358,7 +428,8 @@ Result<bool> LayerStore::RemoveVariant(const Digest& blob, std::string_view vari
   return layers_.Unlink(MetaName(blob, variant));
 }
 
-Result<> LayerStore::VerifyMeta(const Digest& blob, std::string_view variant, Depth depth, Descriptor& descriptor) const {
+Result<> LayerStore::VerifyMeta(const Digest& blob, std::string_view variant, Depth depth, Descriptor& descriptor,
+                                erofs::Tree* tree) const {
   ASSIGN_OR_RETURN(const Fd meta, layers_.OpenRead(MetaName(blob, variant)));
   ASSIGN_OR_RETURN(descriptor, ReadDescriptor(meta.get(), Parts::kAll));
   if (depth == Depth::kDescriptor) return {};
@@ -374,8 +445,9 @@ Result<> LayerStore::VerifyMeta(const Digest& blob, std::string_view variant, De
   std::vector<std::byte> image(descriptor.image_bytes);
   RETURN_IF_ERROR(host::PreadExact(meta.get(), image, 0));
   if (codec::Crc32c(image) != crc) return Corrupt("the metadata of the layer is damaged: its checksum is wrong");
-  ASSIGN_OR_RETURN(const erofs::ReadImage read, erofs::ReadMetadata(image));
+  ASSIGN_OR_RETURN(erofs::ReadImage read, erofs::ReadMetadata(image));
   if (variant.empty()) RETURN_IF_ERROR(DecodeFixups(bytes::AsView(descriptor.fixups), read.tree));
+  if (tree != nullptr) *tree = std::move(read.tree);
   return {};
 }
 
@@ -384,7 +456,8 @@ Result<> LayerStore::Verify(const task::Context& ctx, const Digest& blob, Depth 
   if (!info) return Missing(blob);
   const std::string place = "layer " + blob.ToString();
   Descriptor descriptor;
-  if (auto good = VerifyMeta(blob, {}, depth, descriptor); !good) return Error(std::move(good).error()).Context(place);
+  erofs::Tree tree;
+  if (auto good = VerifyMeta(blob, {}, depth, descriptor, &tree); !good) return Error(std::move(good).error()).Context(place);
   ASSIGN_OR_RETURN(const std::vector<std::string> names, layers_.List());
   for (const std::string& name : names) {
     const auto file = ParseName(name);
@@ -394,7 +467,13 @@ Result<> LayerStore::Verify(const task::Context& ctx, const Digest& blob, Depth 
     if (auto good = VerifyMeta(blob, file->variant, depth, variant); !good)
       return Error(std::move(good).error()).Context("variant " + file->variant).Context(place);
   }
-  if (depth != Depth::kData || info->report.form != Form::kErofs) return {};
+  if (depth != Depth::kData) return {};
+  if (info->report.form == Form::kTree) {
+    ASSIGN_OR_RETURN(const Dir root, layers_.OpenDir(ContentsName(info->report)));
+    auto same = CheckTree(ctx, root, tree, descriptor.crcs);
+    if (!same && same.error().reason() == Reason::kCorrupt) return Corrupt("the tree of " + place + " is damaged: " + same.error().message());
+    return same;
+  }
   if (descriptor.crcs.size() != (info->report.data_bytes + kCrcBlock - 1) / kCrcBlock) return Corrupt("the descriptor of " + place + " lacks checksums");
   ASSIGN_OR_RETURN(const Fd data, layers_.OpenRead(ContentsName(info->report)));
   std::vector<std::byte> block(kCrcBlock);

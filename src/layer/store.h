@@ -13,6 +13,7 @@
 // Errors as in host/fd.h and of the worker. Threads: all calls may be concurrent; a Staging belongs to one thread.
 #pragma once
 
+#include <atomic>
 #include <map>
 #include <memory>
 #include <optional>
@@ -27,9 +28,14 @@
 #include "host/dir.h"
 #include "layer/descriptor.h"
 #include "layer/report.h"
+#include "layer/window_budget.h"
 #include "layer/worker.h"
 #include "result/result.h"
 #include "task/context.h"
+
+namespace berth::erofs {
+struct Tree;
+}
 
 namespace berth::layer {
 
@@ -48,14 +54,17 @@ struct MountSource {
 };
 
 enum class Depth : std::uint8_t {
-  kDescriptor,  // files there, lengths right, descriptor whole
+  kDescriptor,  // files there, lengths right, descriptor and superblock whole
   kMetadata,    // and the EROFS metadata whole and well-formed
-  kData,        // and the CRC of every block of contents
+  kData,        // and the CRC of every block of contents; of a tree, all that its metadata say of it, and each file's CRC
 };
 
 struct StoreOptions {
   std::string worker;  // absolute path of berth-unpack
   UnpackOptions unpack;  // limits and device policy; blob, algorithm and form are set for each layer
+  // Windows of zstd that all workers together may have. Each has what the frames of its blob say, up to unpack.codec.zstd_window_bytes;
+  // who wants what is not free waits (window_budget.h), before the worker gets the frame's header.
+  std::uint64_t zstd_budget_bytes = 256ull << 20;
 };
 
 class Staging;
@@ -69,8 +78,11 @@ class LayerStore {
   Result<std::unique_ptr<Staging>> Stage(const task::Context& ctx, const digest::Digest& blob, Form form,
                                          digest::Algorithm diff_algorithm = digest::Algorithm::kSha256) const;
 
+  // Looks at what a few microseconds can tell: the lengths of its files, its descriptor, the superblock of its image.
+  // kCorrupt. What lies behind that is Verify()'s.
   Result<std::optional<LayerInfo>> Find(const digest::Digest& blob) const;
-  // Whether it can be mounted, as itself or as `variant`. Damage is absence: the pull that follows makes it whole.
+  // Whether it can be mounted, as itself or as `variant`, as far as Find() can tell, which looks at the variant, too. Damage
+  // is absence: the pull that follows makes it whole.
   Result<bool> Has(const digest::Digest& blob, std::string_view variant = {}) const;
   // Every layer whose descriptor can be read; `damaged`, if given, gets the names of .meta files that cannot.
   Result<std::vector<LayerInfo>> List(std::vector<std::string>* damaged = nullptr) const;
@@ -79,7 +91,7 @@ class LayerStore {
   // The layer and all its variants; false when there was none. The .meta goes first.
   Result<bool> Remove(const task::Context& ctx, const digest::Digest& blob) const;
   Result<bool> RemoveVariant(const digest::Digest& blob, std::string_view variant) const;
-  // kNotFound, or kCorrupt saying which file and where.
+  // kMissing, or kCorrupt saying which file and where.
   Result<> Verify(const task::Context& ctx, const digest::Digest& blob, Depth depth) const;
 
   // For the layers of one image, bottom first: the name of the variant that each is to be mounted by, "" for the layer
@@ -97,11 +109,15 @@ class LayerStore {
 
  private:
   friend class Staging;
-  Result<> VerifyMeta(const digest::Digest& blob, std::string_view variant, Depth depth, Descriptor& descriptor) const;
-  LayerStore(std::string path, StoreOptions options) : path_(std::move(path)), options_(std::move(options)) {}
+  // `tree`, if given, gets what the image describes, where the depth has it read.
+  Result<> VerifyMeta(const digest::Digest& blob, std::string_view variant, Depth depth, Descriptor& descriptor,
+                      erofs::Tree* tree = nullptr) const;
+  LayerStore(std::string path, StoreOptions options);
   std::string path_;
   StoreOptions options_;
   host::Dir layers_, tmp_;
+  mutable std::atomic<int> at_work_ = 0;  // workers that still take input
+  mutable WindowBudget windows_;
 };
 
 // A layer on its way. Dropped before Commit(): the worker is killed, the files are unlinked.
@@ -119,11 +135,14 @@ class Staging final : public bytes::Sink {
   // Makes it visible and durable. A layer that is there already stays and is returned instead.
   Result<LayerInfo> Commit();
   pid_t worker_pid() const;
+  // Of zstd: memory that other layers may wait for.
+  bool holds_window() const;
 
  private:
   friend class LayerStore;
   struct State;
   explicit Staging(std::unique_ptr<State> state);
+  Result<> Admit(bytes::View next);
   std::unique_ptr<State> state_;
 };
 

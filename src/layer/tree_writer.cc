@@ -9,14 +9,15 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <optional>
 #include <string_view>
 #include <utility>
 
+#include "codec/crc32c.h"
 #include "erofs/children.h"
 #include "host/dir.h"
 #include "host/fd.h"
 #include "layer/fit.h"
+#include "layer/tree_check.h"
 
 namespace berth::layer {
 namespace {
@@ -50,10 +51,14 @@ Result<> SetXattrs(int fd, const Node& n) {
   return {};
 }
 
-// chown first: it clears set-id bits and capabilities. `owned`: it has its owner.
-Result<> SetAttributes(int fd, const Node& n, bool owned = false) {
-  if (!owned && fchown(fd, n.uid, n.gid) != 0) return OsError(errno, "set the owner of a layer's file");
-  if (fchmod(fd, n.mode & 07777) != 0) return OsError(errno, "set the mode of a layer's file");
+// What a new file has already stays as it is.
+Result<> SetAttributes(int fd, const Node& n) {
+  struct stat now;
+  if (fstat(fd, &now) != 0) return OsError(errno, "look at a layer's file");
+  const bool chown = now.st_uid != n.uid || now.st_gid != n.gid;
+  if (chown && fchown(fd, n.uid, n.gid) != 0) return OsError(errno, "set the owner of a layer's file");
+  // A new owner clears set-id bits (and capabilities, which follow).
+  if ((chown || (now.st_mode & 07777) != (n.mode & 07777u)) && fchmod(fd, n.mode & 07777) != 0) return OsError(errno, "set the mode of a layer's file");
   RETURN_IF_ERROR(SetXattrs(fd, n));
   if (futimens(fd, Times(n).data()) != 0) return OsError(errno, "set the time of a layer's file");
   return {};
@@ -62,19 +67,18 @@ Result<> SetAttributes(int fd, const Node& n, bool owned = false) {
 }  // namespace
 
 struct TreeWriter::State {
-  explicit State(int root_fd) : root(root_fd) {
-    if (const auto info = host::Stat(root)) mine = {{info->uid, info->gid}};
-  }
-  // A new file has the owner that the root has: both were made by us, or inherit alike.
-  bool IsMine(const Node& n) const { return mine == std::pair(n.uid, n.gid); }
+  explicit State(int root_fd) : root(root_fd) {}
 
-  int root;
-  std::optional<std::pair<std::uint32_t, std::uint32_t>> mine;
+  const int root;
   Fd parent;  // of parent_node
   std::uint32_t parent_node = kNoNode;
   Fd file;
   std::uint64_t at = 0, writeback = 0;  // in the file: written, and on its way to the disk
   std::uint64_t bytes = 0;
+  std::uint64_t size = 0, summed = 0;  // of the file: in the end, and how far its CRC has come
+  std::uint32_t crc = 0;
+  std::vector<std::uint32_t> by_name;  // CRCs of what each node is a name of: any of them may become the inode
+  std::vector<std::uint32_t> crcs;
 
   // One step down; makes the directory if it is not there.
   static Result<Fd> Down(int from, const std::string& name) {
@@ -120,9 +124,20 @@ struct TreeWriter::State {
   Result<> Create(const Tree& tree, std::uint32_t node) {
     const Node& n = tree.nodes[node];
     ASSIGN_OR_RETURN(const int dir, Parent(tree, n.parent));
-    file.reset(openat(dir, n.name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
-    at = writeback = 0;
+    file.reset(openat(dir, n.name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, n.mode & 0777));  // set-id bits would not outlive a write
+    at = writeback = summed = 0;
+    size = n.size;
+    crc = 0;
     return file.valid() ? Result<>{} : OsError(errno, "create a layer's file");
+  }
+
+  // What follows the archive's bytes up to `end` are zeros.
+  void SumHole(std::uint64_t end) {
+    if (end > summed) crc = codec::Crc32cOfZeros(end - std::exchange(summed, end), crc);
+  }
+  void NoteCrc(std::uint32_t node, std::uint32_t of) {
+    if (by_name.size() <= node) by_name.resize(node + 1);
+    by_name[node] = of;
   }
 
   Result<> MakeOther(const Tree& tree, const erofs::Children& children, std::uint32_t dir) {
@@ -135,6 +150,9 @@ struct TreeWriter::State {
                                          : mknodat(fd, n.name.c_str(), n.mode, makedev(n.rdev_major, n.rdev_minor));
       if (failed) return OsError(errno, S_ISLNK(n.mode) ? "make a layer's link" : "make a layer's device or FIFO");
       if (fchownat(fd, n.name.c_str(), n.uid, n.gid, AT_SYMLINK_NOFOLLOW) != 0) return OsError(errno, "set the owner of a layer's file");
+      if ((n.mode & 07000) != 0 && !S_ISLNK(n.mode) && fchmodat(fd, n.name.c_str(), n.mode & 07777, 0) != 0) {  // cleared by that
+        return OsError(errno, "set the mode of a layer's file");
+      }
       if (utimensat(fd, n.name.c_str(), Times(n).data(), AT_SYMLINK_NOFOLLOW) != 0) {
         return OsError(errno, "set the time of a layer's file");
       }
@@ -165,6 +183,12 @@ Result<std::uint64_t> TreeWriter::Start(const Tree& tree, std::uint32_t node) {
 
 Result<> TreeWriter::Append(bytes::View data) {
   RETURN_IF_ERROR(host::PwriteAll(state_->file.get(), data, state_->at));
+  if (state_->at < state_->size) {  // behind that is padding, which is cut off
+    state_->SumHole(state_->at);
+    const bytes::View inside = data.first(std::min<std::uint64_t>(data.size(), state_->size - state_->at));
+    state_->crc = codec::Crc32c(inside, state_->crc);
+    state_->summed += inside.size();
+  }
   state_->bytes += (state_->at + data.size() + 4095) / 4096 * 4096 - (state_->at + 4095) / 4096 * 4096;
   state_->at += data.size();
   return state_->at - state_->writeback >= kWritebackBytes ? state_->StartWriteback() : Result<>{};
@@ -175,14 +199,17 @@ Result<> TreeWriter::End(const Tree& tree, std::uint32_t node) {
   if (!s.file.valid()) RETURN_IF_ERROR(s.Create(tree, node));
   const Node& n = tree.nodes[node];
   if (n.sparse) RETURN_IF_ERROR(host::Truncate(s.file.get(), n.size));
+  s.SumHole(n.size);
+  s.NoteCrc(node, s.crc);
   if (s.at - s.writeback >= kWritebackRest) RETURN_IF_ERROR(s.StartWriteback());
   const Fd file = std::move(s.file);
-  return SetAttributes(file.get(), n, s.IsMine(n));
+  return SetAttributes(file.get(), n);
 }
 
 Result<> TreeWriter::Link(const Tree& tree, std::uint32_t name, std::uint32_t existing) {
   State& s = *state_;
   RETURN_IF_ERROR(s.LinkTo(tree, name, existing));
+  s.NoteCrc(name, s.by_name[existing]);
   const Node& n = tree.nodes[name];
   ASSIGN_OR_RETURN(const int dir, s.Parent(tree, n.parent));
   const Fd file(openat(dir, n.name.c_str(), O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
@@ -201,12 +228,14 @@ Result<> TreeWriter::Remove(const Tree& tree, std::uint32_t node) {
   return {};
 }
 
+const std::vector<std::uint32_t>& TreeWriter::crcs() const { return state_->crcs; }
 std::uint64_t TreeWriter::bytes() const { return state_->bytes; }
 
 Result<> TreeWriter::Finish(const Tree& tree) {
   State& s = *state_;
   const erofs::Children children = erofs::ChildrenByName(tree);
-  const std::vector<std::uint32_t> order = CanonicalOrder(tree);
+  const std::vector<std::uint32_t> order = CanonicalOrder(tree, children);
+  for (const std::uint32_t file : FilesInOrder(tree, order)) s.crcs.push_back(s.by_name[file]);
   const auto is_dir = [&](std::uint32_t i) { return S_ISDIR(tree.nodes[i].mode) && tree.nodes[i].hard_link == kNoNode; };
   for (const std::uint32_t i : order) {
     if (is_dir(i)) RETURN_IF_ERROR(s.MakeOther(tree, children, i));

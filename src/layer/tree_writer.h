@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "layer/builder.h"
 #include "result/result.h"
@@ -28,6 +29,8 @@ class TreeWriter final : public ContentSink {
   Result<> Remove(const erofs::Tree& tree, std::uint32_t node) override;
   // Everything else, and the attributes of directories. Once, with the finished tree.
   Result<> Finish(const erofs::Tree& tree);
+  // After that: the CRC32C of each file's contents, holes included, in the order of FilesInOrder (tree_check.h).
+  const std::vector<std::uint32_t>& crcs() const;
   std::uint64_t bytes() const;  // of contents, each file in whole pages
 
  private:

@@ -31,9 +31,9 @@ namespace {
 constexpr std::size_t kBufferBytes = 512u << 10, kBuffers = 24, kHugePage = 2u << 20;
 
 Error OutOfMemory(const UnpackOptions& options) {
-  return Error(Reason::kLimitExceeded, "unpacking the layer takes more memory than its limits allow (" +
-                                           std::to_string(options.MemoryLimit() >> 20) + " MiB)")
-      .Next("raise the limit of entries for a layer, if you trust this image");
+  return Error(Reason::kLimitExceeded, "unpacking the layer takes more than " + std::to_string(options.MemoryLimit() >> 20) +
+                                           " MiB of memory (limits worker_bytes, zstd_window_bytes, entries)")
+      .Next("raise limits.worker_bytes, if you trust this image");
 }
 
 // Calls `work`; running out of memory is an error like any other.
@@ -113,7 +113,7 @@ class Pool {
     const std::lock_guard lock(mutex_);
     Buffer& b = buffers_[static_cast<std::size_t>(buffer - buffers_.data())];
     if (--b.readers > 0) return;
-    free_.push_back(&b);
+    free_.push_front(&b);  // the next to be filled: the caches still have it
     freed_.notify_one();
   }
   void Stop() {
@@ -167,8 +167,11 @@ Result<Built> Parse(Pool& pool, ContentSink& sink, DataWriter* writer, const Unp
     ASSIGN_OR_RETURN(const Pool::Buffer* const buffer, pool.TakeFull(Pool::kParser));
     if (buffer->size == 0) break;
     RETURN_IF_ERROR(reader.Feed(buffer->data()));
-    if (writer) RETURN_IF_ERROR(writer->Flush());
-    pool.GiveBack(buffer);
+    if (writer) {
+      RETURN_IF_ERROR(writer->Flush(buffer));  // gives it back
+    } else {
+      pool.GiveBack(buffer);
+    }
   }
   RETURN_IF_ERROR(reader.Finish());
   if (writer) RETURN_IF_ERROR(writer->Finish());
@@ -195,7 +198,7 @@ Result<UnpackReport> UnpackStream(bytes::Source& compressed, int data_fd, int me
     Counting source(compressed);
     ASSIGN_OR_RETURN(const std::unique_ptr<codec::Decoder> decoder, codec::Decoder::Open(source, options.codec));
     Pool pool;
-    DataWriter writer(data_fd);
+    DataWriter writer(data_fd, [&pool](const void* buffer) { pool.GiveBack(static_cast<const Pool::Buffer*>(buffer)); });
     TreeWriter files(data_fd);
     const bool erofs = options.form == Form::kErofs;
     ContentSink& sink = erofs ? static_cast<ContentSink&>(writer) : files;
@@ -231,7 +234,15 @@ Result<UnpackReport> UnpackStream(bytes::Source& compressed, int data_fd, int me
                         .outside_links = built.fixups.links.size(),
                         .root = built.root,
                         .ignored = built.ignored};
-    RETURN_IF_ERROR(WriteMeta(meta_fd, built, writer.crcs(), report));
+    // The contents go to the disk meanwhile: whoever makes the layer durable finds little left to do.
+    Result<> synced, written;
+    {
+      std::jthread sync;
+      if (erofs) sync = std::jthread([&] { synced = host::SyncFile(data_fd); });
+      written = WriteMeta(meta_fd, built, erofs ? writer.crcs() : files.crcs(), report);
+    }
+    RETURN_IF_ERROR(written);
+    RETURN_IF_ERROR(synced);
     if (!erofs && marks) {
       ASSIGN_OR_RETURN(*marks, MarksOf(built.tree));
     }
@@ -240,23 +251,25 @@ Result<UnpackReport> UnpackStream(bytes::Source& compressed, int data_fd, int me
 }
 
 Result<> WriteMeta(int meta_fd, Built& built, const std::vector<std::uint32_t>& crcs, UnpackReport& report) {
-  const std::string fixups = EncodeFixups(built.fixups, built.tree);
+  const erofs::Children children = erofs::ChildrenByName(built.tree);
+  const std::string fixups = EncodeFixups(built.fixups, built.tree, children);
   // A device without blocks is none. In tree form the image only records the tree: each file is a device of its own, so
   // to speak.
   const std::uint64_t device = report.form == Form::kErofs ? report.data_bytes : report.unpacked_bytes;
   ASSIGN_OR_RETURN(const std::vector<std::byte> image,
-                   MakeImage(built.tree, report.blob, device > 0 ? std::vector{device} : std::vector<std::uint64_t>{}));
+                   MakeImage(built.tree, children, report.blob, device > 0 ? std::vector{device} : std::vector<std::uint64_t>{}));
   report.image_bytes = image.size();
   report.image_crc32c = codec::Crc32c(image);
   const std::string tail = EncodeDescriptor({report.ToJson(), fixups, crcs, image.size()});
   return host::PwritevAll(meta_fd, std::array{bytes::View(image), bytes::AsView(tail)}, 0);
 }
 
-Result<std::vector<std::byte>> MakeImage(erofs::Tree& tree, const digest::Digest& blob, std::vector<std::uint64_t> device_bytes) {
+Result<std::vector<std::byte>> MakeImage(erofs::Tree& tree, const erofs::Children& children, const digest::Digest& blob,
+                                         std::vector<std::uint64_t> device_bytes) {
   erofs::WriteOptions options{.device_bytes = std::move(device_bytes), .image_bytes = 4ull << 30};
   for (std::size_t i = 0; i < options.uuid.size(); ++i) options.uuid[i] = static_cast<std::uint8_t>(blob.raw()[i]);
   MarkWhiteouts(tree);
-  return erofs::WriteImage(tree, options);
+  return erofs::WriteImage(tree, children, options);
 }
 
 void Prewarm() {

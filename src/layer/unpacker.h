@@ -1,7 +1,8 @@
 // layer/unpacker.h: a compressed layer in, an EROFS image out, in one pass.
 //
-// Three threads on one pool of buffers (12 MiB): one reads and decompresses, one hashes, one parses and writes. Inflating and
-// hashing cost about the same, the rest a third of that; on two cores the scheduler shares them out.
+// Four threads on one pool of buffers (12 MiB): one reads and decompresses, one hashes, one parses, one writes (in tree form the
+// parser writes). Inflating and hashing cost about the same, parsing and writing as much together for small files and a third
+// of that for large ones; on two cores the scheduler shares them out.
 // Every byte up to the end of the stream is decoded and hashed, also what follows the archive's end. Runs inside the
 // jailed worker (worker.h); opens nothing. Deterministic: the same blob gives the same bytes.
 // Errors: of codec, tar and TreeBuilder; kNoSpace, kIo; kLimitExceeded when memory runs out. Nothing in the files is
@@ -31,7 +32,8 @@ Result<UnpackReport> UnpackStream(bytes::Source& compressed, int data_fd, int me
 // Its last step: image and descriptor, from the start of the file. Completes the report.
 Result<> WriteMeta(int meta_fd, Built& built, const std::vector<std::uint32_t>& crcs, UnpackReport& report);
 // The EROFS image of a layer (or of its variant), whiteouts marked; the volume is named after the blob.
-Result<std::vector<std::byte>> MakeImage(erofs::Tree& tree, const digest::Digest& blob, std::vector<std::uint64_t> device_bytes);
+Result<std::vector<std::byte>> MakeImage(erofs::Tree& tree, const erofs::Children& children, const digest::Digest& blob,
+                                         std::vector<std::uint64_t> device_bytes);
 
 // Touches what the first layer would load or allocate lazily (CPU dispatch, unwinder): call it before the jail closes.
 void Prewarm();

@@ -8,11 +8,14 @@
 #include "bytes/encoding.h"
 #include "host/poll.h"
 #include "json/document.h"
+#include "layer/exit_status.h"
 
 namespace berth::layer {
 namespace {
 
 constexpr std::size_t kAnswerBytes = 4u << 20;
+// The tree of a layer with many files takes tens of MiB: in pages of 4 KiB their faults cost as much as parsing the archive.
+constexpr const char* kHugePages = "GLIBC_TUNABLES=glibc.malloc.hugetlb=1";
 constexpr std::size_t kTextBytes = 900;  // of an error: with our own words at most 1 KiB
 constexpr json::Limits kJson{.bytes = kAnswerBytes, .depth = 8, .values = 200'000};
 // Room for all marks (as hex in quotes) and the report.
@@ -23,8 +26,8 @@ Error Nonsense(std::string_view what) {
 }
 
 // What a worker may blame. Anything else that it says is a defect of it.
-constexpr std::array kVerdicts{Reason::kInvalidLayer, Reason::kUnsupported, Reason::kLimitExceeded, Reason::kPolicy,
-                               Reason::kNoSpace,      Reason::kIo,          Reason::kCorrupt,       Reason::kInternal};
+constexpr std::array kVerdicts{Reason::kInvalidLayer, Reason::kUnsupported, Reason::kLimitExceeded, Reason::kPolicy,  Reason::kNoSpace,
+                               Reason::kIo,           Reason::kCorrupt,     Reason::kUnavailable,   Reason::kInternal};
 
 Error ErrorOf(const json::Value& value) {
   const auto member = [&](std::string_view key) -> Result<std::string_view> {
@@ -47,6 +50,7 @@ Error Silent(const task::Context& ctx, Error error) {
 }
 
 Error Died(const host::ExitStatus& status) {
+  if (!status.signalled && status.code == kAnswerLost) return Error(Reason::kIo, "the unpack worker could not write its answer").Retryable(true);
   if (!status.signalled) return Error(Reason::kInternal, "the unpack worker ended without an answer (" + status.Text() + ")");
   if (status.code != SIGKILL) return Error(Reason::kInternal, "the unpack worker crashed (" + status.Text() + ")");
   return Error(Reason::kInternal, "the unpack worker was killed: memory limit of its control group, or by hand")
@@ -73,7 +77,7 @@ Result<Worker> Worker::Start(const std::string& program, const std::string& opti
   }
   fds.emplace_back(0, text.get());
   fds.emplace_back(1, answer.write.get());
-  host::ProcessSpec spec{.program = program, .argv = {"berth-unpack"}, .env = {}, .fds = std::move(fds)};
+  host::ProcessSpec spec{.program = program, .argv = {"berth-unpack"}, .env = {kHugePages}, .fds = std::move(fds)};
   spec.own = host::ProcessSpec::Own::kGroup;  // it shares our share of the processors
   spec.die_with_thread = false;  // a Staging may change threads; at our end the worker sees the end of its input
   ASSIGN_OR_RETURN(host::Process process, host::Process::Spawn(spec));
@@ -101,8 +105,12 @@ Result<> Worker::HandOver(const task::Context& ctx, std::size_t count) {
   return {};
 }
 
-Result<std::string> Worker::Finish(const task::Context& ctx) {
+void Worker::Close() {
   if (input_) input_->Close();
+}
+
+Result<std::string> Worker::Finish(const task::Context& ctx) {
+  Close();
   auto answer = Answer(ctx.WithTimeout(kSilence));
   return answer ? std::move(answer) : Silent(ctx, std::move(answer).error());
 }

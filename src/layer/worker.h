@@ -39,6 +39,8 @@ class Worker {
   // Where the next bytes for it go, never empty. Blocks while it is behind. Ends early, with its error, when it has one.
   Result<bytes::MutableView> Room(const task::Context& ctx);
   Result<> HandOver(const task::Context& ctx, std::size_t count);
+  // No more input: it works on with what it has.
+  void Close();
   // Closes the input, waits for answer and exit. The answer as JSON. Once.
   Result<std::string> Finish(const task::Context& ctx);
   pid_t pid() const { return process_.pid(); }
@@ -68,7 +70,9 @@ class Unpack {
   // until the next Room(). Back-pressure: Room() blocks until the worker has taken enough. An error is final.
   Result<bytes::MutableView> Room();
   Result<> HandOver(std::size_t count);
-  // The input is complete. The caller compares diff_id. Once.
+  // The input is complete; the worker works on.
+  void Close() { worker_.Close(); }
+  // The same, and waits for the worker. The caller compares diff_id. Once.
   Result<Answer> Finish();
   pid_t pid() const { return worker_.pid(); }
 

@@ -15,6 +15,7 @@
 #include "host/sandbox.h"
 #include "json/document.h"
 #include "layer/descriptor.h"
+#include "layer/exit_status.h"
 #include "layer/fit.h"
 #include "layer/tree_writer.h"
 #include "layer/unpacker.h"
@@ -33,7 +34,7 @@ class Answer {
   void Give(const std::string& json) {
     const std::lock_guard lock(mutex_);
     if (std::exchange(given_, true)) return;
-    if (auto written = host::WriteAll(kAnswerFd, bytes::AsView(json)); !written) _exit(2);
+    if (auto written = host::WriteAll(kAnswerFd, bytes::AsView(json)); !written) _exit(kAnswerLost);
   }
   void Give(const Error& error) {
     json::Writer w;
@@ -68,7 +69,7 @@ Result<host::JailReport> EnterJail(const UnpackOptions& options, std::vector<int
   } else if (geteuid() == 0) {
     spec.identity = host::Identity{kNobody, kNobody};
   }
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // whose shadow memory is terabytes of address space
+#ifndef BERTH_SANITIZED  // whose shadow memory is terabytes of address space
   spec.max_memory_bytes = options.MemoryLimit();
 #endif
   return host::EnterUnpackJail(spec);
@@ -119,6 +120,9 @@ Result<> Load(Layer& layer, Fixups& fixups) {
   ASSIGN_OR_RETURN(const Descriptor descriptor, DecodeDescriptor(file));
   ASSIGN_OR_RETURN(layer.report, UnpackReport::FromJson(descriptor.json));
   if (layer.report.blob != layer.blob) return Error(Reason::kCorrupt, "the metadata of the layer belongs to another layer");
+  // Nothing may be made from damaged metadata that their reader has no way to notice.
+  if (codec::Crc32c(bytes::View(file).first(descriptor.image_bytes)) != layer.report.image_crc32c)
+    return Error(Reason::kCorrupt, "the metadata of the layer is damaged: its checksum is wrong");
   ASSIGN_OR_RETURN(erofs::ReadImage image, erofs::ReadMetadata(file));
   layer.tree = std::move(image.tree);
   ASSIGN_OR_RETURN(fixups, DecodeFixups(bytes::AsView(descriptor.fixups), layer.tree));
@@ -138,7 +142,8 @@ Result<> WriteVariant(Layer& layer, Fitted fitted, std::span<const Layer> layers
     report.devices.push_back(layers[device].blob);
     device_bytes.push_back(layers[device].report.data_bytes);
   }
-  ASSIGN_OR_RETURN(const std::vector<std::byte> image, MakeImage(layer.tree, layer.blob, std::move(device_bytes)));
+  ASSIGN_OR_RETURN(const std::vector<std::byte> image,
+                   MakeImage(layer.tree, erofs::ChildrenByName(layer.tree), layer.blob, std::move(device_bytes)));
   report.image_bytes = image.size();
   report.image_crc32c = codec::Crc32c(image);
   const std::string tail = EncodeDescriptor({report.ToJson(), {}, {}, image.size()});

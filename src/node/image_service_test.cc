@@ -3,7 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "policy/image_manager.h"
 #include "pull/testing/node.h"
+#include "time/testing/manual_clock.h"
 
 namespace berth::node {
 namespace {
@@ -105,6 +107,32 @@ TEST_F(ImageServiceTest, AnImageOfAnotherPlatformIsNone) {
   ASSERT_FALSE(pulled);
   EXPECT_THAT(pulled.error().Text(), StartsWith("E-PLATFORM "));
   EXPECT_EQ(Ref(Name("app:1")), "");
+}
+
+// However often a Pod is looked at, its registry hears of it once per back-off period.
+TEST_F(ImageServiceTest, P13_OneRequestPerBackOffPeriod) {
+  struct : policy::EventSink {
+    void Emit(const policy::ObjectRef&, const policy::Event&) override {}
+  } events;
+  struct : policy::CredentialSource {
+    Result<std::vector<policy::PullCredential>> Find(const task::Context&, const std::string&) override {
+      return std::vector<policy::PullCredential>();
+    }
+  } anonymous;
+  time::testing::ManualClock clock;
+  policy::ImageManager manager({}, {service_, events, nullptr, clock});
+  const policy::Request request{.object = {"shop", "web", "pod", ""}, .pod_uid = "pod", .image = Name("app:1"), .policy = policy::PullPolicy::kIfNotPresent};
+  int asked = 0;
+  for (const int seconds : {10, 20, 40, 80, 160, 300, 300}) {
+    EXPECT_EQ(manager.EnsureImageExists({}, request, anonymous).reason, "ErrImagePull");
+    EXPECT_EQ(node_.registry.Count(""), ++asked) << "a tag that is not there is one request";
+    for (int i = 0; i < 9; ++i) {
+      EXPECT_EQ(manager.EnsureImageExists({}, request, anonymous).reason, "ImagePullBackOff");
+      clock.Advance(std::chrono::milliseconds(seconds * 100));
+    }
+    EXPECT_EQ(node_.registry.Count(""), asked);
+    clock.Advance(std::chrono::milliseconds(seconds * 100));
+  }
 }
 
 TEST_F(ImageServiceTest, ACancelledPullSaysSo) {

@@ -23,6 +23,7 @@ namespace {
 
 constexpr std::size_t kConfigBytes = 64u << 20;       // far above any limit under which one was stored
 constexpr const char* kRunFile = "run.json";          // what we know of a run and its folder does not say
+constexpr const char* kBegunFile = "begun";           // the runtime has started the container; not synced: a power cut ends containers, too
 // For what must not be left half done when the daemon ends: until the runtime has answered, or is stuck.
 task::Context AtOnce() { return task::Context().WithTimeout(std::chrono::minutes(2)); }
 
@@ -274,7 +275,7 @@ Result<std::string> Launcher::Prepare(const task::Context& ctx, const StartReque
   ASSIGN_OR_RETURN([[maybe_unused]] const auto mounted,
                    parts_.mounts.Mount(ctx, image, rootfs, writable ? rootfs::Writable::kYes : rootfs::Writable::kNo, flags));
   ASSIGN_OR_RETURN(const host::Dir root, host::Dir::Open(rootfs));
-  ASSIGN_OR_RETURN(const auto user, launch::ResolveUser(root, pod, container, config));
+  ASSIGN_OR_RETURN(const auto user, launch::ResolveUser(root, pod, container, config, options_.accounts));
 
   launch::VolumeContext volumes{.pod_dir = pod_dir, .facts = facts, .objects = objects, .images = {}};
   for (const auto& [name, ref] : volume_images) {
@@ -325,7 +326,9 @@ std::optional<StartFailure> Launcher::Start(const task::Context&, const RunKey& 
     file.started = parts_.clock.WallNow();
     ASSIGN_OR_RETURN(const host::Dir dir, host::Dir::Open(folder));
     RETURN_IF_ERROR(dir.WriteDurably(kRunFile, bytes::AsView(Encode(file)), 0600));
-    return runtime_.Start(AtOnce(), IdOf(run));
+    RETURN_IF_ERROR(runtime_.Start(AtOnce(), IdOf(run)));
+    (void)dir.CreateNew(kBegunFile, 0600);  // without it the next daemon asks the runtime
+    return {};
   };
   if (const auto started = start(); !started) {
     (void)runtime_.Delete(AtOnce(), IdOf(run), folder);
@@ -334,6 +337,28 @@ std::optional<StartFailure> Launcher::Start(const task::Context&, const RunKey& 
   }
   Follow(run);
   return std::nullopt;
+}
+
+// A daemon that was killed between its record of a start and the start itself left a container that waits for ever: it is started
+// now. Once at most: a runtime starts only what is "created".
+void Launcher::BeginUnlessBegun(const RunKey& run) {
+  const auto dir = host::Dir::Open(RunDir(run));
+  const auto begun = dir ? dir->Exists(kBegunFile) : Result<bool>(dir.error());
+  if (!begun || *begun) return;
+  const auto waits = [&] {
+    const auto state = runtime_.State(AtOnce(), IdOf(run));
+    return state && *state == "created";
+  };
+  if (waits()) {
+    log::Info("a container that an earlier daemon had created is started", {{"container", IdOf(run)}});
+    const auto started = runtime_.Start(AtOnce(), IdOf(run));
+    if (!started && waits()) {  // else the runtime of that daemon was still at it
+      log::Warning("the container cannot be started and is ended", {{"container", IdOf(run)}, {"error", started.error()}});
+      (void)runtime_.Kill(AtOnce(), IdOf(run), SIGKILL);
+      return;
+    }
+  }
+  (void)dir->CreateNew(kBegunFile, 0600);
 }
 
 // ---- ends that we bring about
@@ -364,7 +389,7 @@ Result<> Launcher::Discard(const RunKey& run) {
 
 Result<> Launcher::Unmount(const std::string& target) {
   auto done = parts_.mounts.Unmount(target);
-  if (done || done.error().reason() == Reason::kNotFound) return {};
+  if (done || done.error().reason() == Reason::kMissing) return {};
   return done.error();
 }
 
@@ -456,6 +481,7 @@ std::vector<FoundRun> Launcher::Found() {
     for (const auto& run : RunsOf(uid)) {
       RunState state = State(run);
       if (state.kind == RunState::Kind::kNone) continue;
+      if (state.kind == RunState::Kind::kRunning) BeginUnlessBegun(run);
       if (state.kind != RunState::Kind::kExited) Follow(run);
       found.push_back({run, std::move(state)});
     }

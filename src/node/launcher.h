@@ -47,6 +47,7 @@ struct LauncherOptions {
   std::string host_ip;
   std::uint64_t log_max_bytes = 10u << 20;    // containerLogMaxSize
   unsigned log_files = 5;                     // containerLogMaxFiles
+  launch::AccountLimits accounts;             // /etc/passwd and /etc/group of images
 };
 
 class Launcher final : public Runtime {
@@ -91,6 +92,7 @@ class Launcher final : public Runtime {
   Result<launch::Sandbox> SandboxOf(const task::Context& ctx, const kube::Pod& pod) const;
   Result<std::string> Prepare(const task::Context& ctx, const StartRequest& request, StartFailure::Stage& stage);
   void Follow(const RunKey& run);
+  void BeginUnlessBegun(const RunKey& run);
   void Told(const std::string& uid);
   void Wait(const std::stop_token& stop);
   std::vector<RunKey> RunsOf(const std::string& uid) const;

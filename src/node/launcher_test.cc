@@ -252,6 +252,43 @@ TEST_F(LauncherTest, ALauncherThatStartsLaterFindsWhatRunsAndHearsItEnd) {
   EXPECT_EQ(launcher_->State(Run(pod)).exit_code, 137);
 }
 
+// The daemon dies behind its record of the start, before the runtime was told, or before it knew the answer.
+TEST_F(LauncherTest, AStartThatWasOnRecordAndNotMadeIsMadeOnce) {
+  for (const bool started : {false, true}) {
+    const auto pod = Pod("echo up; exec sleep 1000", "", "", started ? "uid-2" : "uid-1");
+    ASSERT_TRUE(launcher_->SetUpPod({}, pod));
+    ASSERT_TRUE(launcher_->StartSandbox({}, pod));
+    const auto created = Create(pod);
+    ASSERT_FALSE(created) << created->message;
+    const std::string folder = scratch_.path("pods/" + pod.metadata.uid + "/runs/c/0"), id = pod.metadata.uid + ".c.0";
+    const launch::ProbeWish wish{.runtime = "", .shim = launch::testing::ShimPath(), .state_root = scratch_.path("oci")};
+    const auto setup = launch::ProbeRuntime(*launch::ReadMachine(), wish).setup;
+    const auto runtime = launch::Runtime::Open(*setup);
+    ASSERT_TRUE(runtime);
+    const auto made = runtime->Create({}, {.id = id, .folder = folder, .log_path = launcher_->LogPath(pod.metadata, "c", 0),
+                                           .log_max_bytes = 1 << 20, .log_files = 2});
+    ASSERT_TRUE(made) << made.error().Text();
+    std::string record = Contents(folder + "/run.json");
+    const auto at = record.find("\"started\":0");
+    ASSERT_NE(at, record.npos) << record;
+    std::ofstream(folder + "/run.json") << record.replace(at, 11, "\"started\":1700000000000000000");
+    if (started) {
+      ASSERT_TRUE(runtime->Start({}, id));
+    }
+    for (int daemon = 0; daemon < 2; ++daemon) {
+      Open();
+      const auto found = launcher_->Found();
+      ASSERT_THAT(found, SizeIs(started ? 2 : 1));
+      EXPECT_EQ(found.back().state.kind, RunState::Kind::kRunning);
+      EXPECT_EQ(*runtime->State({}, id), "running");
+      EXPECT_TRUE(fs::exists(folder + "/begun"));
+    }
+    ASSERT_TRUE(launcher_->Kill(Run(pod)));
+    AwaitEnd(pod.metadata.uid);
+    EXPECT_EQ(Log(pod), "stdout F up\n");
+  }
+}
+
 TEST_F(LauncherTest, SweepRemovesWhatBelongsToNoPodProcessesIncluded) {
   const auto stays = Pod("exec sleep 1000"), goes = Pod("exec sleep 1000", "", "", "uid-2");
   Start(stays);

@@ -36,7 +36,7 @@ struct LogOptions {
 };
 using LogSink = std::function<Result<>(std::string data)>;  // at most some 64 KiB at once; may block
 
-// Errors: kNotFound when there is no file (yet), kCanceled, those of `sink`.
+// Errors: kMissing when there is no file (yet), kCanceled, those of `sink`.
 Result<> ReadLog(const task::Context& ctx, const std::string& path, const LogOptions& options, const std::stop_token& ended,
                  const LogSink& sink);
 

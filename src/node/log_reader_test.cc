@@ -72,7 +72,7 @@ TEST_F(LogFile, TailOfALongFile) {
 TEST_F(LogFile, AMissingFileIsAnError) {
   const auto read = ReadLog({}, path_, {}, {}, [](std::string) -> Result<> { return {}; });
   ASSERT_FALSE(read);
-  EXPECT_EQ(read.error().reason(), Reason::kNotFound);
+  EXPECT_EQ(read.error().reason(), Reason::kMissing);
 }
 
 TEST_F(LogFile, FollowingSeesWhatComesGoesThroughRotationAndEnds) {

@@ -46,7 +46,7 @@ Result<> Mounts::Unmount(const std::string& target) {
   ASSIGN_OR_RETURN(const bool was_mounted, mounter_.Unmount(path));
   ASSIGN_OR_RETURN(const bool on_record, catalog_.RemoveMount(path));
   if (was_mounted || on_record) return {};
-  return Error(Reason::kNotFound, "no image is mounted at " + Quoted(target)).Next("berth mount lists what is mounted");
+  return Error(Reason::kMissing, "no image is mounted at " + Quoted(target)).Next("berth mount lists what is mounted");
 }
 
 }  // namespace berth::node

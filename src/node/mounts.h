@@ -2,7 +2,7 @@
 //
 // The record is written before the mount and goes after it, so that no image can vanish in between; what a crash or a
 // reboot leaves on record only is forgotten at the next start (Recover) or when its target is used again.
-// Errors: those of rootfs/mounter.h and the catalog; kNotFound from Unmount. Safe for concurrent use.
+// Errors: those of rootfs/mounter.h and the catalog; kMissing from Unmount. Safe for concurrent use.
 #pragma once
 
 #include <mutex>

@@ -93,7 +93,7 @@ Result<> PodLog::Read(const task::Context& ctx, const LogSink& sink) const {
       }
     });
   auto read = ReadLog(ctx, path_, query_.options, ended.get_token(), sink);
-  if (!read && read.error().reason() == Reason::kNotFound && query_.previous) return NoLog(pod_, pod_.status, query_.container, true);
+  if (!read && read.error().reason() == Reason::kMissing && query_.previous) return NoLog(pod_, pod_.status, query_.container, true);
   return read;
 }
 

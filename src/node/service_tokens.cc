@@ -36,7 +36,7 @@ std::int64_t Seconds(time::WallTime t) { return std::chrono::floor<std::chrono::
 Result<std::unique_ptr<ServiceTokens>> ServiceTokens::Open(const host::Dir& root, const objects::Store& store, const time::Clock& clock,
                                                            std::function<std::uint64_t()> random, ServiceTokenOptions options) {
   auto read = root.ReadSmall(kKeyName, kKeyBytes);
-  if (!read && read.error().reason() != Reason::kNotFound) return std::move(read).error();
+  if (!read && read.error().reason() != Reason::kMissing) return std::move(read).error();
   const bool fresh = !read;
   std::string pem = fresh ? digest::MakeEcKey() : *std::move(read);
   secret::Secret key = secret::Secret::Take(pem);

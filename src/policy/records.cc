@@ -82,7 +82,7 @@ Result<> Records::Clean() {
 
 Result<bool> Records::IntentExists(const std::string& image) const {
   const auto text = pulling_.ReadSmall(RecordFileName(image), kMaxFile);
-  if (!text && text.error().reason() == Reason::kNotFound) return false;
+  if (!text && text.error().reason() == Reason::kMissing) return false;
   if (!text) return text.error();
   ASSIGN_OR_RETURN(const auto intent, DecodeIntent(*text));
   return intent.image == image;
@@ -90,7 +90,7 @@ Result<bool> Records::IntentExists(const std::string& image) const {
 
 Result<std::optional<PulledRecord>> Records::Read(const std::string& image_ref) const {
   const auto text = pulled_.ReadSmall(RecordFileName(image_ref), kMaxFile);
-  if (!text && text.error().reason() == Reason::kNotFound) return std::optional<PulledRecord>();
+  if (!text && text.error().reason() == Reason::kMissing) return std::optional<PulledRecord>();
   if (!text) return text.error();
   ASSIGN_OR_RETURN(auto decoded, DecodeRecord(*text));
   if (decoded.record.image_ref != image_ref) return std::optional<PulledRecord>();
@@ -299,7 +299,7 @@ Result<std::size_t> Records::Prune(const task::Context& ctx, const std::set<std:
     std::lock_guard lock(StripeOf(id));
     const auto now = Read(id);  // it may have been written since
     // Times are whole seconds: a record of the second in which `began` lies may be younger.
-    if (!now || !*now || (*now)->updated + std::chrono::seconds(1) > began || RecordFileName(id) != file) continue;
+    if (!now || !*now || (*now)->updated >= std::chrono::floor<std::chrono::seconds>(began) || RecordFileName(id) != file) continue;
     ASSIGN_OR_RETURN(const bool gone, pulled_.Unlink(file));
     record_files_ -= gone ? 1 : 0;
     pruned += gone ? 1 : 0;

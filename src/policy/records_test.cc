@@ -245,7 +245,7 @@ std::vector<AccessCredential> Hundred() {
   for (int i = 100; i < 200; ++i) out.push_back(Secret("default", "s" + std::to_string(i), "u", "h" + std::to_string(i)));
   return out;
 }
-constexpr auto kFound = Check::kRecordFound, kAllowed = Check::kPolicyAllowed, kMust = Check::kMustAuthenticate;
+constexpr auto kFound = Check::kRecordFound, kAllowed = Check::kPolicyAllowed;
 INSTANTIATE_TEST_SUITE_P(
     Vectors, Decisions,
     testing::Values(

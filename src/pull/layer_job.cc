@@ -77,9 +77,46 @@ struct LayerJobs::Job {
   std::shared_ptr<Board> board;
 };
 
+// A layer's place among those that stream, which it has for its life, but for waits of a registry.
+class LayerJobs::Slot final : public registry::Standby {
+ public:
+  Slot(Turns& slots, Board& board) : turn_(slots), board_(board) {}
+  Result<> Take(const task::Context& ctx) { return turn_.Begin(ctx); }
+
+  void GiveBack(time::Duration wait, const std::string& why) override {
+    if (idle_worker != nullptr) idle_worker->reset();
+    board_.SetPhase(LayerPhase::kWaiting);
+    turn_.GiveBack(wait, why);
+    board_.work.GiveBack(wait, why);
+  }
+  // The pull's turn first: who has a place among the layers never waits for one among the pulls. Those who have the places may wait
+  // for the memory of a zstd window: who has some takes no place from them.
+  Result<> TakeAgain(const task::Context& ctx) override {
+    if (worker != nullptr && worker->holds_window()) {
+      board_.work.GoOnAtOnce();
+      turn_.GoOnAtOnce();
+    } else {
+      RETURN_IF_ERROR(board_.work.TakeAgain(ctx));
+      RETURN_IF_ERROR(turn_.TakeAgain(ctx));
+    }
+    board_.SetPhase(LayerPhase::kFetching);
+    return {};
+  }
+
+  // A worker that has got nothing yet goes when the layer has to wait. One in the middle of a layer stays, with its memory:
+  // what it has unpacked would have to be unpacked again.
+  std::unique_ptr<layer::Staging>* idle_worker = nullptr;
+  const layer::Staging* worker = nullptr;  // in the middle of the layer
+
+ private:
+  Turns::Turn turn_;
+  Board& board_;
+};
+
 // --- Board
 
 void LayerJobs::Board::Join(Watcher watcher) {
+  work.Join(std::move(watcher.turn));
   std::lock_guard lock(mutex_);
   watcher.progress->Resume(watcher.index, resumed_, host_);
   if (current_ > 0) watcher.progress->AddBytes(watcher.index, current_);
@@ -112,7 +149,7 @@ void LayerJobs::Board::ResetBytes() {
 
 LayerJobs::Ticket LayerJobs::Join(const task::Context& ctx, std::shared_ptr<registry::Repository> repository, const oci::Descriptor& layer,
                                   const Digest& diff_id, Watcher watcher) {
-  auto board = std::make_shared<Board>();
+  auto board = std::make_shared<Board>(pulls_);
   std::lock_guard lock(boards_mutex_);
   auto ticket = flights_.Join(layer.digest, ctx, [this, job = Job{std::move(repository), layer, diff_id, board}](const task::Context& own) {
     return Run(own, job);
@@ -133,17 +170,18 @@ Result<LayerJobs::Done> LayerJobs::Run(const task::Context& ctx, const Job& job)
     job.board->SetPhase(LayerPhase::kPresent);
     return Done{.info = *ready, .was_present = true};
   }
-  ASSIGN_OR_RETURN([[maybe_unused]] const auto slot, slots_.Acquire(ctx));
+  Slot slot(slots_, *job.board);
+  RETURN_IF_ERROR(slot.Take(ctx));
   job.board->SetPhase(LayerPhase::kFetching);
   const auto began = ctx.clock().SteadyNow();
-  auto done = Bring(ctx, job);
+  auto done = Bring(ctx, job, slot);
   if (done && options_.observer != nullptr)
     options_.observer->OnLayer(done->info.report.uncompressed_bytes,
                                std::chrono::duration<double>(ctx.clock().SteadyNow() - began).count());
   return done;
 }
 
-Result<LayerJobs::Done> LayerJobs::Bring(const task::Context& ctx, const Job& job) {
+Result<LayerJobs::Done> LayerJobs::Bring(const task::Context& ctx, const Job& job, Slot& slot) {
   ASSIGN_OR_RETURN(const auto kept, stores_.content.Size(job.layer.digest));
   if (kept) {
     auto done = FromKeptBlob(ctx, job);
@@ -157,7 +195,7 @@ Result<LayerJobs::Done> LayerJobs::Bring(const task::Context& ctx, const Job& jo
   // that does not count.
   for (int wrong = 0;;) {
     bool resumed = false;
-    auto done = FromNetwork(ctx, job, &resumed);
+    auto done = FromNetwork(ctx, job, slot, &resumed);
     if (done || !IsDamage(done.error()) || ctx.stopped() || (!resumed && ++wrong == 2)) return done;
   }
 }
@@ -197,15 +235,28 @@ Result<LayerJobs::Done> LayerJobs::FromKeptBlob(const task::Context& ctx, const 
   }
   if (const Digest digest = stream.Finish(); digest != job.layer.digest) return Mismatch(job.layer, digest);
   if (stream.refused()) return *stream.refused();
-  return Settle(ctx, job, stream.staging());
+  ASSIGN_OR_RETURN(Done done, Settle(ctx, job, stream.staging()));
+  // After a crash it may have been found as something else.
+  RETURN_IF_ERROR(stores_.catalog.AddBlob({job.layer.digest, job.layer.size, catalog::BlobKind::kLayer}));
+  return done;
 }
 
-Result<LayerJobs::Done> LayerJobs::FromNetwork(const task::Context& ctx, const Job& job, bool* was_resumed) {
+Result<LayerJobs::Done> LayerJobs::FromNetwork(const task::Context& ctx, const Job& job, Slot& slot, bool* was_resumed) {
   ASSIGN_OR_RETURN(auto ingest, stores_.content.Resume(job.layer.digest, job.layer.size));
   std::uint64_t resumed = ingest->length();
+  // Its worker gets ready while the registry thinks about its answer.
+  ASSIGN_OR_RETURN(auto staging, stores_.layers.Stage(ctx, job.layer.digest, options_.form, job.diff_id.algorithm()));
+  const auto repository = job.repository->WithStandby(slot);
   std::unique_ptr<registry::BlobStream> network;
   if (resumed < job.layer.size) {
-    ASSIGN_OR_RETURN(network, job.repository->OpenBlob(ctx, job.layer, resumed));
+    slot.idle_worker = &staging;
+    auto opened = repository->OpenBlob(ctx, job.layer, resumed);
+    slot.idle_worker = nullptr;
+    if (!opened) return std::move(opened).error();
+    network = *std::move(opened);
+    if (!staging) {
+      ASSIGN_OR_RETURN(staging, stores_.layers.Stage(ctx, job.layer.digest, options_.form, job.diff_id.algorithm()));
+    }
     if (network->restarted() && resumed > 0) {
       RETURN_IF_ERROR(ingest->Restart());
       resumed = 0;
@@ -213,7 +264,6 @@ Result<LayerJobs::Done> LayerJobs::FromNetwork(const task::Context& ctx, const J
   }
   *was_resumed = resumed > 0;
   job.board->Resume(resumed, network ? network->host() : "");
-  ASSIGN_OR_RETURN(auto staging, stores_.layers.Stage(ctx, job.layer.digest, options_.form, job.diff_id.algorithm()));
   Stream stream(job.layer, std::move(staging));
 
   const auto run = [&]() -> Result<> {
@@ -241,12 +291,16 @@ Result<LayerJobs::Done> LayerJobs::FromNetwork(const task::Context& ctx, const J
     }
     return {};
   };
-  if (auto ran = run(); !ran) {
+  slot.worker = &stream.staging();
+  auto ran = run();
+  slot.worker = nullptr;
+  if (!ran) {
     // A full disk gets its bytes back; anything else leaves the partial for the next pull.
     if (ran.error().reason() == Reason::kNoSpace) (void)ingest->Discard();
     return ran.error();
   }
   job.board->SetPhase(LayerPhase::kUnpacking);
+  const time::SteadyTime fetched_at = ctx.clock().SteadyNow();
   BERTH_FAULT_IN(ctx, kBlobComplete);
   if (const Digest digest = stream.Finish(); digest != job.layer.digest) {
     if (network && resumed == 0) job.repository->ReportMismatch(job.layer.digest, network->host());
@@ -265,6 +319,7 @@ Result<LayerJobs::Done> LayerJobs::FromNetwork(const task::Context& ctx, const J
   }
   done->resumed = resumed;
   done->fetched = job.layer.size - resumed;
+  done->fetched_at = fetched_at;
   // The layer is there; what becomes of its compressed bytes can no longer fail it.
   const auto put_away = [&]() -> Result<> {
     if (!ShouldKeep()) return ingest->Discard();

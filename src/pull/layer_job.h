@@ -22,18 +22,19 @@
 #include "oci/oci.h"
 #include "pull/observer.h"
 #include "pull/progress.h"
+#include "pull/turns.h"
 #include "registry/client.h"
-#include "task/limiter.h"
 #include "task/single_flight.h"
 
 namespace berth::pull {
 
 enum class KeepBlobs : std::uint8_t;
 
-// Where a job's progress is shown: row `index` of one pull.
+// Where a job's progress is shown: row `index` of one pull; the pull's turn, which the job needs to go on after a wait.
 struct Watcher {
   std::shared_ptr<Progress> progress;
   std::size_t index = 0;
+  std::shared_ptr<Turns::Turn> turn;
 };
 
 class LayerJobs {
@@ -55,11 +56,13 @@ class LayerJobs {
     layer::LayerInfo info;
     std::uint64_t fetched = 0, resumed = 0;
     bool was_present = false;
+    time::SteadyTime fetched_at{};  // its last byte; the epoch: nothing was fetched
   };
   using Flights = task::SingleFlight<digest::Digest, Done>;
   using Ticket = Flights::Ticket;
 
-  LayerJobs(Stores stores, Options options) : stores_(stores), options_(options), slots_(options.slots) {}
+  // `pulls`: the turns of those who wait for its jobs.
+  LayerJobs(Stores stores, Options options, Turns& pulls) : stores_(stores), options_(options), pulls_(pulls), slots_(options.slots) {}
 
   // Starts the layer or joins it. The repository is used only when this call starts it.
   Ticket Join(const task::Context& ctx, std::shared_ptr<registry::Repository> repository, const oci::Descriptor& layer,
@@ -69,6 +72,8 @@ class LayerJobs {
   // Passes one job's progress on to all who watch it, and brings late ones up to date.
   class Board {
    public:
+    explicit Board(Turns& pulls) : work(pulls) {}
+    Turns::Work work;
     void Join(Watcher watcher);
     void SetPhase(LayerPhase phase);
     void Resume(std::uint64_t from, const std::string& host);
@@ -83,17 +88,19 @@ class LayerJobs {
     std::string host_;
   };
   struct Job;
+  class Slot;
   Result<Done> Run(const task::Context& ctx, const Job& job);
   Result<std::optional<layer::LayerInfo>> FindReady(const digest::Digest& blob);
-  Result<Done> Bring(const task::Context& ctx, const Job& job);
+  Result<Done> Bring(const task::Context& ctx, const Job& job, Slot& slot);
   Result<Done> FromKeptBlob(const task::Context& ctx, const Job& job);
-  Result<Done> FromNetwork(const task::Context& ctx, const Job& job, bool* was_resumed);
+  Result<Done> FromNetwork(const task::Context& ctx, const Job& job, Slot& slot, bool* was_resumed);
   Result<Done> Settle(const task::Context& ctx, const Job& job, layer::Staging& staging);
   bool ShouldKeep() const;
 
   Stores stores_;
   Options options_;
-  task::Limiter slots_;
+  Turns& pulls_;
+  Turns slots_;
   std::mutex boards_mutex_;
   std::map<digest::Digest, std::weak_ptr<Board>> boards_;  // guarded by boards_mutex_: of the job under that digest
   Flights flights_{"berth-layer"};  // last: its threads use all of the above

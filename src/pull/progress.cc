@@ -47,6 +47,19 @@ void Progress::SetPhase(Phase phase) {
   Changed();
 }
 
+void Progress::SetWait(const std::string& why) {
+  std::lock_guard lock(mutex_);
+  if (state_.wait == why) return;
+  state_.wait = why;
+  Changed();
+}
+
+void Progress::AddWarning(std::string host, std::string text) {
+  std::lock_guard lock(mutex_);
+  state_.warnings.emplace_back(std::move(host), std::move(text));
+  Changed();
+}
+
 void Progress::Resolved(std::string digest, std::string platforms, std::string credential, std::string host) {
   std::lock_guard lock(mutex_);
   state_.digest = std::move(digest);

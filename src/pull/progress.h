@@ -11,6 +11,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "digest/digest.h"
@@ -20,7 +21,7 @@
 namespace berth::pull {
 
 enum class LayerPhase : std::uint8_t {
-  kWaiting,   // for a slot
+  kWaiting,   // for a slot, or for a registry that makes it wait
   kPresent,   // was here already
   kFetching,  // bytes are coming; unpacking goes along
   kUnpacking, // all bytes are here; the rest is being written and synced
@@ -43,11 +44,14 @@ std::string_view Name(Phase phase);  // "queued", "resolving", "fetching", "publ
 struct Snapshot {
   Phase phase = Phase::kQueued;
   std::string image;       // as asked for
+  std::uint64_t number = 0;  // of the pull, since this process began
   std::string digest;      // of the target, once resolved
   std::string platforms;   // "linux/amd64"
   std::string credential;  // "secret shop/regcred (alice)", "anonymous"
   std::string host;
+  std::string wait;        // what a registry makes it wait for: "waiting 60.0 s for https://reg.test (429)"; "": nothing
   std::vector<LayerProgress> layers;
+  std::vector<std::pair<std::string, std::string>> warnings;  // host and what it wants users to know: its words (registry/warning.h)
   std::uint64_t version = 0;  // grows with every change of a phase and every Tick
 
   std::uint64_t total_bytes() const;
@@ -56,10 +60,15 @@ struct Snapshot {
 
 class Progress {
  public:
-  explicit Progress(std::string image) { state_.image = std::move(image); }
+  explicit Progress(std::string image, std::uint64_t number = 0) {
+    state_.image = std::move(image);
+    state_.number = number;
+  }
 
   // --- for the pull
   void SetPhase(Phase phase);
+  void SetWait(const std::string& why);
+  void AddWarning(std::string host, std::string text);
   void Resolved(std::string digest, std::string platforms, std::string credential, std::string host);
   // Announces the layers; index i below is the place in this list.
   void SetLayers(std::vector<LayerProgress> layers);

@@ -10,6 +10,7 @@
 #include "log/log.h"
 #include "pull/layer_job.h"
 #include "pull/record.h"
+#include "pull/turns.h"
 
 namespace berth::pull {
 namespace {
@@ -80,38 +81,45 @@ struct Puller::State {
       : stores(s),
         gate(s.verifier, s.catalog),
         options(std::move(o)),
-        pull_slots(options.pulls),
+        turns(options.pulls),
         jobs({s.content, s.layers, s.catalog, s.root}, {.slots = options.layers,
                                                         .form = options.form,
                                                         .keep_blobs = options.keep_blobs,
                                                         .keep_blobs_free = options.keep_blobs_free,
-                                                        .observer = options.observer}) {}
+                                                        .observer = options.observer}, turns) {}
 
   Stores stores;
   const Gate gate;
   PullerOptions options;
-  task::Limiter pull_slots;
+  Turns turns;
   std::mutex progress_mutex;
   std::map<std::string, std::weak_ptr<Progress>> progress;  // guarded by progress_mutex: of the flight under that key
+  std::mutex drop_mutex;
+  std::uint64_t started = 0;                                // guarded by progress_mutex: pulls so far
   LayerJobs jobs;
-  task::SingleFlight<Digest, std::string> documents{"berth-document"};
-  task::SingleFlight<std::string, Pulled> pulls{"berth-pull"};  // last: its threads use all of the above
+  std::mutex documents_mutex;
+  std::map<Digest, std::weak_ptr<Turns::Work>> document_work;  // guarded by documents_mutex: of the flight under that digest
+  task::SingleFlight<Digest, std::string> documents{"berth-document", options.spawn};
+  task::SingleFlight<std::string, Pulled> pulls{"berth-pull", options.spawn};  // last: its threads use all of the above
 };
 
 // One pull at work, on its own thread.
 class Puller::Flight {
  public:
   Flight(State& state, const task::Context& ctx, Request request, std::shared_ptr<Progress> progress)
-      : state_(state), stores_(state.stores), ctx_(ctx), request_(std::move(request)), progress_(std::move(progress)) {
+      : state_(state), stores_(state.stores), ctx_(ctx), request_(std::move(request)), progress_(std::move(progress)),
+        turn_(std::make_shared<Turns::Turn>(state.turns, [progress = progress_](const std::string& why) { progress->SetWait(why); })) {
     result_.name = request_.reference.Canonical();
     started_ = ctx_.clock().SteadyNow();
     if (request_.platforms.empty()) request_.platforms.push_back(state.options.host);
   }
 
+  ~Flight() { turn_->End(); }
+
   Result<Pulled> Run() {
-    auto slot = state_.pull_slots.Acquire(ctx_);
+    const auto slot = turn_->Begin(ctx_);
     result_.queue_seconds = Seconds(ctx_.clock().SteadyNow() - started_);
-    Result<> done = slot ? Pull() : Result<>(slot.error());
+    Result<> done = slot ? Pull() : slot;
     progress_->SetPhase(Phase::kEnded);
     result_.total_seconds = Seconds(ctx_.clock().SteadyNow() - started_);
     if (auto* observer = state_.options.observer) observer->OnPull(request_.reference.domain(), result_, done ? nullptr : &done.error());
@@ -130,27 +138,37 @@ class Puller::Flight {
     }
     ASSIGN_OR_RETURN(const auto local, stores_.catalog.FindName(result_.name));
     ASSIGN_OR_RETURN(const bool present, local ? IsPresent(*local) : Result<bool>(false));
-    if (request_.policy == Policy::kNever) {
-      if (present) return Present(*local);
+    if (!present && request_.policy == Policy::kNever)
       return Error(Reason::kNever, "the image is not here and the policy is Never")
           .Next("pull it first (berth pull --policy IfNotPresent), or use another policy");
-    }
-    if (present && request_.policy == Policy::kIfNotPresent) return Present(*local);
-
-    Open();
     if (present) {
-      // Always, and something is here: one HEAD says whether the name still means the same.
-      ASSIGN_OR_RETURN(const auto resolved, repository_->Resolve(ctx_));
-      NoteOrigin(resolved.host);
-      if (resolved.digest == local->target) return Present(*local);
+      bool same = true;
+      if (request_.policy == Policy::kAlways) {
+        // Something is here: one HEAD says whether the name still means the same.
+        RETURN_IF_ERROR(Open());
+        ASSIGN_OR_RETURN(const auto resolved, repository_->Resolve(ctx_));
+        NoteOrigin(resolved.host);
+        same = resolved.digest == local->target;
+      }
+      if (same) RETURN_IF_ERROR(AdmitPresent(*local));
+      // Who is asked takes his time; what was removed meanwhile is not here.
+      if (same && repository_) {
+        ASSIGN_OR_RETURN(const auto now, stores_.catalog.FindName(result_.name));
+        ASSIGN_OR_RETURN(const bool still, now && now->target == local->target ? IsPresent(*now) : Result<bool>(false));
+        same = still;
+      }
+      if (same) return Present(*local);
+      result_.verdict.reset();
     }
+    RETURN_IF_ERROR(Open());
     ASSIGN_OR_RETURN(intent_, stores_.catalog.BeginPull(result_.name));
     BERTH_FAULT_IN(ctx_, kPullIntent);
     return Fetch();
   }
 
-  // Everything the request asks for is here, and the files are.
+  // Everything the request asks for is here, and the files are. Notes the images.
   Result<bool> IsPresent(const catalog::NameRecord& name) {
+    result_.images.clear();
     std::vector<catalog::ImageRecord> images;
     for (const auto& digest : name.images) {
       ASSIGN_OR_RETURN(auto image, stores_.catalog.FindImage(digest));
@@ -172,14 +190,22 @@ class Puller::Flight {
     return true;
   }
 
-  void Open() {
-    if (repository_) return;
+  // From here on the pull speaks with the credentials it was given.
+  Result<> Open() {
+    if (repository_) return {};
+    BERTH_FAULT_IN(ctx_, kPullCredential);
     progress_->SetPhase(Phase::kResolving);
-    repository_ = stores_.registry.Open(request_.reference, std::move(request_.credentials),
-                                        [record = record_, observer = state_.options.observer](const registry::Attempt& attempt) {
-                                          record->Add(attempt);
-                                          if (observer != nullptr) observer->OnAttempt(attempt);
-                                        });
+    const auto heed = [record = record_, progress = progress_, observer = state_.options.observer](const registry::Attempt& attempt) {
+      record->Add(attempt);
+      for (const auto& text : attempt.warnings) {
+        log::Warning("a registry has something to say", {{"host", attempt.host}, {"text", Quoted(text)}});
+        progress->AddWarning(attempt.host, text);
+      }
+      if (observer != nullptr) observer->OnAttempt(attempt);
+    };
+    opened_ = stores_.registry.Open(request_.reference, std::move(request_.credentials), heed);
+    repository_ = opened_->WithStandby(*turn_);
+    return {};
   }
 
   // --- verification
@@ -190,7 +216,7 @@ class Puller::Flight {
     ASSIGN_OR_RETURN(auto known, state_.gate.Recall(subject.name, subject.digest));
     if (!known && request_.policy == Policy::kNever) return state_.gate.CheckPresent(subject.name, subject.digest);  // nobody is asked
     if (!known) {
-      Open();
+      RETURN_IF_ERROR(Open());
       ASSIGN_OR_RETURN(auto verdict, state_.gate.Ask(ctx_, subject, *repository_));
       if (!verdict.admitted()) return Refuse(std::move(verdict));
       if (present) RETURN_IF_ERROR(state_.gate.Keep(subject, verdict));
@@ -212,14 +238,21 @@ class Puller::Flight {
     return error;
   }
 
+  Result<> AdmitPresent(const catalog::NameRecord& local) {
+    if (!state_.gate.on()) return {};
+    const auto size = stores_.content.Size(local.target);
+    return Admit({.name = request_.reference, .digest = local.target, .media_type = local.media_type,
+                  .size = size ? size->value_or(0) : 0}, true);
+  }
+
   Result<> Present(const catalog::NameRecord& local) {
-    if (state_.gate.on()) {
-      const auto size = stores_.content.Size(local.target);
-      RETURN_IF_ERROR(Admit({.name = request_.reference, .digest = local.target, .media_type = local.media_type,
-                             .size = size ? size->value_or(0) : 0}, true));
-    }
     result_.was_present = true;
     result_.target = local.target;
+    if (repository_) {
+      // What is on record are changes and failures; a failure that is over is none any more.
+      ASSIGN_OR_RETURN(const auto last, stores_.catalog.LastOf(result_.name));
+      if (last && last->kind == "failed") RETURN_IF_ERROR(stores_.catalog.NotePull("pulled", result_.name, ToJson(nullptr)));
+    }
     progress_->Resolved(local.target.ToString(), Platforms(), result_.credential, result_.host);
     return {};
   }
@@ -234,6 +267,9 @@ class Puller::Flight {
     result_.host = host;
     const auto* used = repository_->used();
     result_.credential = used != nullptr ? used->Describe() : "anonymous";
+    if (used == nullptr || used->empty()) result_.used = {.source = "anonymous"};
+    else if (used->secret) result_.used = {"secret", used->secret->namespace_name, used->secret->name, used->pattern, used->username};
+    else result_.used = {used->source, "", "", used->pattern, used->username};
     result_.resolve_seconds = Seconds(ctx_.clock().SteadyNow() - started_);
   }
 
@@ -323,12 +359,28 @@ class Puller::Flight {
       return Error(Reason::kLimitExceeded, "a document of " + std::to_string(descriptor.size) + " bytes is larger than " +
                                                std::to_string(state_.options.limits.document_bytes) + " (limit document_bytes)");
     for (;;) {
-      auto ticket = state_.documents.Join(descriptor.digest, ctx_, [repository = repository_, descriptor](const task::Context& ctx) {
-        return repository->FetchDocument(ctx, descriptor);
-      });
+      auto ticket = JoinDocument(descriptor);
+      turn_->Await(1);
       auto got = ticket.Wait(ctx_);
+      RETURN_IF_ERROR(turn_->GoOn(ctx_));
       if (got || ticket.started() || ctx_.stopped()) return got;
     }
+  }
+
+  task::SingleFlight<Digest, std::string>::Ticket JoinDocument(const oci::Descriptor& descriptor) {
+    auto work = std::make_shared<Turns::Work>(state_.turns);
+    std::lock_guard lock(state_.documents_mutex);
+    auto ticket = state_.documents.Join(descriptor.digest, ctx_, [repository = opened_, descriptor, work](const task::Context& ctx) {
+      return repository->WithStandby(*work)->FetchDocument(ctx, descriptor);
+    });
+    if (ticket.started()) {
+      std::erase_if(state_.document_work, [](const auto& entry) { return entry.second.expired(); });
+      state_.document_work[descriptor.digest] = work;
+    } else if (auto shared = state_.document_work[descriptor.digest].lock()) {
+      work = std::move(shared);
+    }
+    work->Join(turn_);
+    return ticket;
   }
 
   // `expected`: the platform the index promised. With a matcher an image of another platform is passed over when the
@@ -388,29 +440,46 @@ class Puller::Flight {
     progress_->SetLayers(std::move(shown));
     progress_->SetPhase(Phase::kFetching);
 
-    // All jobs are started, the largest first: they take their slots in this order.
-    std::vector<std::size_t> order(wanted.size());
-    for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
-    std::ranges::stable_sort(order, std::greater<>(), [&](std::size_t i) { return wanted[i].descriptor.size; });
     RETURN_IF_ERROR(CheckSpace(wanted));
+    std::vector<std::size_t> all(wanted.size());
+    for (std::size_t i = 0; i < all.size(); ++i) all[i] = i;
+    RETURN_IF_ERROR(Bring(wanted, std::move(all)));
+    auto variants = Fit();
+    // Another pull that shares a damaged layer may have dropped it after it was counted as here, or have made it anew by now.
+    if (!variants && (variants.error().reason() == Reason::kCorrupt || variants.error().reason() == Reason::kMissing)) {
+      ASSIGN_OR_RETURN(auto damaged, DropDamaged(wanted));
+      RETURN_IF_ERROR(Bring(wanted, std::move(damaged)));
+      variants = Fit();
+    }
+    if (!variants) return std::move(variants).error();
+    return Publish(*variants);
+  }
+
+  // Those of `wanted`, to the end. All jobs are started, the largest first: they take their slots in this order.
+  Result<> Bring(const std::vector<Wanted>& wanted, std::vector<std::size_t> order) {
+    std::ranges::stable_sort(order, std::greater<>(), [&](std::size_t i) { return wanted[i].descriptor.size; });
     std::vector<LayerJobs::Ticket> tickets(wanted.size());
+    const time::SteadyTime began = ctx_.clock().SteadyNow();
     for (const std::size_t i : order)
-      tickets[i] = state_.jobs.Join(ctx_, repository_, wanted[i].descriptor, wanted[i].diff_id, {progress_, i});
+      tickets[i] = state_.jobs.Join(ctx_, opened_, wanted[i].descriptor, wanted[i].diff_id, {progress_, i, turn_});
 
     // Meanwhile the documents become durable.
-    for (const auto& [digest, bytes] : documents_) {
-      RETURN_IF_ERROR(stores_.content.Put(digest, bytes));
+    for (; durable_ < documents_.size(); ++durable_) {
+      RETURN_IF_ERROR(stores_.content.Put(documents_[durable_].first, documents_[durable_].second));
       BERTH_FAULT_IN(ctx_, kManifestStored);
     }
 
     // In the order in which they end: the first failure decides, and ends the others (their tickets go).
     std::set<std::size_t> open(order.begin(), order.end());
     while (!open.empty()) {
-      ASSIGN_OR_RETURN(const std::size_t i, LayerJobs::Flights::WaitAny(ctx_, tickets, open));
+      turn_->Await(open.size());
+      const auto ended = LayerJobs::Flights::WaitAny(ctx_, tickets, open);
+      RETURN_IF_ERROR(turn_->GoOn(ctx_));
+      ASSIGN_OR_RETURN(const std::size_t i, ended);
       auto layer = tickets[i].Wait(ctx_);
       if (!layer && !tickets[i].started() && !ctx_.stopped()) {
         // Somebody else's credentials or cancellation are no verdict on ours: do it ourselves.
-        tickets[i] = state_.jobs.Join(ctx_, repository_, wanted[i].descriptor, wanted[i].diff_id, {progress_, i});
+        tickets[i] = state_.jobs.Join(ctx_, opened_, wanted[i].descriptor, wanted[i].diff_id, {progress_, i, turn_});
         continue;
       }
       if (!layer)
@@ -421,11 +490,44 @@ class Puller::Flight {
                                                   wanted[i].diff_id.ToString()).Retryable(false);
       result_.fetched_bytes += layer->fetched;
       result_.resumed_bytes += layer->resumed;
-      if (layer->was_present) result_.reused_bytes += wanted[i].descriptor.size;
+      if (layer->was_present && reused_.insert(i).second) result_.reused_bytes += wanted[i].descriptor.size;
+      if (!layer->was_present && reused_.erase(i) > 0) result_.reused_bytes -= wanted[i].descriptor.size;  // it was damaged
+      if (!layer->was_present) result_.unpack_seconds = Seconds(ctx_.clock().SteadyNow() - began);
+      // A layer that another pull had begun may have come before this one looked.
+      if (layer->fetched_at > began) result_.fetch_seconds = std::max(result_.fetch_seconds, Seconds(layer->fetched_at - began));
       progress_->SetLayer(i, layer->was_present ? LayerPhase::kPresent : LayerPhase::kDone);
       open.erase(i);
     }
-    return Publish();
+    return {};
+  }
+
+  // For each planned image, the variants of its layers.
+  Result<std::vector<std::vector<std::string>>> Fit() {
+    std::vector<std::vector<std::string>> all;
+    for (const auto& image : planned_) {
+      std::vector<Digest> blobs;
+      for (const auto& layer : image.manifest.layers()) blobs.push_back(layer.digest);
+      ASSIGN_OR_RETURN(all.emplace_back(), stores_.layers.FitToImage(ctx_, blobs));
+    }
+    return all;
+  }
+
+  // Fitting reads metadata that a look at a layer does not, and found damage: layers that have it go, to be brought anew, as are
+  // those that are not there.
+  Result<std::vector<std::size_t>> DropDamaged(const std::vector<Wanted>& wanted) {
+    std::vector<std::size_t> dropped;
+    const std::lock_guard one_at_a_time(state_.drop_mutex);  // what another pull has just made anew stays
+    for (std::size_t i = 0; i < wanted.size(); ++i) {
+      const Digest& blob = wanted[i].descriptor.digest;
+      const auto whole = stores_.layers.Verify(ctx_, blob, layer::Depth::kMetadata);
+      if (whole) continue;
+      if (whole.error().reason() != Reason::kCorrupt && whole.error().reason() != Reason::kMissing) return whole.error();
+      dropped.push_back(i);
+      if (whole.error().reason() == Reason::kMissing) continue;  // or brought this very moment by who dropped it
+      log::Warning("a stored layer is damaged and is unpacked again", {{"blob", blob.ToString()}, {"error", whole.error()}});
+      ASSIGN_OR_RETURN([[maybe_unused]] const bool gone, stores_.layers.Remove(ctx_, blob));
+    }
+    return dropped;
   }
 
   std::string PlannedPlatforms() const {
@@ -443,30 +545,32 @@ class Puller::Flight {
       if (!here) least += w.descriptor.size;
     }
     ASSIGN_OR_RETURN(const auto space, stores_.root.FreeSpace());
-    if (least > space.free_bytes)
-      return Error(Reason::kNoSpace, "the layers need at least " + std::to_string(least) + " bytes, " + std::to_string(space.free_bytes) + " are free")
+    const std::uint64_t reserve = std::min(state_.options.reserve_bytes, space.free_bytes);
+    if (least > space.free_bytes - reserve)
+      return Error(Reason::kNoSpace, "the layers need at least " + std::to_string(least) + " bytes, " + std::to_string(space.free_bytes) +
+                                         " are free, and " + std::to_string(state_.options.reserve_bytes) + " of these are kept (limit reserve_bytes)")
           .Next("free space: berth df, berth rm");
     return {};
   }
 
-  Result<> Publish() {
+  Result<> Publish(const std::vector<std::vector<std::string>>& variants) {
     progress_->SetPhase(Phase::kPublishing);
     catalog::Publication publication{.name = result_.name, .target = result_.target, .media_type = media_type_, .pull = intent_};
     publication.implied_name = request_.reference.Repository() + "@" + result_.target.ToString();
     for (const auto& [digest, bytes] : documents_) publication.documents.push_back({digest, bytes.size(), catalog::BlobKind::kDocument});
-    for (const auto& image : planned_) {
+    for (std::size_t image_at = 0; image_at < planned_.size(); ++image_at) {
+      const Planned& image = planned_[image_at];
       catalog::ImageRecord row{.manifest = image.digest, .config = image.manifest.config().digest, .platform = image.platform,
                                .size = image.manifest.TotalSize()};
-      std::vector<Digest> blobs;
-      for (const auto& layer : image.manifest.layers()) blobs.push_back(layer.digest);
-      ASSIGN_OR_RETURN(const auto variants, stores_.layers.FitToImage(ctx_, blobs));
-      for (std::size_t i = 0; i < blobs.size(); ++i) row.layers.push_back({blobs[i], image.config.diff_ids[i], variants[i]});
+      const auto& layers = image.manifest.layers();
+      for (std::size_t i = 0; i < layers.size(); ++i)
+        row.layers.push_back({layers[i].digest, image.config.diff_ids[i], variants[image_at][i]});
       publication.images.push_back(std::move(row));
     }
     RETURN_IF_ERROR(ctx_.Check());
     result_.total_seconds = Seconds(ctx_.clock().SteadyNow() - started_);
     publication.verdict = verdict_;
-    publication.journal = record_->ToJson(request_.policy, request_.asker, result_, nullptr);
+    publication.journal = ToJson(nullptr);
     RETURN_IF_ERROR(stores_.catalog.PublishImage(publication));
     // One transaction makes both durable.
     BERTH_FAULT_IN(ctx_, kImageRecorded);
@@ -482,10 +586,13 @@ class Puller::Flight {
     return {};
   }
 
+  std::string ToJson(const Error* error) const { return record_->ToJson(request_.policy, request_.asker, result_, error); }
+
   Error Failed(Error error) {
-    if (intent_) {
-      const auto ended = stores_.catalog.EndPull(
-          *intent_, error.cancelled() ? "" : record_->ToJson(request_.policy, request_.asker, result_, &error));
+    const bool told = !error.cancelled() && (intent_ || opened_);  // Never, with nothing here, is no news
+    const std::string record = told ? ToJson(&error) : "";
+    if (intent_ || told) {
+      const auto ended = intent_ ? stores_.catalog.EndPull(*intent_, record) : stores_.catalog.NotePull("failed", result_.name, record);
       if (!ended) log::Warning("the end of a pull could not be recorded", {{"image", result_.name}, {"error", ended.error()}});
     }
     if (!error.cancelled()) log::Warning("image not pulled", {{"image", result_.name}, {"error", error}});
@@ -498,7 +605,9 @@ class Puller::Flight {
   Request request_;
   std::shared_ptr<Progress> progress_;
   std::shared_ptr<Record> record_ = std::make_shared<Record>();
-  std::shared_ptr<registry::Repository> repository_;
+  const std::shared_ptr<Turns::Turn> turn_;
+  std::shared_ptr<registry::Repository> opened_;
+  std::shared_ptr<registry::Repository> repository_;  // the same, whose waits give our turn back
   time::SteadyTime started_;
   Pulled result_;
   std::optional<std::int64_t> intent_;
@@ -506,6 +615,8 @@ class Puller::Flight {
   std::string media_type_;
   std::set<Digest> visited_;
   std::vector<std::pair<Digest, std::string>> documents_;  // all that the image needs, once each
+  std::size_t durable_ = 0;                                // of them
+  std::set<std::size_t> reused_;                           // layers
   std::vector<Planned> planned_;
   catalog::Leases::Lease lease_;
 };
@@ -515,17 +626,19 @@ Puller::~Puller() = default;
 
 Puller::Pull Puller::Start(const task::Context& ctx, Request request) {
   const std::string key = FlightKey(request);
-  auto progress = std::make_shared<Progress>(request.reference.spelling());
   // std::function wants something it could copy; the request holds secrets and cannot be.
   auto parcel = std::make_shared<Request>(std::move(request));
   Pull pull;
   std::lock_guard lock(state_->progress_mutex);
+  auto progress = std::make_shared<Progress>(parcel->reference.spelling(), state_->started + 1);
   pull.ticket_ = state_->pulls.Join(key, ctx, [state = state_.get(), parcel, progress](const task::Context& own) {
     return Flight(*state, own, std::move(*parcel), progress).Run();
   });
   if (pull.ticket_.started()) {
+    ++state_->started;
     std::erase_if(state_->progress, [](const auto& entry) { return entry.second.expired(); });
     state_->progress[key] = progress;
+    if (pull.ticket_.refused()) progress->SetPhase(Phase::kEnded);
   } else if (auto shared = state_->progress[key].lock()) {
     progress = std::move(shared);
   } else {
@@ -536,7 +649,7 @@ Puller::Pull Puller::Start(const task::Context& ctx, Request request) {
 }
 
 const Gate& Puller::gate() const { return state_->gate; }
-std::size_t Puller::running() const { return state_->pull_slots.in_use(); }
-std::size_t Puller::waiting() const { return state_->pull_slots.waiting(); }
+std::size_t Puller::running() const { return state_->turns.at_work(); }
+std::size_t Puller::waiting() const { return state_->turns.waiting(); }
 
 }  // namespace berth::pull

@@ -40,8 +40,8 @@
 #include "registry/client.h"
 #include "result/result.h"
 #include "task/context.h"
-#include "task/limiter.h"
 #include "task/single_flight.h"
+#include "task/spawn.h"
 #include "verify/verifier.h"
 
 namespace berth::pull {
@@ -63,6 +63,13 @@ struct Request {
   Asker asker;                           // for the journal; of several who share a pull, the first
 };
 
+// The parts of Credential::Describe(), for programs.
+struct UsedCredential {
+  std::string source;                     // "secret", "anonymous", "command line", "config.json /root/.docker/config.json"; "": none was needed
+  std::string namespace_name, name;       // of a Secret
+  std::string pattern, user;
+};
+
 struct Pulled {
   std::string name;                       // canonical
   digest::Digest target;
@@ -70,7 +77,9 @@ struct Pulled {
   bool was_present = false;               // nothing had to be fetched
   std::uint64_t fetched_bytes = 0, reused_bytes = 0, resumed_bytes = 0;  // of layers, compressed
   std::string credential, host;           // that worked; who answered
+  UsedCredential used;
   double queue_seconds = 0, resolve_seconds = 0, total_seconds = 0;  // for a slot; until it was resolved; in all
+  double fetch_seconds = 0, unpack_seconds = 0;  // both begin with the layers: until the last byte came; until the last was stored
   std::optional<verify::Verdict> verdict; // of this pull, while images are verified
 };
 
@@ -79,12 +88,14 @@ struct PullerOptions {
   std::size_t layers = 4;                 // streamed and unpacked at once, all pulls together
   std::size_t documents = 64;             // per pull
   std::size_t index_depth = 4;
+  std::uint64_t reserve_bytes = 16u << 20;  // free space that no pull begins to use: the catalog must go on, and removals
   KeepBlobs keep_blobs = KeepBlobs::kWhileSpace;
   double keep_blobs_free = 0.20;          // kWhileSpace: keep while more than this share of the file system is free
   layer::Form form = layer::Form::kErofs;
   oci::DocumentLimits limits;
   oci::Platform host = oci::HostPlatform();
   Observer* observer = nullptr;           // outlives the Puller
+  task::Spawn spawn = task::SpawnDetached;  // of pulls and documents
 };
 
 // Whether all layers of `image` are here, and nobody is removing it right now.

@@ -7,14 +7,22 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
+#include <cerrno>
 #include <fstream>
+#include <functional>
 #include <latch>
+#include <optional>
+#include <system_error>
 #include <thread>
+#include <utility>
 
+#include "codec/testing/window_frame.h"
 #include "host/fault.h"
 #include "json/document.h"
 #include "oci/testing/documents.h"
 #include "pull/testing/node.h"
+#include "time/testing/manual_clock.h"
 
 namespace berth::pull {
 namespace {
@@ -28,6 +36,7 @@ using ::testing::UnorderedElementsAre;
 using http::testing::Gate;
 using http::testing::Reply;
 using http::testing::ServerRequest;
+using reclaim::testing::Flip;
 using registry::testing::FakeRegistry;
 using testing::Login;
 using testing::Node;
@@ -89,6 +98,15 @@ std::string Text(const oci::Descriptor& d) {
 // A manifest that FakeRegistry::PutImage would not write.
 void PutManifest(FakeRegistry& registry, const std::string& tag, const std::vector<std::string>& layers, const oci::Descriptor& config) {
   registry.PutManifest("app", oci::testing::ManifestText(layers, Text(config)), std::string(oci::kOciManifest), tag);
+}
+
+// As berth rm: rows first, then files.
+void Remove(const Node& node, const std::string& name) {
+  const auto& stores = node.stores;
+  EXPECT_TRUE(*stores.catalog->RemoveName(node.Name(name)));
+  const auto gone = *stores.catalog->Forget(*stores.catalog->FindUnreferenced(time::WallTime::max()));
+  for (const auto& layer : gone.layers) EXPECT_TRUE(stores.layers->Remove({}, layer));
+  for (const auto& blob : gone.blobs) EXPECT_TRUE(stores.content->Remove(blob.digest));
 }
 
 // An index of images that are in the registry already; platform "" for none.
@@ -158,6 +176,26 @@ TEST(Puller, AnImageWithoutLayersIsOne) {
   EXPECT_TRUE(node.Has("app:1"));
 }
 
+TEST(Puller, ACheckThatFailedIsOnRecordUntilOneSucceeds) {
+  Node node;
+  node.registry.PutImage("app", "1", {kSmall});
+  ASSERT_TRUE(node.Pull(node.Ask("app:1")));
+  const auto last = [&] { return **node.stores.catalog->LastOf(node.Name("app:1")); };
+  const auto first = last();
+  ASSERT_TRUE(node.Pull(node.Ask("app:1", Policy::kAlways))->was_present);
+  EXPECT_EQ(last().id, first.id) << "nothing new";
+
+  node.registry.On("", [](const auto&) { return http::testing::Reply::Text(404, ""); }, 2);  // HEAD, then GET
+  EXPECT_EQ(node.Pull(node.Ask("app:1", Policy::kAlways)).error().reason(), Reason::kNotFound);
+  EXPECT_EQ(last().kind, "failed");
+  EXPECT_THAT(last().record, HasSubstr("E-MANIFEST-404"));
+  EXPECT_EQ((*node.stores.catalog->LastOf(node.Name("app:1"), "pulled"))->id, first.id);
+
+  ASSERT_TRUE(node.Pull(node.Ask("app:1", Policy::kAlways))->was_present);
+  EXPECT_EQ(last().kind, "pulled");
+  EXPECT_THAT(last().record, HasSubstr(R"("bytes_fetched":0)"));
+}
+
 TEST(Puller, ByDigestTheNameIsTheDigest) {
   Node node;
   const auto image = node.registry.PutImage("app", "", {kSmall});
@@ -210,6 +248,60 @@ INSTANTIATE_TEST_SUITE_P(Rows, PolicyTest,
                       PolicyCase{"AlwaysSame", Policy::kAlways, true, false, {}, true, false, 1, 0},
                       PolicyCase{"AlwaysMoved", Policy::kAlways, true, true, {}, false, true, 1, 3}),
     [](const auto& row) { return row.param.name; });
+
+// --- removed while somebody else is asked
+
+TEST(Puller, WhatIsRemovedWhileTheRegistryIsAskedIsFetched) {
+  Node node;
+  const auto image = node.registry.PutImage("app", "1", {kSmall});
+  ASSERT_TRUE(node.Pull(node.Ask("app:1")));
+  node.registry.On("HEAD", [&](const ServerRequest&) {
+    Remove(node, "app:1");
+    return Reply::Text(200, image.manifest_bytes, {{"Content-Type", image.manifest.media_type},
+                                                   {"Docker-Content-Digest", image.manifest.digest.ToString()}});
+  }, 1);
+  const auto done = node.Pull(node.Ask("app:1", Policy::kAlways));
+  ASSERT_TRUE(done) << done.error().Text();
+  EXPECT_FALSE(done->was_present);
+  EXPECT_THAT(done->images, SizeIs(1));
+  EXPECT_TRUE(node.Has("app:1"));
+  EXPECT_TRUE(*node.stores.layers->Find(image.layers[0].digest));
+  EXPECT_THAT(*node.stores.catalog->OpenPulls(), IsEmpty());
+}
+
+// Allows everything, asks each time.
+class AskingVerifier final : public verify::Verifier {
+ public:
+  bool enabled() const override { return true; }
+  std::optional<verify::Verdict> Decide(const reference::Reference&, const digest::Digest*) const override { return std::nullopt; }
+  Result<verify::Verdict> Verify(const task::Context&, const verify::Subject&, registry::Repository&) const override {
+    if (asked) std::exchange(asked, nullptr)();
+    return verify::Verdict{.outcome = verify::Outcome::kAllowed};
+  }
+  bool Holds(const verify::Verdict&, const reference::Reference&) const override { return false; }
+  bool MayRefuse(const reference::Reference&) const override { return true; }
+  std::string KeyOf(const reference::Reference&, const digest::Digest& digest) const override { return digest.ToString(); }
+
+  mutable std::function<void()> asked;  // once
+};
+
+TEST(Puller, WhatIsRemovedWhileItIsVerifiedIsFetched) {
+  const AskingVerifier verifier;
+  Node node({}, {}, &verifier);
+  const auto image = node.registry.PutImage("app", "1", {kSmall});
+  for (const Policy policy : {Policy::kIfNotPresent, Policy::kAlways}) {
+    ASSERT_TRUE(node.Pull(node.Ask("app:1", policy)));
+    EXPECT_TRUE(node.Pull(node.Ask("app:1", policy))->was_present);
+    verifier.asked = [&] { Remove(node, "app:1"); };
+    const auto done = node.Pull(node.Ask("app:1", policy));
+    ASSERT_TRUE(done) << done.error().Text();
+    EXPECT_FALSE(done->was_present);
+    EXPECT_THAT(done->images, SizeIs(1));
+    EXPECT_TRUE(done->verdict);
+    EXPECT_TRUE(node.Has("app:1"));
+    EXPECT_TRUE(*node.stores.layers->Find(image.layers[0].digest));
+  }
+}
 
 // --- platforms
 
@@ -449,6 +541,17 @@ TEST(Puller, WhatCannotFitIsRefusedBeforeItFillsTheDisk) {
   EXPECT_EQ(node.registry.Count("GET"), 2) << "manifest and config";
 }
 
+TEST(Puller, SomeSpaceIsKept) {
+  PullerOptions options;
+  options.reserve_bytes = 1ull << 60;
+  Node node(options);
+  node.registry.PutImage("app", "1", {kSmall});
+  const auto done = node.Pull(node.Ask("app:1"));
+  ASSERT_FALSE(done);
+  EXPECT_EQ(done.error().reason(), Reason::kNoSpace);
+  EXPECT_THAT(done.error().Text(), HasSubstr("1152921504606846976 of these are kept (limit reserve_bytes)"));
+}
+
 // --- ends and resumption
 
 TEST(Puller, ACancelledPullIsResumedByTheNext) {
@@ -634,7 +737,183 @@ TEST(Puller, PullsWaitForTheirTurn) {
   EXPECT_TRUE(second.Wait({}));
 }
 
+// Whoever has memory that others wait for gets on, though all slots are taken by those others.
+TEST(Puller, AZstdWindowIsNeverHeldByOneWhoWaitsForThoseWhoWantOne) {
+  time::testing::ManualClock clock;
+  const task::Context ctx(std::stop_token(), clock);
+  Node node({.pulls = 1, .layers = 1}, {}, nullptr, clock);
+  std::vector<oci::Descriptor> layers;
+  std::vector<std::string> texts, diffs;
+  for (unsigned i = 0; i < 3; ++i) {  // two windows of 128 MiB are all that there is
+    const std::string tar = Tar("f" + std::to_string(i), Noise(100'000, i + 20)), bytes = codec::testing::WindowFrame(27, tar);
+    layers.push_back(node.registry.PutBlob("app", bytes, "application/vnd.oci.image.layer.v1.tar+zstd"));
+    texts.push_back(Text(layers.back()));
+    diffs.push_back('"' + digest::Digest::Of(bytes::AsView(tar)).ToString() + '"');
+    const auto cut = [bytes](const ServerRequest& r) { return Reply::Ranged(r, bytes).CutBodyAfter(bytes.size() / 2); };
+    node.registry.On(Blob("app", layers.back()), cut, 1);
+  }
+  const std::string config = oci::testing::ConfigText("{}", oci::testing::List(diffs));
+  PutManifest(node.registry, "1", texts, node.registry.PutBlob("app", config, std::string(oci::kOciConfig)));
+  auto pull = node.puller->Start(ctx, node.Ask("app:1"));
+  clock.AwaitSleeps(2);  // two were cut and sit out a back-off, each with a window
+  while (std::ranges::any_of(layers, [&](const auto& l) { return node.registry.Count(Blob("app", l)) == 0; })) std::this_thread::yield();
+  const std::jthread hands([&](std::stop_token stop) {
+    for (; !stop.stop_requested(); std::this_thread::yield()) clock.Advance(std::chrono::milliseconds(1));
+  });
+  const auto done = pull.Wait(ctx);
+  ASSERT_TRUE(done) << done.error().Text();
+  EXPECT_EQ(done->fetched_bytes, layers[0].size + layers[1].size + layers[2].size);
+}
+
+TEST(Puller, ALayerThatAnotherPullDropsAfterItWasCountedAsHereIsBroughtAgain) {
+  Node node;
+  node.registry.PutImage("app", "1", {kBase});
+  const auto image = node.registry.PutImage("app", "2", {kBase, kSmall});
+  ASSERT_TRUE(node.Pull(node.Ask("app:1")));
+  std::latch started(1);
+  std::optional<Puller::Pull> pull;
+  node.registry.On(Blob("app", image.layers[1]), [&](const ServerRequest&) {
+    started.wait();
+    for (;;) {
+      const Snapshot now = pull->progress().Take();
+      if (now.layers.size() == 2 && now.layers[0].phase == LayerPhase::kPresent) break;
+      EXPECT_TRUE(pull->progress().AwaitChange({}, now.version));
+    }
+    EXPECT_TRUE(*node.stores.layers->Remove({}, image.layers[0].digest));  // it was damaged
+    return Reply::Text(200, kSmall);
+  }, 1);
+  pull.emplace(node.puller->Start({}, node.Ask("app:2")));
+  started.count_down();
+  const auto done = pull->Wait({});
+  ASSERT_TRUE(done) << done.error().Text();
+  EXPECT_EQ(done->reused_bytes, 0u);
+  for (const auto& layer : image.layers) EXPECT_TRUE(node.stores.layers->Verify({}, layer.digest, layer::Depth::kData));
+}
+
+TEST(Puller, APullForWhichThereIsNoThreadHasEnded) {  // E-16
+  std::atomic<bool> none = true;
+  PullerOptions options;
+  options.spawn = [&](std::function<void()> body) {
+    if (none) throw std::system_error(EAGAIN, std::generic_category());
+    task::SpawnDetached(std::move(body));
+  };
+  Node node(options);
+  node.registry.PutImage("app", "1", {kSmall});
+  auto pull = node.puller->Start({}, node.Ask("app:1"));
+  EXPECT_EQ(pull.progress().Take().phase, Phase::kEnded) << "whoever watches it would wait for ever";
+  EXPECT_EQ(pull.Wait({}).error().reason(), Reason::kUnavailable);
+  none = false;
+  EXPECT_TRUE(node.Pull(node.Ask("app:1"))) << "the first one's ticket is still held";
+}
+
 // --- whose right it is
+
+// One registry limits our rate and asks for a minute; the clock stands still, so whoever goes on meanwhile needs nothing that waits.
+class LimitedTest : public ::testing::Test {
+ protected:
+  static constexpr std::chrono::seconds kMinute{60};
+  LimitedTest() {
+    for (unsigned i = 0; i < 4; ++i) layers_.push_back(Tar("layer" + std::to_string(i), Noise(1000, i + 10)));
+    image_ = node_.registry.PutImage("a", "1", layers_);
+    other_.PutImage("b", "1", {kSmall, kBase});
+  }
+  void Limit(const std::string& match, const std::string& bytes = "") {
+    node_.registry.On(match, [this, bytes](const ServerRequest&) {
+      return limited_ ? Reply::Text(429, "", {{"Retry-After", "60"}}) : Reply::Text(200, bytes);
+    });
+  }
+  void LimitLayers() {
+    for (std::size_t i = 0; i < layers_.size(); ++i) Limit(Blob("a", image_.layers[i]), layers_[i]);
+  }
+  Result<Pulled> PullOther() {
+    return node_.puller->Start(ctx_, {.reference = *reference::Reference::Parse(other_.host() + "/b:1")}).Wait(ctx_);
+  }
+  void GoOn() {
+    limited_ = false;
+    clock_.Advance(kMinute + std::chrono::seconds(1));  // and what jitter adds
+  }
+  std::string Why() const { return "waiting 60.0 s for http://" + node_.registry.host() + " (429)"; }
+
+  time::testing::ManualClock clock_;
+  const task::Context ctx_{std::stop_token(), clock_};
+  std::atomic<bool> limited_ = true;
+  FakeRegistry other_;
+  std::vector<std::string> layers_;
+  FakeRegistry::Image image_;
+  Node node_{{.pulls = 1, .layers = 4}, {}, nullptr, clock_};
+};
+
+TEST_F(LimitedTest, LayersThatWaitHoldNoSlot) {  // C-34, C-35
+  LimitLayers();
+  auto a = node_.puller->Start(ctx_, node_.Ask("a:1"));
+  clock_.AwaitSleeps(4);
+  const auto b = PullOther();
+  ASSERT_TRUE(b) << b.error().Text();
+  EXPECT_THAT(clock_.sleeps(), ::testing::Each(::testing::Ge(kMinute)));
+  const Snapshot now = a.progress().Take();
+  EXPECT_EQ(now.phase, Phase::kFetching);
+  EXPECT_EQ(now.wait, Why());
+  ASSERT_THAT(now.layers, SizeIs(4));
+  for (const auto& layer : now.layers) EXPECT_EQ(layer.phase, LayerPhase::kWaiting);
+  EXPECT_EQ(node_.puller->running(), 0u);
+  EXPECT_LE(node_.registry.Count("GET /v2/a/blobs/"), 5) << "the config, and each layer at most once";
+  GoOn();
+  const auto done = a.Wait(ctx_);
+  ASSERT_TRUE(done) << done.error().Text();
+  EXPECT_EQ(a.progress().Take().wait, "");
+}
+
+TEST_F(LimitedTest, AManifestThatWaitsHoldsNoSlot) {
+  Limit("GET /v2/a/manifests/1", image_.manifest_bytes);
+  auto a = node_.puller->Start(ctx_, node_.Ask("a:1"));
+  clock_.AwaitSleeps(1);
+  EXPECT_EQ(a.progress().Take().wait, Why());
+  ASSERT_TRUE(PullOther());
+  GoOn();
+  const auto done = a.Wait(ctx_);
+  ASSERT_TRUE(done) << done.error().Text();
+}
+
+TEST_F(LimitedTest, AConfigThatWaitsHoldsNoSlot) {
+  Limit(Blob("a", image_.config), image_.config_bytes);
+  auto a = node_.puller->Start(ctx_, node_.Ask("a:1"));
+  clock_.AwaitSleeps(1);
+  const auto b = PullOther();
+  ASSERT_TRUE(b) << b.error().Text();
+  EXPECT_EQ(a.progress().Take().wait, Why());
+  GoOn();
+  ASSERT_TRUE(a.Wait(ctx_));
+}
+
+TEST_F(LimitedTest, APullThatSharesALayerThatWaitsGoesOnWithIt) {
+  LimitLayers();
+  node_.registry.PutImage("c", "1", {layers_[0], kSmall});
+  auto a = node_.puller->Start(ctx_, node_.Ask("a:1"));
+  clock_.AwaitSleeps(4);
+  auto c = node_.puller->Start(ctx_, node_.Ask("c:1"));
+  for (;;) {  // until its own layer is there and it waits with the other one
+    const Snapshot now = c.progress().Take();
+    if (now.layers.size() == 2 && now.layers[1].phase == LayerPhase::kDone) break;
+    ASSERT_TRUE(c.progress().AwaitChange({}, now.version));
+  }
+  ASSERT_TRUE(PullOther());
+  EXPECT_EQ(c.progress().Take().wait, Why());
+  GoOn();
+  const auto a_done = a.Wait(ctx_), c_done = c.Wait(ctx_);
+  ASSERT_TRUE(a_done) << a_done.error().Text();
+  ASSERT_TRUE(c_done) << c_done.error().Text();
+}
+
+TEST_F(LimitedTest, CancellingAWaitEndsItAtOnce) {
+  LimitLayers();
+  {
+    auto a = node_.puller->Start(ctx_, node_.Ask("a:1"));
+    clock_.AwaitSleeps(4);
+  }
+  ASSERT_TRUE(PullOther());
+  limited_ = false;
+  ASSERT_TRUE(node_.puller->Start(ctx_, node_.Ask("a:1")).Wait(ctx_));
+}
 
 class PrivateTest : public ::testing::Test {
  protected:
@@ -752,6 +1031,66 @@ TEST_F(DamageTest, ADamagedLayerIsMadeAnew) {  // E-11
     const auto done = node_.Pull(node_.Ask("app:1"));
     ASSERT_TRUE(done) << done.error().Text();
     EXPECT_TRUE(node_.stores.layers->Verify({}, image_.layers[0].digest, layer::Depth::kData));
+  }
+}
+
+TEST_F(DamageTest, ALayerWhoseSuperblockIsDamagedIsNotHere) {  // E-11
+  for (const Policy policy : {Policy::kIfNotPresent, Policy::kAlways}) {
+    Flip(File(".meta"), 1100);
+    const auto done = node_.Pull(node_.Ask("app:1", policy));
+    ASSERT_TRUE(done) << done.error().Text();
+    EXPECT_FALSE(done->was_present);
+    EXPECT_TRUE(node_.stores.layers->Verify({}, image_.layers[0].digest, layer::Depth::kData));
+    EXPECT_TRUE(node_.Pull(node_.Ask("app:1", policy))->was_present);
+  }
+}
+
+TEST_F(DamageTest, SeveralDamagedLayersAreAllMadeAnew) {
+  Flip(File(".meta"), 1100);
+  std::filesystem::remove(node_.stores.LayerFile(image_.layers[1].digest, ".data"));
+  const auto done = node_.Pull(node_.Ask("app:1"));
+  ASSERT_TRUE(done) << done.error().Text();
+  for (const auto& layer : image_.layers) EXPECT_TRUE(node_.stores.layers->Verify({}, layer.digest, layer::Depth::kData));
+}
+
+// A layer that needs a variant, on one with metadata of several blocks.
+class VariantDamageTest : public DamageTest {
+ protected:
+  VariantDamageTest() {
+    tar::testing::Builder base;
+    base.Dir("etc").Mode(0700);
+    for (int i = 0; i < 200; ++i) base.File("etc/file-" + std::to_string(i), "x");
+    image_ = node_.registry.PutImage("app", "2", {base.Finish(), Tar("etc/more", "y")});
+    EXPECT_TRUE(node_.Pull(node_.Ask("app:2")));
+    variant_ = (**node_.stores.catalog->FindImage(image_.manifest.digest)).layers[1].variant;
+    EXPECT_NE(variant_, "");
+    variant_file_ = node_.stores.LayerFile(image_.layers[1].digest, "@" + variant_ + ".meta");
+  }
+  void Heals() {
+    const auto done = node_.Pull(node_.Ask("app:2"));
+    ASSERT_TRUE(done) << done.error().Text();
+    EXPECT_FALSE(done->was_present);
+    EXPECT_EQ((**node_.stores.catalog->FindImage(image_.manifest.digest)).layers[1].variant, variant_);
+    for (const auto& layer : image_.layers) EXPECT_TRUE(node_.stores.layers->Verify({}, layer.digest, layer::Depth::kData));
+    EXPECT_TRUE(node_.Pull(node_.Ask("app:2"))->was_present);
+  }
+  std::string variant_, variant_file_;
+};
+
+TEST_F(VariantDamageTest, ADamagedVariantIsMadeAnew) {
+  Flip(variant_file_, 1100);
+  Heals();
+  std::filesystem::resize_file(variant_file_, 50);
+  Heals();
+}
+
+TEST_F(VariantDamageTest, NoVariantIsMadeFromDamagedMetadata) {
+  for (const std::streamoff at : {4200, 9000}) {
+    Flip(File(".meta"), at);
+    ASSERT_FALSE(node_.stores.layers->Verify({}, image_.layers[0].digest, layer::Depth::kMetadata));
+    EXPECT_TRUE(node_.Pull(node_.Ask("app:2"))->was_present) << "not looked at";
+    std::filesystem::remove(variant_file_);
+    Heals();
   }
 }
 

@@ -40,7 +40,10 @@ std::string Record::ToJson(Policy policy, const Asker& asker, const Pulled& pull
   w.Key("bytes_reused").Uint(pulled.reused_bytes);
   w.Key("bytes_resumed").Uint(pulled.resumed_bytes);
   w.Key("seconds").BeginObject();
+  w.Key("queue").Double(pulled.queue_seconds);
   w.Key("resolve").Double(pulled.resolve_seconds);
+  w.Key("fetch").Double(pulled.fetch_seconds);
+  w.Key("unpack").Double(pulled.unpack_seconds);
   w.Key("total").Double(pulled.total_seconds);
   w.EndObject();
   if (error != nullptr) {
@@ -65,6 +68,12 @@ std::string Record::ToJson(Policy policy, const Asker& asker, const Pulled& pull
     if (!a.registry_code.empty()) w.Key("registry_code").String(a.registry_code);
     w.Key("bytes").Uint(a.bytes);
     w.Key("ms").Int(a.took.count());
+    if (!a.limit.empty()) w.Key("limit").String(a.limit);
+    if (!a.warnings.empty()) {
+      w.Key("warnings").BeginArray();
+      for (const auto& text : a.warnings) w.String(text);
+      w.EndArray();
+    }
     if (!a.next.empty()) w.Key("next").String(a.next);
     w.EndObject();
   };

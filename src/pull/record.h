@@ -1,7 +1,7 @@
 // pull/record.h: what a pull did, as the journal keeps it and `explain` tells it.
 //
 // Collects every attempt of the registry client; at most 200 of them (the first 150 and the last 50), so that a pull
-// that fails for hours leaves a bounded record. JSON without secrets, queries or remote text. Safe for concurrent use.
+// that fails for hours leaves a bounded record. JSON without secrets, queries or remote text, but for `warnings`. Safe for concurrent use.
 #pragma once
 
 #include <map>

@@ -119,8 +119,12 @@ Result<std::vector<ImageGc::Candidate>> ImageGc::Look(const task::Context& ctx, 
       record = before->second;
     } else {
       record.first_detected = at;
+    }
+    // Of an earlier daemon, or of a use between two looks.
+    if (image.last_used > record.saved) {
       record.saved = image.last_used;
-      if (image.last_used != time::WallTime()) record.last_used = now - std::max(wall - image.last_used, time::Duration::zero());
+      const time::SteadyTime use = now - std::max(wall - image.last_used, time::Duration::zero());
+      record.last_used = record.last_used ? std::max(*record.last_used, use) : use;
     }
     const auto user = in_use.find(image.id);
     const bool is_used = user != in_use.end();

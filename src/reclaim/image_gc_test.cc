@@ -536,6 +536,18 @@ TEST_F(ImageGcTest, RememberedUseOrdersImagesAfterARestart) {
   EXPECT_EQ(report.rows[0].last_used, clock_.WallNow() - hours(100));
 }
 
+TEST_F(ImageGcTest, AUseBetweenTwoLooksCounts) {
+  for (int i = 0; i < 2; ++i) Image(i, 10);
+  ASSERT_TRUE(gc_->Detect({}));
+  clock_.Advance(hours(1));
+  images_.images[Id(0)].last_used = clock_.WallNow();  // mounted and unmounted meanwhile
+  clock_.Advance(hours(1));
+  const auto report = gc_->Collect({}, {.dry_run = true, .unused = true});
+  ASSERT_EQ(report.rows.size(), 2u);
+  EXPECT_EQ(report.rows[1].id, Id(0));
+  EXPECT_EQ(report.rows[1].last_used, clock_.WallNow() - hours(1));
+}
+
 TEST_F(ImageGcTest, ATargetReplacesTheThresholds) {
   for (int i = 0; i < 5; ++i) Image(i, 100);
   images_.available = 600;
@@ -654,8 +666,8 @@ TEST_F(StoredTest, ADryRunNamesLeftoversTheCacheAndImagesInTheirOrder) {
     EXPECT_EQ(Taken(), taken);
     const auto report = gc_->Collect({}, {.target = target});
     if (target == 99) {
-      EXPECT_THAT(report.unneeded.at(0).first, AllOf(HasSubstr("layer "), HasSubstr(left.Hex())));
-      EXPECT_EQ(report.unneeded.at(1).first, "blob " + left.ToString());
+      EXPECT_EQ(report.unneeded.at(0).first, "blob " + left.ToString());
+      EXPECT_THAT(report.unneeded.at(1).first, AllOf(HasSubstr("layer "), HasSubstr(left.Hex())));
       EXPECT_EQ(report.unneeded.at(2).first, "partial " + partial.ToString());
     }
     EXPECT_EQ(plan.unneeded, report.unneeded) << target;

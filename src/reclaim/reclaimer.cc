@@ -139,18 +139,19 @@ Result<Freed> Reclaimer::Delete(const task::Context& ctx, const catalog::Unrefer
   ASSIGN_OR_RETURN(const auto gone, stores_.catalog.Forget(mine));
   BERTH_FAULT_IN(ctx, kRemoveMarked);
   Freed freed;
+  // Kept blobs before their layers: found alone after a crash, one could be anything.
+  for (const auto& blob : gone.blobs) {
+    const auto bytes = stores_.content.DiskBytes(blob.digest);
+    ASSIGN_OR_RETURN(const bool removed, stores_.content.Remove(blob.digest));
+    BERTH_FAULT_IN(ctx, kRemoveDeleted);
+    if (removed) freed.Add(ObjectOf("blob", blob.digest, bytes && *bytes ? **bytes : 0));
+  }
   const std::set<Digest> going(gone.layers.begin(), gone.layers.end());
   const auto taken = stores_.layers.DiskBytes(&going);
   for (const auto& layer : gone.layers) {
     ASSIGN_OR_RETURN(const bool removed, stores_.layers.Remove(ctx, layer));
     BERTH_FAULT_IN(ctx, kRemoveTrashed);
     if (removed) freed.Add(ObjectOf("layer", layer, taken && taken->contains(layer) ? taken->at(layer) : 0));
-  }
-  for (const auto& blob : gone.blobs) {
-    const auto bytes = stores_.content.DiskBytes(blob.digest);
-    ASSIGN_OR_RETURN(const bool removed, stores_.content.Remove(blob.digest));
-    BERTH_FAULT_IN(ctx, kRemoveDeleted);
-    if (removed) freed.Add(ObjectOf("blob", blob.digest, bytes && *bytes ? **bytes : 0));
   }
   RETURN_IF_ERROR(stores_.layers.layers().Sync());
   BERTH_FAULT_IN(ctx, kRemoveSynced);
@@ -178,8 +179,9 @@ Result<std::size_t> Reclaimer::AdoptBlobs() {
   for (const auto& stray : claim.objects()) {
     ASSIGN_OR_RETURN(const auto bytes, stores_.content.Size(stray));
     if (!bytes) continue;
-    ASSIGN_OR_RETURN(const auto layer, stores_.catalog.FindLayer(stray));
-    RETURN_IF_ERROR(stores_.catalog.AddBlob({stray, *bytes, layer ? BlobKind::kLayer : BlobKind::kDocument}));
+    ASSIGN_OR_RETURN(const auto row, stores_.catalog.FindLayer(stray));
+    const auto files = stores_.layers.Find(stray);
+    RETURN_IF_ERROR(stores_.catalog.AddBlob({stray, *bytes, row || (files && *files) ? BlobKind::kLayer : BlobKind::kDocument}));
     ++adopted;
   }
   return adopted;
@@ -219,12 +221,12 @@ Result<Freed> Reclaimer::WouldFree(const Ages& ages, std::uint64_t wanted, const
 
   Freed freed;
   ASSIGN_OR_RETURN(const auto sizes, stores_.layers.DiskBytes(&layers));
-  for (const auto& layer : free.layers)
-    if (const auto size = sizes.find(layer); layers.contains(layer) && size != sizes.end()) freed.Add(ObjectOf("layer", layer, size->second));
   for (const auto& blob : blobs) {
     ASSIGN_OR_RETURN(const auto bytes, stores_.content.DiskBytes(blob));
     if (bytes) freed.Add(ObjectOf("blob", blob, *bytes));
   }
+  for (const auto& layer : free.layers)
+    if (const auto size = sizes.find(layer); layers.contains(layer) && size != sizes.end()) freed.Add(ObjectOf("layer", layer, size->second));
   ASSIGN_OR_RETURN(const auto partials, OldPartials(ages));
   for (const auto& partial : partials)
     if (!stores_.content.InUse(partial.digest)) freed.Add(ObjectOf("partial", partial.digest, partial.disk_bytes));
@@ -263,12 +265,6 @@ Result<Reclaimer::Recovery> Reclaimer::Recover(const task::Context& ctx) {
   ASSIGN_OR_RETURN(const std::size_t temporary, stores_.content.Recover());
   recovery.leftovers = damaged.size() + unfinished + temporary;
 
-  ASSIGN_OR_RETURN(const auto pulls, stores_.catalog.OpenPulls());
-  for (const auto& pull : pulls) {
-    RETURN_IF_ERROR(stores_.catalog.EndPull(pull.id, ""));
-    ++recovery.interrupted;
-  }
-
   ASSIGN_OR_RETURN(const auto rows, stores_.catalog.ListLayers());
   std::set<Digest> with_files, with_rows;
   for (const auto& layer : layers) with_files.insert(layer.report.blob);
@@ -299,6 +295,12 @@ Result<Reclaimer::Recovery> Reclaimer::Recover(const task::Context& ctx) {
   }
   ASSIGN_OR_RETURN(const std::size_t adopted, AdoptBlobs());
   recovery.adopted += adopted;
+  // Last: a crash in here must not leave layers beside a catalog without a single row, which looks like a lost one.
+  ASSIGN_OR_RETURN(const auto pulls, stores_.catalog.OpenPulls());
+  for (const auto& pull : pulls) {
+    RETURN_IF_ERROR(stores_.catalog.EndPull(pull.id, ""));
+    ++recovery.interrupted;
+  }
   RETURN_IF_ERROR(ctx.Check());
   return recovery;
 }

@@ -180,6 +180,40 @@ TEST_F(ReclaimerTest, RecoverAdoptsFilesWithoutRowsAndForgetsRowsWithoutFiles) {
   EXPECT_TRUE(*stores_.layers->Find(whole.layers[0]));
 }
 
+// P9, as work instead of time: what a start reads grows with the number of images by a little each, and never with their contents.
+TEST_F(ReclaimerTest, AStartReadsALittleOfEachImageAndNoContents) {
+  const auto read = [](std::string_view what) {
+    std::ifstream io("/proc/self/io");
+    std::string name;
+    for (std::uint64_t value = 0; io >> name >> value;)
+      if (name == what) return value;
+    return std::uint64_t{0};
+  };
+  if (read("syscr:") == 0) GTEST_SKIP() << "this kernel does not count";
+  struct Work { std::uint64_t calls, bytes; };
+  const auto start = [&] {
+    stores_.Reopen();
+    const Work before{read("syscr:"), read("rchar:")};
+    const auto recovery = Make().Recover({});
+    EXPECT_TRUE(recovery && recovery->lost == 0 && recovery->adopted == 0);
+    EXPECT_TRUE(stores_.catalog->ListImages() && stores_.catalog->Measure());
+    return Work{read("syscr:") - before.calls, read("rchar:") - before.bytes};
+  };
+  int images = 0;
+  const auto publish = [&](int count) {
+    for (; count > 0; --count, ++images) {
+      const std::string name = std::to_string(images);
+      stores_.Publish("r:" + name, {Tar(name, std::string(300'000, 'x'))});
+    }
+  };
+  publish(10);
+  const Work few = start();
+  publish(40);
+  const Work many = start();
+  EXPECT_LE(many.calls - few.calls, 40u * 25);
+  EXPECT_LE(many.bytes - few.bytes, 40u * (16u << 10));
+}
+
 TEST_F(ReclaimerTest, RecoverRemovesALayerThatCannotBeRead) {
   const auto image = stores_.Publish("r:1", {kBase});
   std::filesystem::resize_file(stores_.LayerFile(image.layers[0], ".meta"), 100);

@@ -1,5 +1,6 @@
 // What is accepted is what the grammar of kubelet-images 1.1, written as a POSIX expression, accepts; every printed
 // form of a reference is read back as the same reference; the two readers agree.
+// What it costs is linear in the text, and bounded for any text: nothing longer than a reference can be is looked at for long.
 #include <regex.h>
 
 #include <algorithm>
@@ -7,6 +8,7 @@
 
 #include "reference/reference.h"
 #include "result/result.h"
+#include "result/testing/heap.h"
 
 namespace {
 
@@ -54,6 +56,11 @@ void CheckRaw(std::string_view text) {
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::string_view text(reinterpret_cast<const char*>(data), size);
+  {
+    const result::testing::HeapWatch heap;
+    (void)Reference::Parse(text);
+    BERTH_CHECK(heap.times() <= 64 && heap.bytes() <= 32 * size + 16384);
+  }
   CheckRaw(text);
   const Result<Reference> got = Reference::Parse(text);
   if (!got) {

@@ -1,7 +1,8 @@
 // registry/attempt.h: the record of one request, from which `explain` tells the story of a pull.
 //
 // Every request of a Repository, token requests included, ends as one Attempt, in the order in which they ended.
-// An Attempt holds our own words, hosts, digests, tags and numbers: no secret, no query, no text of the other side.
+// An Attempt holds our own words, hosts, digests, tags and numbers: no secret, no query, no text of the other side but
+// `warnings`.
 #pragma once
 
 #include <chrono>
@@ -9,6 +10,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "result/reason.h"
 
@@ -26,6 +28,8 @@ struct Attempt {
                               // ("MANIFEST_UNKNOWN"), "other" for any other, "" when there was none
   std::uint64_t bytes = 0;    // of the body, as received
   std::chrono::milliseconds took{0};
+  std::vector<std::string> warnings;  // texts of `Warning: 299` headers (registry/warning.h): the other side's words, show them Quoted()
+  std::string limit;          // of ours that ended it: "connect timeout 3 s"
   std::string next;           // what we did then: "authenticate", "next host", "wait 2.0 s", "resume at 1048576", ""
 };
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "bytes/encoding.h"
+#include "host/fault.h"
 #include "http/retry.h"
 #include "json/document.h"
 #include "registry/session.h"
@@ -47,6 +48,12 @@ bool HasPassword(const credentials::Credential& credential) {
 }
 
 std::string Describe(const credentials::Credential* credential) { return credential ? credential->Describe() : "anonymous"; }
+
+// Does meeting one mean sending the same as for the other?
+bool Alike(const Challenge& a, const Challenge& b, std::string_view repository) {
+  if (a.scheme == Scheme::kBasic || b.scheme == Scheme::kBasic) return a.scheme == b.scheme;
+  return a.realm == b.realm && a.service == b.service && ScopesFor(a, repository) == ScopesFor(b, repository);
+}
 
 std::string Times(std::size_t n) { return n == 1 ? "the credential" : "all " + std::to_string(n) + " credentials"; }
 
@@ -198,7 +205,7 @@ class TokenRequest {
       const auto value = document->root().Find(field);
       const auto text = value ? value->AsString() : Result<std::string_view>(bad("no token"));
       if (!text || text->empty()) continue;
-      if (text->size() > session_.engine.options.token_bytes) return bad("a token that is too long (token_bytes)");
+      if (text->size() > session_.engine.options.token_bytes) return bad("a token of more than " + std::to_string(session_.engine.options.token_bytes) + " bytes (token_bytes)");
       if (!FitsHeader(*text)) return bad("a token that does not fit into a header");
       token.value = secret::Secret(*text);
       break;
@@ -245,6 +252,13 @@ bool Authenticator::Advance() {
   return true;
 }
 
+void Authenticator::AskAnew() {
+  session_.engine.tokens.Forget(host_.id, session_.reference.path());
+  challenge_.reset();
+  remembered_ = hearsay_ = false;
+  ++turn_;
+}
+
 Error Authenticator::Exhausted(int status) {
   session_.engine.tokens.Forget(host_.id, session_.reference.path());
   const std::string place = host_.Name(), answer = " (" + std::to_string(status) + ")";
@@ -276,7 +290,7 @@ Result<Authenticator::Authorization> Authenticator::Prepare(const task::Context&
         if (auto met = session_.engine.tokens.Recall(host_.id, session_.reference.path())) {
           challenge_ = std::move(met->challenge);
           address_ = std::move(met->address);
-          remembered_ = true;
+          remembered_ = hearsay_ = true;
         }
       if (exhausted_) return *exhausted_;
       made.turn = turn_;
@@ -289,33 +303,51 @@ Result<Authenticator::Authorization> Authenticator::Prepare(const task::Context&
           made.header = BasicHeader(*made.credential);
           return made;
         }
-        if (Advance()) continue;
-        return Exhausted(401);
+        if (hearsay_) AskAnew();
+        else if (!Advance()) return Exhausted(401);
+        continue;
       }
       if (made.credential && !made.credential->registry_token.empty()) {
         if (FitsHeader(made.credential->registry_token.Reveal())) {
           made.header = BearerHeader(made.credential->registry_token.Reveal());
           return made;
         }
-        if (Advance()) continue;
-        exhausted_ = Error(Reason::kInvalidCredentials, "the registry token of " + made.description + " does not fit into a header");
-        return *exhausted_;
+        if (hearsay_) AskAnew();
+        else if (!Advance()) {
+          exhausted_ = Error(Reason::kInvalidCredentials, "the registry token of " + made.description + " does not fit into a header");
+          return *exhausted_;
+        }
+        continue;
       }
       challenge = *challenge_;
       stale = stale_;
       address = address_;
     }
-    auto token = FetchToken(ctx, challenge, made.credential, stale, address);
+    bool fetched = false;
+    auto token = FetchToken(ctx, challenge, made.credential, stale, address, fetched);
     if (token) {
+      if (fetched) {
+        std::lock_guard lock(mutex_);
+        fetched_ = *token;
+      }
       made.header = BearerHeader((*token)->Reveal());
       made.token = *std::move(token);
       return made;
     }
     Error error = std::move(token).error();
-    if (error.reason() != Reason::kTokenError || error.transient()) return error;
-    // The token service has judged this credential.
     std::lock_guard lock(mutex_);
-    if (turn_ != made.turn || Advance()) continue;
+    const bool judged = error.reason() == Reason::kTokenError && !error.transient();  // the credential, by the token service
+    if (judged && turn_ != made.turn) continue;
+    if ((hearsay_ || (remembered_ && !judged)) && turn_ == made.turn && error.reason() != Reason::kRateLimited && ctx.Check()) {
+      // The challenge may be out of date, or of another repository: the host is asked what it wants here. By the next attempt
+      // where that is worth waiting for.
+      const bool at_once = hearsay_ && !error.transient();
+      if (judged) verdict_ = Verdict{*challenge_, 401, error};
+      AskAnew();
+      if (at_once) continue;
+    }
+    if (!judged) return error;
+    if (Advance()) continue;
     session_.engine.tokens.Forget(host_.id, session_.reference.path());
     exhausted_ = error;
     return error;
@@ -324,13 +356,15 @@ Result<Authenticator::Authorization> Authenticator::Prepare(const task::Context&
 
 Result<SharedToken> Authenticator::FetchToken(const task::Context& ctx, const Challenge& challenge,
                                               const credentials::Credential* credential, const SharedToken& stale,
-                                              const std::string& address) const {
+                                              const std::string& address, bool& fetched) const {
   Engine& engine = session_.engine;
   ASSIGN_OR_RETURN(const Realm realm, CheckRealm(host_.Base().origin(), challenge.realm, engine.options.trusted_realms));
   const std::vector<std::string> scopes = ScopesFor(challenge, session_.reference.path());
   const TokenKey key{host_.id, challenge.realm, challenge.service, scopes,
                      credential ? engine.tokens.Identity(*credential) : std::string()};
-  return engine.tokens.Get(ctx, key, stale, [&] {
+  return engine.tokens.Get(ctx, key, stale, [&]() -> Result<Token> {
+    BERTH_FAULT_IN(ctx, kPullToken);
+    fetched = true;
     return TokenRequest(session_, host_, challenge, realm, scopes, credential, address).Run(ctx);
   });
 }
@@ -339,19 +373,48 @@ Result<std::string> Authenticator::Refused(const http::Response& response, const
   std::lock_guard lock(mutex_);
   if (used.turn != turn_) return std::string("authenticate again");
   if (exhausted_) return *exhausted_;
-  const auto next_credential = [&]() -> Result<std::string> {
+  const int status = response.status();
+  const auto next_credential = [&](int refusal) -> Result<std::string> {
     if (Advance()) return "next credential: " + Describe(All()[current_]);
-    return Exhausted(response.status());
+    return Exhausted(refusal);
   };
-  if (response.status() == 403) {
-    if (used.header && !accepted_) return next_credential();
-    return Error(Reason::kDenied, host_.Name() + " denies access to " + Quoted(session_.reference.path()) + " (403)")
-        .Next("ask the owner of the repository to let " + used.description + " pull it");
+  const auto refused = [&]() -> Result<std::string> {
+    if (!hearsay_) return next_credential(status);
+    verdict_ = Verdict{*challenge_, status};
+    AskAnew();
+    return std::string("ask without credentials");
+  };
+  if (status == 403 && used.token && used.token != fetched_ && refused_ + 1 < session_.engine.options.tokens_per_credential) {
+    ++refused_;
+    ++turn_;
+    stale_ = used.token;
+    return std::string("new token");
+  }
+  if (status == 403 && used.header && !accepted_) {
+    if (used.token) session_.engine.tokens.Drop(used.token);
+    return refused();
   }
   const auto texts = response.headers().All("WWW-Authenticate");
   const std::vector<std::string> lines(texts.begin(), texts.end());
   auto challenge = ChooseChallenge(lines);
+  if (!used.header && verdict_) {
+    const Verdict verdict = *std::exchange(verdict_, std::nullopt);
+    if (!challenge || Alike(verdict.challenge, *challenge, session_.reference.path())) {
+      challenge_ = challenge ? *challenge : verdict.challenge;
+      if (challenge) address_ = response.remote_address();
+      if (!verdict.error || current_ + 1 < All().size()) return next_credential(verdict.status);
+      exhausted_ = verdict.error;
+      return *exhausted_;
+    }
+  }
+  // Some answer 403 to whoever is not logged in, and say how to.
+  const bool given = !used.header && status == 403 && All()[0] != nullptr;
+  if (status == 403 && !(given && challenge))
+    return Error(Reason::kDenied, host_.Name() + " denies access to " + Quoted(session_.reference.path()) + " (403)")
+        .Next(given ? "check the name: the host did not ask for the credential that was given, " + Describe(All()[0])
+                    : "ask the owner of the repository to let " + used.description + " pull it");
   if (!challenge) {
+    if (used.header && hearsay_) return refused();
     exhausted_ = std::move(challenge).error().Context(host_.Name());
     return *exhausted_;
   }
@@ -360,6 +423,7 @@ Result<std::string> Authenticator::Refused(const http::Response& response, const
   address_ = response.remote_address();
   remembered_ = remembered_ && same;
   if (!used.header) {
+    hearsay_ = false;
     if (same || (challenge_->scheme == Scheme::kBasic && All()[current_] == nullptr)) return Exhausted(401);
     ++turn_;
     return std::string("authenticate");
@@ -371,7 +435,7 @@ Result<std::string> Authenticator::Refused(const http::Response& response, const
     ++turn_;
     return std::string(used.token ? "new token" : "authenticate");
   }
-  return next_credential();
+  return refused();
 }
 
 void Authenticator::Accepted(const http::Response& response, const Authorization& used) {
@@ -381,10 +445,16 @@ void Authenticator::Accepted(const http::Response& response, const Authorization
     if (used.turn != turn_) return;
     refused_ = 0;
     accepted_ = true;
+    hearsay_ = false;
     if (challenge_ && !std::exchange(remembered_, true))
       session_.engine.tokens.Remember(host_.id, session_.reference.path(), {*challenge_, response.remote_address()});
   }
   if (used.credential) session_.Worked(*used.credential);
+}
+
+bool Authenticator::exhausted() {
+  std::lock_guard lock(mutex_);
+  return exhausted_.has_value();
 }
 
 }  // namespace berth::registry

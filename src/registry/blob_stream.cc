@@ -31,9 +31,9 @@ std::optional<ContentRange> ParseContentRange(std::string_view text) {
 }
 
 ResumingBlob::ResumingBlob(std::shared_ptr<Session> session, const task::Context& ctx, const oci::Descriptor& descriptor,
-                           std::uint64_t offset, bool restarted)
+                           std::uint64_t offset, bool restarted, Standby* standby)
     : session_(std::move(session)), ctx_(ctx), digest_(descriptor.digest), size_(descriptor.size), restarted_(restarted),
-      route_(*session_, Need::kPull, digest_, "blob " + digest_.ToString()), position_(offset) {}
+      route_(*session_, Need::kPull, digest_, "blob " + digest_.ToString(), standby), position_(offset) {}
 
 ResumingBlob::~ResumingBlob() {
   if (!response_) return;

@@ -24,7 +24,7 @@ std::optional<ContentRange> ParseContentRange(std::string_view text);
 class ResumingBlob final : public BlobStream {
  public:
   ResumingBlob(std::shared_ptr<Session> session, const task::Context& ctx, const oci::Descriptor& descriptor, std::uint64_t offset,
-               bool restarted);
+               bool restarted, Standby* standby);
   ~ResumingBlob() override;
 
   // Gets the headers from the first host that has the blob.

@@ -34,9 +34,18 @@ struct Object {
   }
 };
 
+// What all views of one repository know.
+struct Known {
+  std::mutex mutex;                     // guards all below
+  std::optional<FetchedManifest> kept;  // the last one, so that no tag is asked for twice
+  std::set<digest::Digest> poisoned;    // the next OpenBlob starts at zero
+};
+
 class RepositoryImpl final : public Repository {
  public:
-  explicit RepositoryImpl(std::shared_ptr<Session> session) : session_(std::move(session)) {}
+  explicit RepositoryImpl(std::shared_ptr<Session> session, std::shared_ptr<Known> known = std::make_shared<Known>(),
+                          Standby* standby = nullptr)
+      : session_(std::move(session)), known_(std::move(known)), standby_(standby) {}
 
   Result<Resolved> Resolve(const task::Context& ctx) override {
     const reference::Reference& ref = session_->reference;
@@ -48,8 +57,8 @@ class RepositoryImpl final : public Repository {
   Result<FetchedManifest> FetchManifest(const task::Context& ctx, std::string_view tag_or_digest, std::string_view expected) override {
     ASSIGN_OR_RETURN(const Object object, Object::Parse(tag_or_digest));
     if (object.digest) {
-      std::lock_guard lock(mutex_);
-      if (kept_ && kept_->digest == *object.digest) return *kept_;
+      std::lock_guard lock(known_->mutex);
+      if (known_->kept && known_->kept->digest == *object.digest) return *known_->kept;
     }
     const std::string accept = expected.empty() ? std::string(oci::ManifestAccept()) : std::string(expected) + ", */*";
     return Walk<FetchedManifest>(ctx, object.digest ? Need::kPull : Need::kResolve, object.digest, "manifest " + object.text,
@@ -64,8 +73,8 @@ class RepositoryImpl final : public Repository {
       return Error(Reason::kLimitExceeded, what + " has " + std::to_string(descriptor.size) + " bytes; the limit is " +
                                                std::to_string(limit) + " (document_bytes)");
     if (manifest) {
-      std::lock_guard lock(mutex_);
-      if (kept_ && kept_->digest == descriptor.digest && kept_->bytes.size() == descriptor.size) return kept_->bytes;
+      std::lock_guard lock(known_->mutex);
+      if (known_->kept && known_->kept->digest == descriptor.digest && known_->kept->bytes.size() == descriptor.size) return known_->kept->bytes;
     }
     const Ask ask{.method = http::Method::kGet, .path = (manifest ? "manifests/" : "blobs/") + descriptor.digest.ToString(),
                   .what = what, .accept = manifest ? descriptor.media_type + ", */*" : "*/*"};
@@ -86,14 +95,14 @@ class RepositoryImpl final : public Repository {
     const digest::Digest digest = descriptor.digest;
     bool restarted = false;
     {
-      std::lock_guard lock(mutex_);
-      restarted = poisoned_.erase(digest) > 0;
+      std::lock_guard lock(known_->mutex);
+      restarted = known_->poisoned.erase(digest) > 0;
     }
     if (restarted) offset = 0;
     if (offset > descriptor.size)
       return Error(Reason::kRange, "blob " + digest.ToString() + " has " + std::to_string(descriptor.size) + " bytes, not " +
                                        std::to_string(offset));
-    auto blob = std::make_unique<ResumingBlob>(session_, ctx, descriptor, offset, restarted);
+    auto blob = std::make_unique<ResumingBlob>(session_, ctx, descriptor, offset, restarted, standby_);
     RETURN_IF_ERROR(blob->Open());
     return std::unique_ptr<BlobStream>(std::move(blob));
   }
@@ -117,14 +126,18 @@ class RepositoryImpl final : public Repository {
   void ReportMismatch(const digest::Digest& digest, const std::string& host) override {
     std::set<std::string> liars = session_->TakeContributors(digest);
     {
-      std::lock_guard lock(mutex_);
-      poisoned_.insert(digest);
+      std::lock_guard lock(known_->mutex);
+      known_->poisoned.insert(digest);
     }
     if (auto hosts = session_->Hosts())
       for (const Host* one : *hosts)
         if (one->Name() == host && liars.empty()) liars.insert(one->id);
     // Bytes of several hosts: any of them may have been the wrong ones.
     for (const std::string& id : liars) session_->engine.memory.Ban(id, digest, session_->engine.options.retry.liar_for);
+  }
+
+  std::unique_ptr<Repository> WithStandby(Standby& standby) const override {
+    return std::make_unique<RepositoryImpl>(session_, known_, &standby);
   }
 
   const credentials::Credential* used() const override { return session_->used(); }
@@ -136,7 +149,7 @@ class RepositoryImpl final : public Repository {
 
   template <class T, class One>
   Result<T> Walk(const task::Context& ctx, Need need, std::optional<digest::Digest> digest, std::string what, const One& one) {
-    Route route(*session_, need, digest, std::move(what));
+    Route route(*session_, need, digest, std::move(what), standby_);
     for (;;) {
       ASSIGN_OR_RETURN(Host* const host, route.Next(ctx));
       Tried<T> tried = one(*host);
@@ -249,8 +262,8 @@ class RepositoryImpl final : public Repository {
     }
     fetched.bytes = std::move(document.bytes);
     {
-      std::lock_guard lock(mutex_);
-      kept_ = fetched;
+      std::lock_guard lock(known_->mutex);
+      known_->kept = fetched;
     }
     return {std::move(fetched), std::move(got.record)};
   }
@@ -262,7 +275,10 @@ class RepositoryImpl final : public Repository {
     const int status = tried.record.attempt().status;
     if (!tried.result) {
       // 404 without a body does not say whether the tag or the repository is missing; the registry itself is asked again.
-      const bool get_may_tell = status == 400 || status == 405 || status == 501 || (status == 404 && !host.endpoint.mirror);
+      // 403 may be of HEAD only: a URL that is signed for GET, a rule of a firewall.
+      const bool elsewhere = tried.record.attempt().host != host.Name();
+      const bool get_may_tell = status == 400 || status == 405 || status == 501 || (status == 404 && !host.endpoint.mirror) ||
+                                (status == 401 && elsewhere) || (status == 403 && (elsewhere || !host.auth.exhausted()));
       if (!get_may_tell) return {std::move(tried.result).error(), std::move(tried.record)};
       tried.record.attempt().reason = tried.result.error().reason();
     } else {
@@ -286,9 +302,8 @@ class RepositoryImpl final : public Repository {
   }
 
   const std::shared_ptr<Session> session_;
-  std::mutex mutex_;                     // guards all below
-  std::optional<FetchedManifest> kept_;  // the last one, so that no tag is asked for twice
-  std::set<digest::Digest> poisoned_;    // the next OpenBlob starts at zero
+  const std::shared_ptr<Known> known_;
+  Standby* const standby_;
 };
 
 }  // namespace

@@ -20,7 +20,9 @@
 //   be reached is passed over for 60 s, by all pulls, while another is left.
 // - Errors: of all that was tried, the cause the user can best act on: TLS, network, rate limit, platform, access,
 //   not found (product 4.3). Next() says what to do.
-// - Waiting for Retry-After holds no lock and no connection.
+// - Waiting for Retry-After holds no lock and no connection, nor what a Standby gives back. A host that limits our rate,
+//   or fails and says for how long, is asked again by nobody of the same pull before that time (P13).
+// - While further hosts are left, a host has `mirror_connect` to be connected to (P14).
 #pragma once
 
 #include <cstdint>
@@ -39,6 +41,7 @@
 #include "reference/reference.h"
 #include "registry/attempt.h"
 #include "registry/hosts.h"
+#include "registry/standby.h"
 #include "result/result.h"
 #include "task/context.h"
 #include "time/clock.h"
@@ -72,6 +75,8 @@ struct ClientOptions {
   int redirects = 5;
   int tokens_per_credential = 2;            // refused in a row before the credential counts as refused
   http::Limits http;                        // connect, TLS, header and stall limits; hosts.toml may shorten the dial
+  // Instead of http.connect for every host but the last; three times as long for all of them together, and never longer.
+  time::Duration mirror_connect = std::chrono::seconds(3);
   std::vector<http::ResolveOverride> overrides;
 };
 
@@ -135,6 +140,10 @@ class Repository {
   // The bytes of `digest` that came from `host` (BlobStream::host) did not hash to it: no pull asks that host for it
   // for 10 minutes, unless there is no other; the next OpenBlob ignores its offset and starts at zero.
   virtual void ReportMismatch(const digest::Digest& digest, const std::string& host) = 0;
+
+  // The same pull's view of the same repository, whose waits give back what `standby` holds; it must outlive the view and its
+  // blobs. All views share what is known.
+  virtual std::unique_ptr<Repository> WithStandby(Standby& standby) const = 0;
 
   // The credential that worked; nullptr before that and when none was needed. Valid as long as the Repository.
   virtual const credentials::Credential* used() const = 0;

@@ -11,7 +11,9 @@
 #include <thread>
 
 #include "bytes/encoding.h"
+#include "http/testing/black_hole.h"
 #include "registry/blob_stream.h"
+#include "registry/route.h"
 #include "registry/testing/fake_registry.h"
 #include "time/testing/manual_clock.h"
 
@@ -131,6 +133,10 @@ class ClientTest : public ::testing::Test {
                       (a.next.empty() ? "" : " -> " + a.next));
     return lines;
   }
+  static Reply Head(const FakeRegistry::Image& image) {
+    return Reply::Text(200, image.manifest_bytes,
+                       {{"Content-Type", image.manifest.media_type}, {"Docker-Content-Digest", image.manifest.digest.ToString()}});
+  }
   static std::string BlobPath(const oci::Descriptor& d) { return "/v2/team/app/blobs/" + d.digest.ToString(); }
 
   std::filesystem::path root_;
@@ -205,6 +211,38 @@ TEST_F(ClientTest, V2_C28_HeadThatIsNotUnderstood) {
   }
 }
 
+// runtime-registry 4.3, step 5; a URL that is signed for GET is none for HEAD.
+TEST_F(ClientTest, AHeadThatIsDeniedSaysNothingAboutAGet) {
+  const auto image = registry_.PutImage("team/app", "v1", {"one"});
+  registry_.On("HEAD", [](const ServerRequest&) { return Reply::Text(403, ""); }, 1);
+  const auto resolved = Open()->Resolve(ctx_);
+  ASSERT_OK(resolved);
+  EXPECT_EQ(resolved->digest, image.manifest.digest);
+  EXPECT_THAT(Story(), ElementsAre("HEAD manifest v1 403 -> GET", "GET manifest v1 200"));
+
+  std::atomic<int> status = 0;
+  FaultServer storage([&](const ServerRequest& r) {
+    return r.method == "GET" ? Reply::Text(200, image.manifest_bytes, {{"Content-Type", image.manifest.media_type}})
+                             : Reply::Text(status, "");
+  }, {.address = "127.0.0.2"});
+  registry_.RequireBearer(std::string(kUser), std::string(kPassword));
+  const auto redirect = [&](const ServerRequest& r) {
+    if (!r.has("authorization"))
+      return Reply::Text(401, "", {{"WWW-Authenticate", "Bearer realm=\"" + registry_.url("/token") + "\",service=\"fake\""}});
+    return Reply::Redirect(307, storage.url("/x?sig=1"));
+  };
+  registry_.On("HEAD /v2", redirect);
+  registry_.On("GET /v2", redirect);
+  for (const int answer : {403, 401, 400}) {
+    status = answer;
+    const auto got = Open(List(User(kUser, kPassword)))->Resolve(ctx_);
+    ASSERT_OK(got);
+    EXPECT_EQ(got->digest, image.manifest.digest);
+  }
+  EXPECT_THAT(storage.received(), Not(HasSubstr("uthorization")));
+  EXPECT_THAT(clock_.sleeps(), IsEmpty());
+}
+
 TEST_F(ClientTest, C27_HeadWithALyingOrMalformedDigest) {
   const auto image = registry_.PutImage("team/app", "v1", {"one"});
   for (const char* digest : {"sha256:../../etc/passwd", "sha256:00", "md5:d41d8cd98f00b204e9800998ecf8427e", ""}) {
@@ -226,6 +264,31 @@ TEST_F(ClientTest, C27_HeadWithALyingOrMalformedDigest) {
   const auto by_tag = repo->FetchManifest(ctx_, "v1", "");
   ASSERT_OK(by_tag);
   EXPECT_EQ(by_tag->digest, image.manifest.digest);
+}
+
+// The tag is another image at every look: what is pulled is the one whose digest was told.
+TEST_F(ClientTest, C29_ATagThatMovesOnEveryRequest) {
+  const std::vector<FakeRegistry::Image> images{registry_.PutImage("team/app", "v1", {"one"}), registry_.PutImage("team/app", "v2", {"two"})};
+  std::atomic<std::size_t> looks = 0;
+  const auto moving = [&](const ServerRequest&) {
+    const auto& image = images[looks++ % 2];
+    return Reply::Text(200, image.manifest_bytes,
+                       {{"Content-Type", image.manifest.media_type}, {"Docker-Content-Digest", image.manifest.digest.ToString()}});
+  };
+  for (const char* method : {"HEAD", "GET"}) registry_.On(std::string(method) + " /v2/team/app/manifests/v1", moving);
+  for (int round = 0; round < 4; ++round) {
+    auto repo = Open();
+    const auto resolved = repo->Resolve(ctx_);
+    ASSERT_OK(resolved);
+    const auto manifest = repo->FetchManifest(ctx_, resolved->digest.ToString(), resolved->media_type);
+    ASSERT_OK(manifest);
+    EXPECT_EQ(manifest->digest, resolved->digest);
+    EXPECT_EQ(digest::Digest::Of(bytes::AsView(manifest->bytes)), resolved->digest);
+    ++looks;  // so that the other one is first
+    const auto by_tag = repo->FetchManifest(ctx_, "v1", "");
+    ASSERT_OK(by_tag);
+    EXPECT_EQ(digest::Digest::Of(bytes::AsView(by_tag->bytes)), by_tag->digest) << "what it says is what it has";
+  }
 }
 
 TEST_F(ClientTest, V14_C20_ManifestTooLarge) {
@@ -442,6 +505,92 @@ INSTANTIATE_TEST_SUITE_P(
                 {kHead, "GET /token", kHead}}),
     [](const auto& row) { return row.param.name; });
 
+TEST_F(ClientTest, AHostThatWantsNoTokensAnyMoreIsAskedAgainWhenItsTokenServiceIsGone) {
+  registry_.PutImage("team/app", "v1", {"one"});
+  registry_.RequireBearer(std::string(kUser), std::string(kPassword));
+  ASSERT_OK(Open(List(User(kUser, kPassword)))->Resolve(ctx_));
+  registry_.RequireNothing();
+  registry_.On("GET /token", [](const ServerRequest&) { return Reply::Text(503, ""); });
+  clock_.Advance(std::chrono::hours(1));  // the token has expired, the challenge is remembered
+  attempts_.clear();
+  ASSERT_OK(Open(List(User(kUser, kPassword)))->Resolve(ctx_));
+  EXPECT_THAT(Story(), ElementsAre("GET token 503", "HEAD manifest v1 200"));
+}
+
+// What a host asked for in another repository is no 401 of this one: the same pull ends the same whatever was pulled before.
+TEST_F(ClientTest, APublicRepositoryNextToAPrivateOneDoesNotDependOnWhatWasPulledBefore) {
+  const auto open = registry_.PutImage("public/a", "v1", {"one"});
+  registry_.PutImage("priv/a", "v1", {"two"});
+  registry_.RequireBasic(std::string(kUser), std::string(kPassword));
+  std::atomic<int> refusal = 401;
+  registry_.On("HEAD /v2/public/a/", [&](const ServerRequest& r) {
+    if (r.has("authorization")) return Reply::Text(refusal, "", {{"WWW-Authenticate", "Basic realm=\"fake\""}});
+    return Head(open);
+  });
+  const auto stale = [] { return List(User(kUser, "stale-canary")); };
+  const auto open_ok = [&] {
+    auto repo = Open(stale(), "public/a:v1");
+    ASSERT_OK(repo->Resolve(ctx_));
+    EXPECT_EQ(repo->used(), nullptr);
+  };
+  open_ok();
+  ASSERT_OK(Open(List(User(kUser, kPassword)), "priv/a:v1")->Resolve(ctx_));
+  attempts_.clear();
+  open_ok();
+  EXPECT_THAT(Story(), ElementsAre("HEAD manifest v1 401 -> ask without credentials", "HEAD manifest v1 200"));
+  open_ok();
+  refusal = 403;
+  registry_.PutImage("priv/b", "v1", {"three"});
+  ASSERT_OK(Open(List(User(kUser, kPassword)), "priv/b:v1")->Resolve(ctx_));
+  attempts_.clear();
+  open_ok();
+  EXPECT_THAT(Story(), ElementsAre("HEAD manifest v1 403 -> ask without credentials", "HEAD manifest v1 200"));
+  // The memory was right: the password is shown once, the next one gets its turn, and the error is the usual one.
+  ASSERT_OK(Open(List(User(kUser, kPassword)), "priv/a:v1")->Resolve(ctx_));
+  attempts_.clear();
+  ASSERT_OK(Open(List(User("bob", "wrong-canary"), User(kUser, kPassword)), "priv/a:v1")->Resolve(ctx_));
+  EXPECT_THAT(Story(), ElementsAre("HEAD manifest v1 401 -> ask without credentials",
+                                   "HEAD manifest v1 401 -> next credential: secret shop/alice (alice)", "HEAD manifest v1 200"));
+  attempts_.clear();
+  EXPECT_REASON(Open(stale(), "priv/a:v1")->Resolve(ctx_), Reason::kUnauthorized);
+  EXPECT_THAT(Story(), ElementsAre("HEAD manifest v1 401 -> ask without credentials", "HEAD manifest v1 401"));
+}
+
+TEST_F(ClientTest, APublicRepositoryThatNeedsNoTokensNextToAPrivateOne) {
+  const auto open = registry_.PutImage("public/a", "v1", {"one"});
+  registry_.PutImage("priv/a", "v1", {"two"});
+  registry_.RequireBearer(std::string(kUser), std::string(kPassword));
+  registry_.On("HEAD /v2/public/a/", [&](const ServerRequest&) { return Head(open); });
+  const auto learn = [&] { ASSERT_OK(Open(List(User(kUser, kPassword)), "priv/a:v1")->Resolve(ctx_)); };
+  ASSERT_OK(Open({}, "public/a:v1")->Resolve(ctx_));
+  learn();
+  attempts_.clear();
+  ASSERT_OK(Open({}, "public/a:v1")->Resolve(ctx_));
+  EXPECT_THAT(Story(), ElementsAre("GET token 401", "HEAD manifest v1 200"));
+  learn();
+  ASSERT_OK(Open(List(User("bob", "stale-canary")), "public/a:v1")->Resolve(ctx_));
+  // Where the host does want a token, the service that refused is not asked a second time.
+  for (const auto& given : {std::string(), std::string("stale-canary")}) {
+    learn();
+    attempts_.clear();
+    EXPECT_REASON(Open(given.empty() ? List() : List(User("bob", given)), "priv/a:v1")->Resolve(ctx_), Reason::kTokenError);
+    EXPECT_THAT(Story(), ElementsAre("GET token 401", "HEAD manifest v1 401"));
+  }
+}
+
+// A credential that cannot be sent at all is as good as none where none is wanted.
+TEST_F(ClientTest, ACredentialThatFitsNoRememberedChallengeIsNoReasonToFail) {
+  const auto open = registry_.PutImage("public/a", "v1", {"one"});
+  registry_.PutImage("priv/a", "v1", {"two"});
+  registry_.RequireBasic(std::string(kUser), std::string(kPassword));
+  registry_.On("HEAD /v2/public/a/", [&](const ServerRequest&) { return Head(open); });
+  ASSERT_OK(Open(List(User(kUser, kPassword)), "priv/a:v1")->Resolve(ctx_));
+  credentials::Credential identity;
+  identity.identity_token = secret::Secret("identity-canary");
+  ASSERT_OK(Open(List(identity.Clone()), "public/a:v1")->Resolve(ctx_));
+  EXPECT_REASON(Open(List(std::move(identity)), "priv/a:v1")->Resolve(ctx_), Reason::kUnauthorized);
+}
+
 TEST_F(ClientTest, IdentityTokenAndOAuth2OnlyServices) {
   registry_.PutImage("team/app", "v1", {"one"});
   registry_.AddIdentityToken("identity+canary/=&");
@@ -535,6 +684,63 @@ TEST_F(ClientTest, C48_DeniedAfterAGoodToken) {
   EXPECT_EQ(registry_.Count("HEAD"), 2);
 }
 
+// D-14: what was granted since is there at the next pull, not when the old token has expired.
+TEST_F(ClientTest, D14_ACachedTokenThatIsDeniedAccessIsMadeAnew) {
+  registry_.PutImage("team/app", "v1", {"one"});
+  registry_.RequireBearer(std::string(kUser), std::string(kPassword));
+  registry_.SetTokenAnswer("{\"token\":\"{T}\",\"expires_in\":3600}");
+  const auto pull = [&] {
+    registry_.ClearLog();
+    attempts_.clear();
+    return Open(List(User(kUser, kPassword)))->Resolve(ctx_);
+  };
+  std::string denied;  // the header that has no rights
+  std::atomic<bool> all = true;
+  registry_.On("HEAD", [&](const ServerRequest& r) {
+    if (!r.has("authorization"))
+      return Reply::Text(401, "", {{"WWW-Authenticate", "Bearer realm=\"" + registry_.url("/token") + "\",service=\"fake\""}});
+    return all || r.header("authorization") == denied ? Reply::Text(403, "") : Reply::Text(405, "");
+  });
+  EXPECT_REASON(pull(), Reason::kDenied);
+  EXPECT_EQ(registry_.tokens_given(), 1) << "it is new: another one is no better";
+  all = false;
+  denied = "Bearer tok-1-canary";
+  ASSERT_OK(pull());
+  EXPECT_EQ(registry_.tokens_given(), 2);
+
+  ASSERT_OK(pull());
+  EXPECT_EQ(registry_.tokens_given(), 2);
+  denied = "Bearer tok-2-canary";  // the cached one that was good
+  ASSERT_OK(pull());
+  EXPECT_EQ(registry_.tokens_given(), 3);
+  EXPECT_THAT(Story(), ElementsAre("HEAD manifest v1 403 -> new token", "GET token 200", "HEAD manifest v1 405 -> GET", "GET manifest v1 200"));
+  all = true;  // C-48: no loop
+  EXPECT_REASON(pull(), Reason::kDenied);
+  EXPECT_EQ(registry_.tokens_given(), 4);
+  EXPECT_LE(registry_.Count("HEAD"), 3);
+}
+
+// Some hosts answer 403 to requests without login, and tell how to log in.
+TEST_F(ClientTest, A403ThatTellsHowToLogInIsAnsweredWithTheCredentialThatWasGiven) {
+  registry_.PutImage("team/app", "v1", {"one"});
+  registry_.RequireBasic(std::string(kUser), std::string(kPassword));
+  registry_.On("HEAD", [](const ServerRequest& r) {
+    return Reply::Text(r.has("authorization") ? 405 : 403, "", {{"WWW-Authenticate", "Basic realm=\"x\""}});
+  });
+  ASSERT_OK(Open(List(User(kUser, kPassword)))->Resolve(ctx_));
+  EXPECT_THAT(Story(), ElementsAre("HEAD manifest v1 403 -> authenticate", "HEAD manifest v1 405 -> GET", "GET manifest v1 200"));
+  EXPECT_EQ(attempts_[1].credential, "secret shop/alice (alice)");
+}
+
+TEST_F(ClientTest, A403ThatAsksForNothingSaysThatTheCredentialWasNotAskedFor) {
+  registry_.On("", [](const ServerRequest&) { return Reply::Text(403, ""); });
+  const auto denied = Open(List(User(kUser, kPassword)))->Resolve(ctx_);
+  EXPECT_REASON(denied, Reason::kDenied);
+  EXPECT_THAT(denied.error().next_step(), HasSubstr("did not ask for the credential that was given, secret shop/alice (alice)"));
+  EXPECT_THAT(registry_.server().received(), Not(HasSubstr("uthorization")));
+  EXPECT_THAT(Open()->Resolve(ctx_).error().next_step(), HasSubstr("let anonymous pull it"));
+}
+
 TEST_F(ClientTest, AnonymousRefusedSaysWhatToGive) {
   registry_.RequireBasic(std::string(kUser), std::string(kPassword));
   const auto refused = Open()->Resolve(ctx_);
@@ -561,6 +767,7 @@ TEST_F(ClientTest, V20_C46_TokensThatDieInTheMiddle) {
   ASSERT_OK(got);
   EXPECT_EQ(*got, big);
   EXPECT_EQ(resumed_from_, 100000u);
+  EXPECT_EQ(received_, big.size()) << "P12: no byte twice";
 }
 
 struct TokenRow {
@@ -783,6 +990,30 @@ TEST_F(ClientTest, C61_DeadMirrorsAreAskedOnce) {
   EXPECT_THAT(clock_.sleeps(), IsEmpty());
 }
 
+TEST_F(ClientTest, P14_C61_MirrorsThatNeverAnswerHaveThreeSecondsEach) {
+  registry_.PutImage("team/app", "v1", {"one"});
+  const http::testing::BlackHole one, two, three;
+  Mirrors({one.url(), two.url(), three.url()});
+  options_.retry.dead_for = std::chrono::hours(24 * 3650);  // however far the clock runs meanwhile
+  auto repo = Open();
+  {
+    std::jthread hands([&] {
+      for (;; std::this_thread::yield()) {
+        std::lock_guard lock(mutex_);
+        if (attempts_.size() >= 3) return;
+        clock_.Advance(milliseconds(100));
+        http_.Nudge();
+      }
+    });
+    ASSERT_OK(repo->Resolve(ctx_));
+  }
+  ASSERT_EQ(attempts_.size(), 4u);
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(attempts_[i].limit, "connect timeout 3 s");
+  EXPECT_EQ(attempts_[3].status, 200);
+  ASSERT_OK(repo->FetchManifest(ctx_, "v1", ""));
+  EXPECT_EQ(attempts_.size(), 5u) << "they are known to be dead";
+}
+
 TEST_F(ClientTest, AMirrorWithoutResolveIsAskedByDigestOnly) {
   FakeRegistry mirror;
   const auto image = registry_.PutImage("team/app", "v1", {"one"});
@@ -846,7 +1077,7 @@ TEST_F(ClientTest, C36_RoundsWithBackOff) {
   EXPECT_REASON(got, Reason::kServerError);
   EXPECT_EQ(registry_.Count("HEAD"), 5);
   EXPECT_THAT(clock_.sleeps(), ElementsAre(milliseconds(500), seconds(1), seconds(2), seconds(4)));
-  EXPECT_THAT(got.error().Text(), HasSubstr("tried 5 times"));
+  EXPECT_THAT(got.error().Text(), HasSubstr("tried 5 times (retry.rounds)"));
 }
 
 TEST_F(ClientTest, C36_EverySecondRequestFails) {
@@ -927,6 +1158,246 @@ TEST_F(ClientTest, RateLimitOfAMirrorIsNotMovedToTheRegistry) {
   EXPECT_THAT(Story(), ElementsAre("HEAD manifest v1 429 -> wait 9.0 s", "HEAD manifest v1 429 -> wait 9.0 s", "HEAD manifest v1 200"));
 }
 
+struct JitterRow {
+  const char* name;
+  time::Duration wait;
+  double random;
+  time::Duration more;
+};
+class Jitter : public ::testing::TestWithParam<JitterRow> {};
+TEST_P(Jitter, P13_AtMostAFifth) {
+  EXPECT_EQ(RetryJitter(GetParam().wait, milliseconds(500), GetParam().random), GetParam().more);
+  EXPECT_LE(GetParam().more, GetParam().wait / 5);
+}
+INSTANTIATE_TEST_SUITE_P(
+    Rows, Jitter,
+    ::testing::Values(JitterRow{"second_none", seconds(1), 0.0, milliseconds(0)}, JitterRow{"second_half", seconds(1), 0.5, milliseconds(100)},
+                      JitterRow{"second_most", seconds(1), 0.99, milliseconds(198)}, JitterRow{"two", seconds(2), 0.5, milliseconds(200)},
+                      JitterRow{"base_is_the_most", seconds(60), 0.99, milliseconds(495)}, JitterRow{"minute_half", seconds(60), 0.5, milliseconds(250)},
+                      JitterRow{"nothing", seconds(0), 0.99, milliseconds(0)}),
+    [](const auto& row) { return row.param.name; });
+
+TEST_F(ClientTest, P13_JitterOfARealWait) {
+  registry_.PutImage("team/app", "v1", {"one"});
+  registry_.On("HEAD", [](const ServerRequest&) { return Reply::Text(429, "", {{"Retry-After", "1"}}); }, 1);
+  options_.hosts.plain_http = {registry_.host()};
+  Client client(http_, clock_, [] { return 0.99; }, options_);
+  ASSERT_OK(client.Open(*reference::Reference::Parse(registry_.host() + "/team/app:v1"), {})->Resolve(ctx_));
+  EXPECT_THAT(clock_.sleeps(), ElementsAre(milliseconds(1198)));
+}
+
+// Gives back before it waits and takes again after it, whatever ended the wait.
+class Diary final : public Standby {
+ public:
+  void GiveBack(time::Duration wait, const std::string& why) override {
+    lines.push_back("back for " + std::to_string(wait / milliseconds(1)) + " ms: " + why);
+  }
+  Result<> TakeAgain(const task::Context& ctx) override {
+    lines.push_back("again");
+    return ctx.Check();
+  }
+  std::vector<std::string> lines;
+};
+
+// A host that tells one layer to wait is asked by no other layer of the image before that time.
+class P13 : public ClientTest, public ::testing::WithParamInterface<int> {};
+
+TEST_P(P13, OneRequestPerWaitAndImage) {
+  const auto image = registry_.PutImage("team/app", "v1", {"one", "two", "three", "four"});
+  registry_.On("GET /v2/team/app/blobs/", [](const ServerRequest&) { return Reply::Text(GetParam(), "", {{"Retry-After", "60"}}); }, 2);
+  time::testing::ManualClock still;
+  std::stop_source stop;
+  const task::Context ctx(stop.get_token(), still);
+  options_.hosts.plain_http = {registry_.host()};
+  Client client(http_, still, [] { return 0.0; }, options_);
+  const auto repo = client.Open(*reference::Reference::Parse(registry_.host() + "/team/app:v1"), {});
+  std::vector<std::jthread> layers;
+  std::atomic<int> opened = 0;
+  for (std::size_t i = 0; i < image.layers.size(); ++i) {
+    layers.emplace_back([&, i] { opened += repo->OpenBlob(ctx, image.layers[i], 0).has_value() ? 1 : 0; });
+    still.AwaitSleeps(i + 1);
+    EXPECT_EQ(registry_.Count("GET /v2/team/app/blobs/"), 1);
+  }
+  EXPECT_THAT(still.sleeps(), Each(time::Duration(seconds(60))));
+  still.Advance(seconds(60));
+  still.AwaitSleeps(8);
+  EXPECT_EQ(registry_.Count("GET /v2/team/app/blobs/"), 2) << "one asks, and all wait again";
+  still.Advance(seconds(60));
+  layers.clear();
+  EXPECT_EQ(opened, 4) << "one asks, and its answer lets the others go, too";
+  EXPECT_EQ(registry_.Count("GET /v2/team/app/blobs/"), 6);
+}
+INSTANTIATE_TEST_SUITE_P(Rows, P13, ::testing::Values(429, 503));
+
+TEST_F(ClientTest, P13_AMirrorThatFailsAndSaysForHowLongIsPassedOverByTheWholePull) {
+  FakeRegistry mirror;
+  const auto image = registry_.PutImage("team/app", "v1", {"one", "two"});
+  mirror.PutImage("team/app", "v1", {"one", "two"});
+  mirror.On("", [](const ServerRequest&) { return Reply::Text(503, "", {{"Retry-After", "50"}}); }, 1);
+  Mirrors({mirror.url("")});
+  const auto repo = Open();
+  ASSERT_OK(Pull(*repo, image));
+  EXPECT_EQ(mirror.Count(""), 1);
+  EXPECT_THAT(clock_.sleeps(), IsEmpty());
+  clock_.Advance(seconds(50));
+  ASSERT_OK(ReadBlob(*repo, image.layers[0]));
+  EXPECT_EQ(mirror.Count(""), 2) << "and asked again after that";
+}
+
+TEST_F(ClientTest, P13_AllHostsFailAndTheFirstIsWaitedFor) {
+  FakeRegistry mirror;
+  const auto image = registry_.PutImage("team/app", "v1", {"one"});
+  mirror.PutImage("team/app", "v1", {"one"});
+  for (FakeRegistry* one : {&mirror, &registry_})
+    one->On("", [](const ServerRequest&) { return Reply::Text(503, "", {{"Retry-After", "50"}}); }, 1);
+  Mirrors({mirror.url("")});
+  const auto plain = Open();
+  Diary diary;
+  const auto repo = plain->WithStandby(diary);
+  ASSERT_OK(Pull(*repo, image));
+  EXPECT_EQ(registry_.Count(""), 1);
+  EXPECT_THAT(diary.lines, ElementsAre("back for 50000 ms: waiting 50.0 s for http://" + mirror.host() + " (unavailable)", "again"));
+}
+
+TEST_F(ClientTest, P13_ADeadlineOfOneThatOnlyWaitedTellsWhatTheOthersWereTold) {
+  const auto image = registry_.PutImage("team/app", "v1", {"one", "two"});
+  registry_.On("", [](const ServerRequest&) { return Reply::Text(503, "", {{"Retry-After", "50"}}); });
+  const auto repo = Open();
+  EXPECT_REASON(repo->OpenBlob(ctx_.WithTimeout(seconds(10)), image.layers[0], 0), Reason::kServerError);
+  EXPECT_REASON(repo->OpenBlob(ctx_.WithTimeout(seconds(10)), image.layers[1], 0), Reason::kServerError);
+  EXPECT_EQ(registry_.Count(""), 1);
+}
+
+// However many layers wait, the rounds are those of the host.
+struct RoundsRow {
+  int status;
+  const char* retry_after;
+  std::vector<int> waits;  // seconds
+};
+class RoundsOfAHost : public ClientTest, public ::testing::WithParamInterface<RoundsRow> {};
+
+TEST_P(RoundsOfAHost, AllLayersFailWithTheOneThatAsked) {
+  const auto image = registry_.PutImage("team/app", "v1", {"one", "two", "three", "four", "five"});
+  const std::string blobs = "GET /v2/team/app/blobs/";
+  registry_.On(blobs, [](const ServerRequest&) {
+    return Reply::Text(GetParam().status, "", {{"Retry-After", GetParam().retry_after}});
+  });
+  time::testing::ManualClock still;
+  std::stop_source stop;
+  const task::Context ctx(stop.get_token(), still);
+  options_.hosts.plain_http = {registry_.host()};
+  Client client(http_, still, [] { return 0.0; }, options_);
+  const auto repo = client.Open(*reference::Reference::Parse(registry_.host() + "/team/app:v1"), {});
+  const Reason expected = GetParam().status == 429 ? Reason::kRateLimited : Reason::kServerError;
+  std::vector<std::jthread> layers;
+  std::atomic<std::size_t> failed = 0;
+  for (std::size_t i = 0; i < 5; ++i) {
+    layers.emplace_back([&, i] {
+      const auto blob = repo->OpenBlob(ctx, image.layers[i], 0);
+      EXPECT_REASON(blob, expected);
+      EXPECT_THAT(blob.error().Text(), HasSubstr("tried 5 times (retry.rounds)"));
+      EXPECT_EQ(blob.error().retry_after().has_value(), *GetParam().retry_after != '\0');
+      ++failed;
+    });
+    still.AwaitSleeps(i + 1);
+  }
+  for (std::size_t period = 2; period <= 4; ++period) {
+    still.Advance(seconds(GetParam().waits[period - 2]));
+    still.AwaitSleeps(5 * period);
+    EXPECT_EQ(registry_.Count(blobs), static_cast<int>(period));
+  }
+  still.Advance(seconds(GetParam().waits[3]));
+  while (failed < 5 && still.sleeps().size() < 25) std::this_thread::yield();  // or all would wait once more
+  EXPECT_EQ(failed, 5u) << "none waits any more";
+  stop.request_stop();
+  layers.clear();
+  EXPECT_EQ(registry_.Count(blobs), 5);
+  EXPECT_REASON(repo->OpenBlob(task::Context(std::stop_token(), still), image.layers[0], 0), expected);
+  EXPECT_EQ(registry_.Count(blobs), 5) << "nor asks";
+}
+INSTANTIATE_TEST_SUITE_P(Rows, RoundsOfAHost,
+                         ::testing::Values(RoundsRow{429, "60", {60, 60, 60, 60}}, RoundsRow{503, "60", {60, 60, 60, 60}},
+                                           RoundsRow{429, "", {2, 4, 8, 16}}, RoundsRow{503, "1", {1, 1, 2, 4}}),
+                         [](const auto& row) { return "s" + std::to_string(row.param.status) + "_" + row.param.retry_after; });
+
+TEST_F(ClientTest, AWaitOfNothingIsNoRoundOfThePull) {
+  const auto image = registry_.PutImage("team/app", "v1", {"one", "two"});
+  for (const int status : {429, 503}) {
+    registry_.ClearLog();
+    const auto repo = Open();
+    registry_.On("GET /v2/team/app/blobs/", [status](const ServerRequest&) { return Reply::Text(status, "", {{"Retry-After", "0"}}); }, 9);
+    EXPECT_FALSE(repo->OpenBlob(ctx_, image.layers[0], 0));
+    ASSERT_OK(repo->OpenBlob(ctx_, image.layers[1], 0));  // which has rounds of its own
+    EXPECT_EQ(registry_.Count("GET"), 10);
+  }
+}
+
+TEST_F(ClientTest, AMirrorThatLimitsOurRateForEverCostsItsRoundsOncePerPull) {
+  FakeRegistry mirror;
+  const auto image = registry_.PutImage("team/app", "v1", {"one", "two"});
+  mirror.On("", [](const ServerRequest&) { return Reply::Text(429, "", {{"Retry-After", "9"}}); });
+  Mirrors({mirror.url("")});
+  ASSERT_OK(Pull(*Open(), image));
+  EXPECT_EQ(mirror.Count(""), 5);
+  EXPECT_EQ(registry_.Count(""), 5);
+  EXPECT_THAT(clock_.sleeps(), ElementsAre(seconds(9), seconds(9), seconds(9), seconds(9)));
+}
+
+TEST_F(ClientTest, AGoodAnswerGivesAHostThatLimitsOurRateItsRoundsBack) {
+  const auto image = registry_.PutImage("team/app", "v1", {"one", "two"});
+  for (const auto& path : {std::string("HEAD"), std::string("GET /v2/team/app/manifests/"), "GET " + BlobPath(image.config),
+                           "GET " + BlobPath(image.layers[0]), "GET " + BlobPath(image.layers[1])})
+    registry_.On(path, [](const ServerRequest&) { return Reply::Text(429, "", {{"Retry-After", "9"}}); }, 4);
+  ASSERT_OK(Pull(*Open(), image));
+  EXPECT_EQ(clock_.sleeps().size(), 20u);
+}
+
+TEST_F(ClientTest, C35_WhatAStandbyHoldsIsNotHeldWhileWaiting) {
+  const auto image = registry_.PutImage("team/app", "v1", {"one"});
+  registry_.On("HEAD", [](const ServerRequest&) { return Reply::Text(429, "", {{"Retry-After", "60"}}); }, 1);
+  registry_.On("GET /v2/team/app/blobs/", [](const ServerRequest&) { return Reply::Text(503, ""); }, 1);
+  const auto plain = Open();
+  Diary diary;
+  const auto repo = plain->WithStandby(diary);
+  ASSERT_OK(Pull(*repo, image));
+  const std::string host = "http://" + registry_.host();
+  EXPECT_THAT(diary.lines, ElementsAre("back for 60000 ms: waiting 60.0 s for " + host + " (429)", "again",
+                                       "back for 500 ms: waiting 0.5 s for " + host + " (unavailable)", "again"));
+}
+
+TEST_F(ClientTest, C35_AStandbyIsToldTheEndOfAWaitThatWasCancelled) {
+  registry_.On("", [](const ServerRequest&) { return Reply::Text(429, "", {{"Retry-After", "9"}}); });
+  time::testing::ManualClock still;
+  std::stop_source stop;
+  task::Context ctx(stop.get_token(), still);
+  const auto plain = Open();
+  Diary diary;
+  const auto repo = plain->WithStandby(diary);
+  std::jthread breaker([&] {
+    still.AwaitSleeps(1);
+    stop.request_stop();
+  });
+  EXPECT_REASON(repo->Resolve(ctx), Reason::kCanceled);
+  EXPECT_THAT(diary.lines, ElementsAre(HasSubstr("back for "), "again"));
+}
+
+// ---- what the registry wants users to know
+
+TEST_F(ClientTest, WarningsAreRecordedOnceAndHoldNoSecret) {
+  const auto image = registry_.PutImage("team/app", "v1", {"one"});
+  registry_.RequireBasic(std::string(kUser), std::string(kPassword));
+  const auto warn = [](const ServerRequest& r) {
+    const std::string token = r.header("authorization").substr(std::string_view("Basic ").size());
+    return Reply::Text(502, "", {{"Warning", R"(299 - "moves to \"new\" soon", 299 - "yours is pass-canary", 299 - ")" + token + "\""},
+                                 {"Warning", "110 - \"stale\""}});
+  };
+  registry_.On("GET /v2/team/app/manifests/", warn, 2);  // the HEAD before it has found the credential
+  ASSERT_OK(Pull(*Open(List(User(kUser, kPassword))), image));
+  std::vector<std::string> told;
+  for (const Attempt& a : attempts_) told.insert(told.end(), a.warnings.begin(), a.warnings.end());
+  EXPECT_THAT(told, ElementsAre("moves to \"new\" soon"));
+}
+
 TEST_F(ClientTest, CancelEndsTheWaiting) {
   registry_.On("", [](const ServerRequest&) { return Reply::Text(429, "", {{"Retry-After", "9"}}); });
   time::testing::ManualClock still;
@@ -969,6 +1440,46 @@ TEST_F(ClientTest, C09_ProgressKeepsItAlive) {
   ASSERT_OK(got);
   EXPECT_EQ(*got, big);
   EXPECT_THAT(clock_.sleeps(), IsEmpty());
+  EXPECT_LE(received_, big.size() * 105 / 100);  // P12
+  std::set<std::string> ranges;
+  for (const ServerRequest& request : registry_.server().requests())
+    EXPECT_TRUE(request.method != "GET" || ranges.insert(request.header("range")).second) << "asked for twice: " << request.header("range");
+  EXPECT_EQ(ranges.size(), 21u);  // one for each 100 KiB
+}
+
+// As Reply::Ranged(), but without a length: one chunk, of which at most `bytes` come.
+Reply CutChunk(const ServerRequest& r, const std::string& whole, std::size_t bytes) {
+  const std::string range = r.header("range");
+  const std::size_t from = range.empty() ? 0 : std::stoul(range.substr(std::string_view("bytes=").size()));
+  const std::size_t left = whole.size() - from;
+  char size[20];
+  std::snprintf(size, sizeof size, "%zx\r\n", left);
+  const std::string head = range.empty() ? "200 OK\r\n"
+                                         : "206 Partial Content\r\nContent-Range: bytes " + std::to_string(from) + "-" +
+                                               std::to_string(whole.size() - 1) + "/" + std::to_string(whole.size()) + "\r\n";
+  return Reply::Raw("HTTP/1.1 " + head + "Transfer-Encoding: chunked\r\n\r\n" + size + whole.substr(from, bytes) +
+                    (left <= bytes ? "\r\n0\r\n\r\n" : ""))
+      .Close();
+}
+
+TEST_F(ClientTest, C09_ProgressKeepsItAliveWithoutALengthToo) {
+  const std::string big = Noise(2u << 20);
+  const auto image = registry_.PutImage("team/app", "v1", {big});
+  registry_.On("GET " + BlobPath(image.layers[0]), [&](const ServerRequest& r) { return CutChunk(r, big, 300u << 10); });
+  const auto got = ReadBlob(*Open(), image.layers[0]);
+  ASSERT_OK(got);
+  EXPECT_EQ(*got, big);
+  EXPECT_EQ(received_, big.size());
+  EXPECT_EQ(registry_.Count("GET"), 7);
+  EXPECT_THAT(clock_.sleeps(), IsEmpty());
+}
+
+TEST_F(ClientTest, C18_TinyProgressDoesNotKeepItAliveWithoutALength) {
+  const std::string big = Noise(400000);
+  const auto image = registry_.PutImage("team/app", "v1", {big});
+  registry_.On("GET " + BlobPath(image.layers[0]), [&](const ServerRequest& r) { return CutChunk(r, big, 10); });
+  EXPECT_REASON(ReadBlob(*Open(), image.layers[0]), Reason::kProtocolError);
+  EXPECT_EQ(registry_.Count("GET"), 2);
 }
 
 TEST_F(ClientTest, C10_AlwaysCutWithoutRanges) {
@@ -1115,6 +1626,54 @@ TEST_F(ClientTest, V7_V8_C37_C38_Redirects) {
   EXPECT_THAT(storage.received(), Not(HasSubstr(bytes::ToBase64(bytes::AsView(std::string(kUser) + ":" + std::string(kPassword))))));
   EXPECT_THAT(Story(), Contains("GET blob 307 -> redirect to http://" + storage.host_port()));
   EXPECT_EQ(attempts_.back().credential, "");
+}
+
+TEST_F(ClientTest, C39_AManifestThatIsElsewhere) {
+  const auto image = registry_.PutImage("team/app", "v1", {"one"});
+  registry_.RequireBasic(std::string(kUser), std::string(kPassword));
+  std::atomic<bool> lies = false;
+  FaultServer storage([&](const ServerRequest&) {
+    return Reply::Text(200, lies ? "{}" : image.manifest_bytes, {{"Content-Type", image.manifest.media_type}});
+  }, {.address = "127.0.0.2"});
+  auto repo = Open(List(User(kUser, kPassword)));
+  ASSERT_OK(repo->Resolve(ctx_));
+  registry_.On("GET /v2/team/app/manifests", [&](const ServerRequest&) { return Reply::Redirect(307, storage.url("/m?X-Signature=canary")); });
+  const std::string digest = image.manifest.digest.ToString();
+  const auto manifest = repo->FetchManifest(ctx_, digest, image.manifest.media_type);
+  ASSERT_OK(manifest);
+  EXPECT_EQ(manifest->bytes, image.manifest_bytes);
+  lies = true;
+  EXPECT_EQ(storage.requests().size(), 1u);
+  EXPECT_REASON(Open(List(User(kUser, kPassword)))->FetchManifest(ctx_, digest, image.manifest.media_type), Reason::kDigestMismatch);
+  EXPECT_THAT(storage.received(), Not(HasSubstr("uthorization")));
+}
+
+// Names that lead to the registry's own address are other registries: what it was given is not shown to them.
+TEST_F(ClientTest, C65_ACredentialIsForAName) {
+  const auto image = registry_.PutImage("team/app", "v1", {"one"});
+  registry_.RequireBasic(std::string(kUser), std::string(kPassword));
+  const auto port = registry_.server().port();
+  for (const char* name : {"localhost", "other.test", "registry.test."}) options_.overrides.push_back({name, port, "127.0.0.1", port});
+  std::vector<std::string> shown;
+  registry_.On("GET /elsewhere", [&](const ServerRequest& r) {
+    shown.emplace_back(r.header("host"));
+    EXPECT_FALSE(r.has("authorization")) << r.header("host");
+    return Reply::Text(200, "one");
+  });
+  auto repo = Open(List(User(kUser, kPassword)));
+  ASSERT_OK(repo->Resolve(ctx_));
+  for (const char* name : {"localhost", "other.test", "registry.test."}) {
+    registry_.On("GET /v2/team/app/blobs", [&](const ServerRequest&) {
+      return Reply::Redirect(307, "http://" + std::string(name) + ":" + std::to_string(port) + "/elsewhere");
+    }, 1);
+    const auto got = ReadBlob(*repo, image.layers[0]);
+    if (got) {
+      EXPECT_EQ(*got, "one");
+    } else {
+      EXPECT_THAT(got.error().Text(), Not(HasSubstr("canary")));
+    }
+  }
+  EXPECT_THAT(shown, Contains(StartsWith("localhost")));
 }
 
 TEST_F(ClientTest, C40_StorageThatAsksForCredentialsGetsNone) {
@@ -1286,7 +1845,9 @@ TEST_F(ClientTest, C58_ACertificateOfAnUnknownAuthorityIsNoReasonForPlainHttp) {
   FakeRegistry secure({.address = "127.0.0.1", .tls = http::testing::ServerTls{.leaf = ca.Issue({"127.0.0.1"})}});
   secure.PutImage("team/app", "v1", {"one"});
   const auto ref = reference::Reference::Parse(secure.host() + "/team/app:v1");
-  EXPECT_REASON(client().Open(*ref, List(User(kUser, kPassword)))->Resolve(ctx_), Reason::kTlsCa);
+  const auto unknown = client().Open(*ref, List(User(kUser, kPassword)))->Resolve(ctx_);
+  EXPECT_REASON(unknown, Reason::kTlsCa);
+  EXPECT_THAT(unknown.error().next_step(), HasSubstr("into " + (root_ / secure.host() / "ca.crt").string() + " ")) << "the place that is read below";
   EXPECT_EQ(secure.Count(""), 0);
   std::filesystem::create_directories(root_ / secure.host());
   std::filesystem::copy_file(ca.file(), root_ / secure.host() / "ca.crt");

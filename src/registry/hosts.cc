@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <tuple>
 
 #include "bytes/text.h"
 #include "host/dir.h"
@@ -128,7 +129,7 @@ class TomlReader {
     ASSIGN_OR_RETURN(e.tls.skip_verify, Bool(table, "skip_verify"));
     RETURN_IF_ERROR(Capabilities(table, e));
     RETURN_IF_ERROR(Ca(table, e.tls));
-    RETURN_IF_ERROR(ClientPair(table, e.tls));
+    RETURN_IF_ERROR(ClientPairs(table, e));
     RETURN_IF_ERROR(HeaderFields(table, e.headers));
     if (const toml::node* dial = table.get("dial_timeout")) {
       e.dial_timeout = dial->is_string() ? ParseDuration(**dial->as_string()) : std::nullopt;
@@ -180,20 +181,24 @@ class TomlReader {
     return {};
   }
 
-  Result<> ClientPair(const toml::table& table, http::TlsOptions& tls) const {
+  Result<> ClientPairs(const toml::table& table, HostEndpoint& e) const {
     const toml::node* node = table.get("client");
     if (!node) return {};
-    static constexpr std::string_view kWanted = "\"client\" must be a path, or a list of one path or [certificate, key] pair";
-    const toml::node* one = node;
+    static constexpr std::string_view kWanted = "\"client\" must be a path, or a list of paths or [certificate, key] pairs";
+    const auto add = [&](const toml::node& one) -> Result<> {
+      ASSIGN_OR_RETURN(const auto pair, Strings(one, kWanted));
+      if (pair.empty() || pair.size() > 2 || pair[0].empty()) return Fail(one, std::string(kWanted));
+      const std::string cert = Absolute(pair[0]), key = pair.back().empty() ? cert : Absolute(pair.back());
+      e.clients.push_back({cert, key});
+      return {};
+    };
     if (const toml::array* list = node->as_array()) {
-      if (list->size() > 1) return Fail(*node, "\"client\" holds several certificates; one per host is supported");
-      if (list->empty()) return {};
-      one = list->get(0);
+      for (const toml::node& one : *list) RETURN_IF_ERROR(add(one));
+    } else {
+      RETURN_IF_ERROR(add(*node));
     }
-    ASSIGN_OR_RETURN(const auto pair, Strings(*one, kWanted));
-    if (pair.empty() || pair.size() > 2 || pair[0].empty()) return Fail(*one, std::string(kWanted));
-    tls.client_cert = Absolute(pair[0]);
-    tls.client_key = pair.back().empty() ? tls.client_cert : Absolute(pair.back());
+    if (!e.clients.empty()) std::tie(e.tls.client_cert, e.tls.client_key) = e.clients.front();
+    if (e.clients.size() < 2) e.clients.clear();
     return {};
   }
 
@@ -240,6 +245,13 @@ Result<http::TlsOptions> DockerLayout(const HostsDirectory& directory) {
   return tls;
 }
 
+// Of several the first that can be read; where none can, using the first says why.
+void ChooseClient(HostEndpoint& e) {
+  const auto readable = [](const std::string& path) { return host::ReadSmallFile(path, kMaxFileBytes).has_value(); };
+  const auto chosen = std::ranges::find_if(e.clients, [&](const auto& pair) { return readable(pair.first) && readable(pair.second); });
+  if (chosen != e.clients.end()) std::tie(e.tls.client_cert, e.tls.client_key) = *chosen;
+}
+
 }  // namespace
 
 std::vector<std::string> HostsDirectoryNames(std::string_view domain) {
@@ -276,7 +288,7 @@ Result<std::vector<HostEndpoint>> HostsFor(std::string_view domain, const HostsO
     for (const std::string& name : names) {
       HostsDirectory directory{.path = root + "/" + name, .names = {}, .hosts_toml = std::nullopt};
       auto dir = host::Dir::Open(directory.path);
-      if (!dir && dir.error().reason() == Reason::kNotFound) continue;
+      if (!dir && dir.error().reason() == Reason::kMissing) continue;
       if (!dir) return Error(std::move(dir).error()).Context("hosts of " + std::string(domain));
       ASSIGN_OR_RETURN(directory.names, dir->List());
       if (std::binary_search(directory.names.begin(), directory.names.end(), "hosts.toml")) {
@@ -284,7 +296,10 @@ Result<std::vector<HostEndpoint>> HostsFor(std::string_view domain, const HostsO
         if (!text) return Error(Reason::kConfig, directory.path + "/hosts.toml: cannot be read: " + text.error().message());
         directory.hosts_toml = *std::move(text);
       }
-      return ParseHosts(domain, directory, options);
+      auto hosts = ParseHosts(domain, directory, options);
+      if (hosts)
+        for (HostEndpoint& host : *hosts) ChooseClient(host);
+      return hosts;
     }
   }
   return ParseHosts(domain, std::nullopt, options);

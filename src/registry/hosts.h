@@ -12,12 +12,13 @@
 // - Without configuration the default host is https. For loopback names (localhost, 127.0.0.0/8, ::1) a server that
 //   answers the TLS handshake in plain HTTP is then spoken to in plain HTTP; no other failure and no other host is
 //   ever downgraded. Certificates are verified on loopback too.
-// - One client certificate per host (containerd takes several and lets TLS choose).
+// - Of several client certificates of a host the first that can be read is used (containerd lets TLS choose).
 #pragma once
 
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "http/client.h"
@@ -35,6 +36,7 @@ struct HostEndpoint {
   bool pull = true;             // may be asked by digest
   bool plain_fallback = false;  // loopback default host: plain HTTP when the server does not speak TLS
   http::TlsOptions tls;
+  std::vector<std::pair<std::string, std::string>> clients;  // certificate and key; only where there are several: `tls` has one of them
   http::Headers headers;        // sent with every request to this origin, token requests there included
   std::optional<time::Duration> dial_timeout;
   std::string ns;               // value of the `ns` parameter, "" when it is not sent
@@ -43,7 +45,7 @@ struct HostEndpoint {
 };
 
 struct HostsOptions {
-  std::vector<std::string> roots{"/etc/berth/certs.d", "/etc/containerd/certs.d", "/etc/docker/certs.d"};
+  std::vector<std::string> roots{"/etc/berth/certs.d", "/etc/containerd/certs.d", "/etc/containers/certs.d", "/etc/docker/certs.d"};
   std::vector<std::string> plain_http;  // "host[:port]": spoken to in plain HTTP when no hosts.toml names it
 };
 

@@ -125,6 +125,10 @@ INSTANTIATE_TEST_SUITE_P(
             "reg.test",
             "server=\"https://reg.test\"\nclient=[\"c.pem\"]\n",
             {"https://reg.test/v2 rp cert=/d/c.pem key=/d/c.pem"}},
+        Row{"client_several_the_first",
+            "reg.test",
+            "server=\"https://reg.test\"\nclient=[[\"c.pem\",\"/k.pem\"],\"d.pem\",[\"e.pem\",\"\"]]\n",
+            {"https://reg.test/v2 rp cert=/d/c.pem key=/k.pem"}},
         Row{"client_pair",
             "reg.test",
             "server=\"https://reg.test\"\nclient=[[\"c.pem\",\"/k.pem\"]]\n",
@@ -175,8 +179,8 @@ INSTANTIATE_TEST_SUITE_P(
                       BadRow{"user_info", "server=\"https://canary@a\"\n", "/d/hosts.toml:1: "},
                       BadRow{"query", "server=\"https://a?canary\"\n", "/d/hosts.toml:1: "},
                       BadRow{"bool", "server=\"https://a\"\nskip_verify=\"yes\"\n", "/d/hosts.toml:2: "},
+                      BadRow{"client_second", "server=\"https://a\"\nclient=[\"a\",[\"b\",\"c\",\"d\"]]\n", "/d/hosts.toml:2: "},
                       BadRow{"client_three", "server=\"https://a\"\nclient=[[\"a\",\"b\",\"c\"]]\n", "/d/hosts.toml:2: "},
-                      BadRow{"client_two", "server=\"https://a\"\nclient=[\"a\",\"b\"]\n", "/d/hosts.toml:2: "},
                       BadRow{"duration", "server=\"https://a\"\ndial_timeout=\"3\"\n", "/d/hosts.toml:2: "},
                       BadRow{"duration_zero", "server=\"https://a\"\ndial_timeout=\"0s\"\n", "/d/hosts.toml:2: "},
                       BadRow{"duration_long", "server=\"https://a\"\ndial_timeout=\"2h\"\n", "/d/hosts.toml:2: "},
@@ -232,6 +236,23 @@ TEST_F(HostsOnDisk, FirstDirectoryOfTheFirstRootWinsAndIsReadAgain) {
   EXPECT_THAT(For("reg.test:1"), ElementsAre("https://underscore/v2 mrp ns=reg.test:1"));
   Write("one/reg.test_1_/hosts.toml", "server=");
   EXPECT_THAT(For("reg.test:1"), ElementsAre(HasSubstr("ERROR " + (root_ / "one/reg.test_1_/hosts.toml:1").string())));
+}
+
+TEST_F(HostsOnDisk, OfSeveralClientCertificatesTheFirstThatCanBeRead) {
+  const std::string folder = (root_ / "one/reg.test/").string();
+  Write("one/reg.test/hosts.toml", "server='https://reg.test'\nclient=[['a.cert','a.key'],['b.cert','b.key'],'c.pem']\n");
+  const auto uses = [&](const std::string& cert, const std::string& key) {
+    EXPECT_THAT(For("reg.test"), ElementsAre("https://reg.test/v2 rp cert=" + folder + cert + " key=" + folder + key));
+  };
+  uses("a.cert", "a.key");  // none: the error will be about the first
+  Write("one/reg.test/a.cert", "x");
+  Write("one/reg.test/c.pem", "x");
+  uses("c.pem", "c.pem");
+  Write("one/reg.test/b.cert", "x");
+  Write("one/reg.test/b.key", "x");
+  uses("b.cert", "b.key");
+  Write("one/reg.test/a.key", "x");
+  uses("a.cert", "a.key");
 }
 
 TEST_F(HostsOnDisk, AFileThatCannotBeReadIsNoReasonToGoElsewhere) {

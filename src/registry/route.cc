@@ -43,8 +43,24 @@ int Actionability(Reason reason) {
   return static_cast<int>(found - std::begin(kOrder)) + 1;
 }
 
-Route::Route(Session& session, Need need, std::optional<digest::Digest> digest, std::string what)
-    : session_(session), need_(need), digest_(digest), what_(std::move(what)) {}
+time::Duration RetryJitter(time::Duration wait, time::Duration base, double random) {
+  return std::chrono::duration_cast<time::Duration>(std::min(base, wait / 5) * random);
+}
+
+Route::Route(Session& session, Need need, std::optional<digest::Digest> digest, std::string what, Standby* standby)
+    : session_(session), need_(need), digest_(digest), what_(std::move(what)), standby_(standby) {}
+
+// Ends early, and well, when `over` is stopped.
+Result<> Route::SitOut(const task::Context& ctx, time::Duration wait, const std::string& why, const std::stop_token& over) const {
+  std::stop_source either;
+  const auto stop = [&] { either.request_stop(); };
+  const std::stop_callback cancelled(ctx.stop(), stop), ended(over, stop);
+  if (standby_ != nullptr) standby_->GiveBack(wait, why);
+  auto slept = ctx.WithStop(either.get_token()).Sleep(wait);
+  if (!slept && slept.error().cancelled() && !ctx.stopped()) slept = {};
+  const auto back = standby_ != nullptr ? standby_->TakeAgain(ctx) : Result<>();
+  return slept ? back : slept;
+}
 
 Result<> Route::Start() {
   ASSIGN_OR_RETURN(const std::vector<Host*> hosts, session_.Hosts());
@@ -71,14 +87,45 @@ Result<Host*> Route::Next(const task::Context& ctx) {
   if (states_.empty()) RETURN_IF_ERROR(Start());
   RETURN_IF_ERROR(ctx.Check());
   if (!next_) return Final();
-  if (std::exchange(waiting_, false)) {
-    if (auto slept = ctx.Sleep(wait_until_ - ctx.clock().SteadyNow()); !slept) {
+  if (!std::exchange(waiting_, false)) wait_until_ = {};
+  for (;;) {
+    const time::SteadyTime now = ctx.clock().SteadyNow();
+    // Our own wait, and then that of whoever of this pull was told to wait.
+    Session::Held held = wait_until_ > now ? Session::Held{wait_until_, {}} : session_.HeldOff(*states_[*next_].host, now);
+    for (std::size_t i = *next_ + 1; i < states_.size() && held.failing(); ++i) {
+      if (states_[i].out || states_[i].not_before > now) continue;
+      if (auto other = session_.HeldOff(*states_[i].host, now); !other.failing() && !other.spent) {
+        held = std::move(other);
+        next_ = i;
+      }
+    }
+    State& state = states_[*next_];
+    if (held.spent) {
+      Spend(state);
+      state.last = std::move(held.told);
+      Choose(*next_ + 1, now);
+      if (!next_) return Final();
+      continue;
+    }
+    if (held.until <= now) return state.host;
+    const std::optional<Error>& cause = held.told ? held.told : state.last;
+    const std::string why = !cause                                    ? "back-off"
+                            : cause->reason() == Reason::kRateLimited ? "429"
+                                                                      : std::string(cause->info().klass);
+    const std::string text = "waiting " + Seconds(held.until - now) + " for " + state.host->Name() + " (" + why + ")";
+    if (auto slept = SitOut(ctx, held.until - now, text, held.over); !slept) {
       // Too late says less than what went wrong before.
       if (slept.error().cancelled()) return Error(std::move(slept).error()).Context(what_ + " of " + session_.name);
+      if (!state.last) state.last = std::move(held.told);
       return Final();
     }
   }
-  return states_[*next_].host;
+}
+
+// All of the pull together have tried it that often.
+void Route::Spend(State& state) const {
+  state.tries = std::max(state.tries, session_.engine.options.retry.rounds);
+  state.out = true;
 }
 
 std::size_t Route::IndexOf(const Host& host) const {
@@ -95,6 +142,7 @@ std::string Route::Failed(Host& host, Error error, std::uint64_t progress) {
   ++state.tries;
   const std::uint64_t back = progress / std::max<std::uint64_t>(policy.refill_bytes / 16, 1);
   state.tries = static_cast<int>(std::max<std::int64_t>(1, state.tries - static_cast<std::int64_t>(std::min<std::uint64_t>(back, 1000))));
+  if (back > 0) state.odd = 0;
   if ((progress_ += progress) >= policy.refill_bytes) {
     progress_ = 0;
     round_ = 0;
@@ -102,6 +150,8 @@ std::string Route::Failed(Host& host, Error error, std::uint64_t progress) {
   }
   const Kind kind = KindOf(error);
   const auto wait = error.retry_after();
+  const bool failing = kind == Kind::kAgain && wait && *wait > time::Duration::zero();
+  if (kind != Kind::kRate && !failing) session_.Answered(host);
   if (wait) state.not_before = now + std::min<time::Duration>(*wait, policy.retry_after_cap);
   if (kind == Kind::kFatal) {
     fatal_ = std::move(error);
@@ -111,15 +161,25 @@ std::string Route::Failed(Host& host, Error error, std::uint64_t progress) {
   state.odd += kind == Kind::kOnce;
   state.out = kind == Kind::kFinal || state.odd >= 2 || state.tries >= policy.rounds;
   state.last = std::move(error);
+  // Those who wait together have one round, whichever of them asks.
+  const int round = session_.Round(host);
+  if (failing)
+    state.not_before = std::max(state.not_before, now + http::RetryDelay(round, policy.base, policy.cap, session_.engine.Random()));
+  time::SteadyTime until = state.not_before;
+  if (kind == Kind::kRate) {
+    const int waits = std::max(state.tries - 1, round);
+    if (!wait) state.not_before = now + http::RetryDelay(waits, std::chrono::seconds(2), policy.retry_after_cap, 0);
+    until = state.not_before + RetryJitter(state.not_before - now, policy.base, session_.engine.Random());
+  }
+  if ((kind == Kind::kRate || failing) && !session_.HoldOff(host, until, until - now, *state.last)) Spend(state);
   if (kind == Kind::kRate && !state.out) {
     // Going elsewhere at once would only move the load, often to the registry that the mirror is there to protect.
-    if (!wait) state.not_before = now + http::RetryDelay(state.tries - 1, std::chrono::seconds(2), policy.retry_after_cap, 0);
     next_ = at;
-    wait_until_ = state.not_before + std::chrono::duration_cast<time::Duration>(policy.base * session_.engine.Random());
+    wait_until_ = until;
     waiting_ = true;
     return "wait " + Seconds(wait_until_ - now);
   }
-  if (back > 0 && !state.out && kind == Kind::kAgain) {
+  if (back > 0 && !state.out && (kind == Kind::kAgain || kind == Kind::kOnce)) {
     next_ = at;
     return "resume";
   }
@@ -158,7 +218,9 @@ Error Route::Final() const {
   for (const State& s : states_)
     if (s.last && &s != best) others += (others.empty() ? "; also tried " : ", ") + s.host->Name() + ": " + std::string(s.last->info().klass);
   Error told(best->last->reason(), best->last->Text() + others);
-  if (best->tries > 1) (void)std::move(told).Context("tried " + std::to_string(best->tries) + " times");
+  if (best->tries > 1)
+    (void)std::move(told).Context("tried " + std::to_string(best->tries) + " times" +
+                                  (best->tries >= session_.engine.options.retry.rounds ? " (retry.rounds)" : ""));
   (void)std::move(told).Next(best->last->next_step()).Retryable(best->last->transient());
   if (best->last->retry_after()) (void)std::move(told).RetryAfter(*best->last->retry_after());
   return std::move(told).Context(what_ + " of " + session_.name);

@@ -1,11 +1,13 @@
 #include "registry/session.h"
 
+#include <algorithm>
 #include <array>
 #include <utility>
 
 #include "http/redirect.h"
 #include "http/retry.h"
 #include "json/document.h"
+#include "registry/warning.h"
 
 namespace berth::registry {
 namespace {
@@ -96,6 +98,14 @@ Result<std::vector<Host*>> Session::Hosts() {
   return all;
 }
 
+time::Duration Session::ConnectLimit(const Host& host) const {
+  if (host.endpoint.dial_timeout) return *host.endpoint.dial_timeout;
+  const time::Duration whole = engine.options.http.connect, each = engine.options.mirror_connect;
+  std::lock_guard lock(mutex_);
+  if (hosts_.empty() || &host == hosts_.back().get()) return whole;
+  return std::min({whole, each, 3 * each / static_cast<std::int64_t>(hosts_.size() - 1)});
+}
+
 Record Session::Begin(const task::Context& ctx, const Host& host, std::string at, http::Method method, std::string what,
                       std::string credential) const {
   return Record(sink_, ctx,
@@ -112,6 +122,80 @@ std::set<std::string> Session::TakeContributors(const digest::Digest& digest) {
   std::lock_guard lock(mutex_);
   auto node = contributors_.extract(digest);
   return node ? std::move(node.mapped()) : std::set<std::string>();
+}
+
+bool Session::HoldOff(const Host& host, time::SteadyTime until, time::Duration wait, const Error& told) {
+  std::stop_source over(std::nostopstate);
+  {
+    std::lock_guard lock(mutex_);
+    Hold& hold = holds_.try_emplace(&host, Hold{.until = until, .wait = wait, .told = told}).first->second;
+    if (hold.spent) return false;
+    const bool asked = std::exchange(hold.asked, false);
+    hold.told = told;
+    hold.until = asked ? until : std::max(hold.until, until);
+    hold.wait = wait;
+    // Answers to what was asked before the others knew to wait begin no period.
+    if (wait > time::Duration::zero() && (asked || hold.periods == 0)) ++hold.periods;
+    if (hold.periods < engine.options.retry.rounds) return true;
+    hold.spent = true;
+    over = hold.over;
+  }
+  over.request_stop();
+  return false;
+}
+
+int Session::Round(const Host& host) const {
+  std::lock_guard lock(mutex_);
+  const auto found = holds_.find(&host);
+  if (found == holds_.end()) return 0;
+  return std::max(0, found->second.periods - (found->second.asked ? 0 : 1));
+}
+
+Session::Held Session::HeldOff(const Host& host, time::SteadyTime now) {
+  std::lock_guard lock(mutex_);
+  const auto found = holds_.find(&host);
+  if (found == holds_.end()) return {};
+  Hold& hold = found->second;
+  if (hold.spent) return {.until = now, .over = {}, .told = hold.told, .spent = true};
+  if (hold.until > now) return {hold.until, hold.over.get_token(), hold.told};
+  hold.asked = true;
+  hold.until = now + hold.wait;  // should no answer ever come
+  return {};
+}
+
+void Session::Answered(const Host& host) {
+  std::stop_source over(std::nostopstate);
+  {
+    std::lock_guard lock(mutex_);
+    const auto found = holds_.find(&host);
+    if (found == holds_.end() || found->second.spent) return;
+    if (!found->second.asked) {
+      found->second.periods = 1;  // this one, which goes on
+      return;
+    }
+    over = std::move(found->second.over);
+    holds_.erase(found);
+  }
+  over.request_stop();
+}
+
+std::vector<std::string> Session::NewWarnings(const std::string& place, const http::Response& response, const secret::Secret* sent) {
+  std::vector<std::string> texts = ParseWarnings(response.headers().All("Warning"));
+  if (texts.empty()) return texts;
+  const std::string_view header = sent != nullptr ? sent->Reveal() : "";
+  const std::string_view token = header.substr(header.rfind(' ') + 1);
+  std::erase_if(texts, [&](const std::string& text) {
+    if (!token.empty() && text.find(token) != text.npos) return true;
+    return std::ranges::any_of(credentials, [&](const credentials::Credential& c) {
+      return std::ranges::any_of(std::array{c.password.Reveal(), c.identity_token.Reveal(), c.registry_token.Reveal()},
+                                 [&](std::string_view secret) { return !secret.empty() && text.find(secret) != text.npos; });
+    });
+  });
+  std::lock_guard lock(mutex_);
+  std::erase_if(texts, [&](const std::string& text) {
+    return warnings_.size() == kMostWarnings || !warnings_.emplace(place, text).second;
+  });
+  return texts;
 }
 
 void Session::Worked(const credentials::Credential& credential) {
@@ -148,7 +232,7 @@ Tried<std::unique_ptr<http::Response>> Session::Exchange(const task::Context& ct
     if (authorization->header) request.authorization = authorization->header->Clone();
     request.tls = host.endpoint.tls;
     request.limits = engine.options.http;
-    if (host.endpoint.dial_timeout) request.limits.connect = *host.endpoint.dial_timeout;
+    request.limits.connect = ConnectLimit(host);
     request.overrides = engine.options.overrides;
     request.allow_plain_http = !request.url.https();
 
@@ -167,6 +251,12 @@ Tried<std::unique_ptr<http::Response>> Session::Exchange(const task::Context& ct
     if (!sent) {
       Error error = std::move(sent).error();
       record.attempt().reason = error.reason();
+      if (error.reason() == Reason::kTimeout && error.message().ends_with("(connect)"))
+        record.attempt().limit = "connect timeout " + std::to_string(std::chrono::ceil<std::chrono::seconds>(request.limits.connect).count()) + " s";
+      const auto& roots = engine.options.hosts.roots;
+      if (error.reason() == Reason::kTlsCa && !elsewhere && !roots.empty() && !error.message().starts_with("the certificate of the proxy"))
+        (void)std::move(error).Next("put the certificate of its CA into " + roots.front() + "/" + std::string(reference.domain()) +
+                                      "/ca.crt (name it as ca where a hosts.toml is), or into the system's store");
       if (error.reason() == Reason::kHttpOnHttps && host.endpoint.plain_fallback && !elsewhere && request.url.https()) {
         engine.memory.SetPlain(host.id, true);
         record.Finish("plain HTTP, as this host allows");
@@ -178,8 +268,10 @@ Tried<std::unique_ptr<http::Response>> Session::Exchange(const task::Context& ct
     http::Response& response = **sent;
     const int status = response.status();
     record.attempt().status = status;
+    record.attempt().warnings = NewWarnings(record.attempt().host, response, request.authorization ? &*request.authorization : nullptr);
     engine.memory.MarkAlive(host.id);
     if (status == 200 || status == 206) {
+      Answered(host);
       host.auth.Accepted(response, *authorization);
       return {*std::move(sent), std::move(record)};
     }

@@ -10,6 +10,7 @@
 #include <mutex>
 #include <optional>
 #include <set>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -84,6 +85,8 @@ class Session {
 
   // Reads the configuration at the first call; its error stays.
   Result<std::vector<Host*>> Hosts();
+  // How long connecting to it may take.
+  time::Duration ConnectLimit(const Host& host) const;
   // Headers of a 200 or 206. Every other status is an error; its body has been looked at for the registry's code only.
   Tried<std::unique_ptr<http::Response>> Exchange(const task::Context& ctx, Host& host, const Ask& ask);
   Record Begin(const task::Context& ctx, const Host& host, std::string at, http::Method method, std::string what,
@@ -92,6 +95,24 @@ class Session {
   // Which hosts gave bytes of a blob; asking empties the list.
   void Contributed(const digest::Digest& digest, const Host& host);
   std::set<std::string> TakeContributors(const digest::Digest& digest);
+  // A host limits our rate, or failed and said for how long: nobody of this pull asks it again before. When the time has come
+  // one does, and the others wait for what it is told: one request for each wait (P13). False: it has told `rounds` of them so,
+  // with no other answer between, and is not asked any more.
+  // A wait of nothing does not count.
+  bool HoldOff(const Host& host, time::SteadyTime until, time::Duration wait, const Error& told);
+  int Round(const Host& host) const;  // which wait in a row, from 0, one that HoldOff() is told of now would be
+  struct Held {
+    time::SteadyTime until;          // the epoch: go on
+    std::stop_token over;            // stopped when the host gave an answer before that
+    std::optional<Error> told = {};  // why, when it is not our own wait
+    bool spent = false;              // not asked any more, for that reason
+    // Another host may be asked meanwhile, which would only move the load of one that limits our rate.
+    bool failing() const { return !spent && told && told->reason() != Reason::kRateLimited; }
+  };
+  Held HeldOff(const Host& host, time::SteadyTime now);
+  void Answered(const Host& host);  // something else than that
+  // What `place` wants users to know; each text once, kMostWarnings of them, and none that holds a secret of ours.
+  std::vector<std::string> NewWarnings(const std::string& place, const http::Response& response, const secret::Secret* sent);
   std::vector<credentials::Credential> ForMirror(const Host& host) const;
   void Worked(const credentials::Credential& credential);
   const credentials::Credential* used() const;
@@ -110,6 +131,18 @@ class Session {
   const credentials::Credential* used_ = nullptr;     // guarded by mutex_
   std::vector<std::unique_ptr<Host>> hosts_;          // guarded by mutex_ until filled, then constant
   std::optional<Error> hosts_error_;                  // guarded by mutex_
+  static constexpr std::size_t kMostWarnings = 16;
+  std::set<std::pair<std::string, std::string>> warnings_;        // guarded by mutex_: place and text
+  struct Hold {
+    time::SteadyTime until;
+    time::Duration wait;
+    Error told;
+    int periods = 0;     // in a row that began with such an answer
+    bool asked = false;  // by the one whose answer the others wait for
+    bool spent = false;
+    std::stop_source over;
+  };
+  std::map<const Host*, Hold> holds_;                             // guarded by mutex_
   std::map<digest::Digest, std::set<std::string>> contributors_;  // Host::id; guarded by mutex_
 };
 

@@ -85,6 +85,12 @@ Result<SharedToken> TokenCache::Get(const task::Context& ctx, const TokenKey& ke
   return token;
 }
 
+void TokenCache::Drop(const SharedToken& token) {
+  std::lock_guard lock(mutex_);
+  for (auto& [key, entry] : tokens_)
+    if (entry->token == token) entry->token = nullptr;
+}
+
 std::optional<Remembered> TokenCache::Recall(const std::string& origin, const std::string& repository) const {
   std::lock_guard lock(mutex_);
   auto found = memories_.find({origin, repository});

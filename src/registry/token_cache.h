@@ -60,6 +60,8 @@ class TokenCache {
   // `stale`: a token that was refused; it is not returned again.
   Result<SharedToken> Get(const task::Context& ctx, const TokenKey& key, const SharedToken& stale,
                           const std::function<Result<Token>()>& fetch);
+  // Whoever has it may go on using it; it is not given again. For one without the rights that were asked for.
+  void Drop(const SharedToken& token);
 
   // What `repository` at `origin` last asked for, else what `origin` did when it was nothing special to a repository.
   std::optional<Remembered> Recall(const std::string& origin, const std::string& repository) const;

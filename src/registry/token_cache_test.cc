@@ -68,6 +68,19 @@ TEST_F(TokenCacheTest, ARefusedTokenIsNotGivenAgain) {
   EXPECT_EQ(Get(key, seconds(300)), "t2");
 }
 
+TEST_F(TokenCacheTest, ADroppedTokenIsNotGivenAgain) {
+  const TokenKey key{"o", "r", "s", {}, ""}, other{"o", "r", "s2", {}, ""};
+  EXPECT_EQ(Get(other, seconds(300)), "t1");
+  EXPECT_EQ(Get(key, seconds(300)), "t2");
+  const SharedToken dropped = last_;
+  cache_.Drop(dropped);
+  EXPECT_EQ(dropped->Reveal(), "t2");
+  EXPECT_EQ(Get(key, seconds(300)), "t3");
+  cache_.Drop(dropped);  // of old: changes nothing
+  EXPECT_EQ(Get(key, seconds(300)), "t3");
+  EXPECT_EQ(Get(other, seconds(300)), "t1");
+}
+
 TEST_F(TokenCacheTest, LeastRecentlyUsedGoes) {
   const auto key = [](const char* realm) { return TokenKey{"o", realm, "s", {}, ""}; };
   for (const char* realm : {"a", "b", "c"}) Get(key(realm), seconds(300));

@@ -61,12 +61,13 @@ constexpr std::array kTable{
     ReasonInfo{R::kCanceled, "canceled", "E-CANCELED", C::kCancelled, 130, false},
     ReasonInfo{R::kInternal, "internal", "E-INTERNAL", C::kInternal, 1, false},
     ReasonInfo{R::kSignature, "policy", "E-VERIFY", C::kPermissionDenied, 8, false},
+    ReasonInfo{R::kMissing, "missing", "E-MISSING", C::kFailedPrecondition, 9, false},
 };
 
 constexpr bool InOrder() {
   for (std::size_t i = 0; i < kTable.size(); ++i)
     if (static_cast<std::size_t>(kTable[i].reason) != i) return false;
-  return kTable.size() == static_cast<std::size_t>(R::kSignature) + 1;
+  return kTable.size() == static_cast<std::size_t>(R::kMissing) + 1;
 }
 static_assert(InOrder(), "one row per Reason, in the order of the enumeration");
 

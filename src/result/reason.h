@@ -42,6 +42,8 @@ enum class Reason : std::uint8_t {
   kSocket, kCanceled, kInternal,
   // what the node decided, again: the order is that of the numbers
   kSignature,
+  // a file, folder, program, layer or mount of this machine that should be there
+  kMissing,
 };
 
 // One row of the table.

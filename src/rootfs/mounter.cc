@@ -21,6 +21,11 @@ Error BadTarget(const std::string& target, const char* why) {
   return Error(Reason::kUsage, "the mount point " + Quoted(target) + " " + why).Next("name an existing directory by its absolute path");
 }
 
+// Whether `path` is `folder` or below it; both canonical.
+bool Below(std::string_view path, std::string_view folder) {
+  return folder == "/" || (path.starts_with(folder) && (path.size() == folder.size() || path[folder.size()] == '/'));
+}
+
 // Whose overlay is the topmost mount at `target`: its source, "" when there is none or it is somebody else's.
 std::string SourceAt(const std::vector<host::MountInfo>& mounts, const std::string& target, const std::string& tag) {
   const auto top = std::find_if(mounts.rbegin(), mounts.rend(), [&](const auto& mount) { return mount.target == target; });
@@ -52,8 +57,13 @@ Result<> CopyAttributes(int from, int to) {
 Mounter::Mounter(std::string root, const layer::LayerStore& layers)
     : root_(std::move(root)), tag_("berth-" + digest::Digest::Of(bytes::AsView(root_)).Hex().substr(0, 16)), layers_(layers) {}
 
-Result<std::unique_ptr<Mounter>> Mounter::Open(const std::string& root, const layer::LayerStore& layers) {
+Result<std::unique_ptr<Mounter>> Mounter::Open(const std::string& root, const layer::LayerStore& layers,
+                                               const std::vector<std::string>& in_use) {
   std::unique_ptr<Mounter> mounter(new Mounter(root, layers));
+  ASSIGN_OR_RETURN(mounter->in_use_.emplace_back(), Canonical(root));
+  for (const auto& folder : in_use) {
+    ASSIGN_OR_RETURN(mounter->in_use_.emplace_back(), Canonical(folder));
+  }
   ASSIGN_OR_RETURN(const host::Dir folder, host::Dir::Open(root));
   // Two, because an overlay wants two lower directories and not the same one twice.
   for (const char* name : {"empty", "empty/1", "empty/2"}) RETURN_IF_ERROR(folder.MakeDir(name, 0755));
@@ -84,6 +94,20 @@ Result<std::string> Mounter::Canonical(const std::string& target) {
   return std::string(path.data(), static_cast<std::size_t>(length));
 }
 
+// What nobody could undo any more, or only without berth.
+Result<> Mounter::CheckTarget(const std::string& target) const {
+  const auto refused = [&](const std::string& why) {
+    return Error(Reason::kUsage, "no image is mounted at " + Quoted(target) + ": " + why).Next("name an empty directory of your own");
+  };
+  for (const char* folder : {"/proc", "/sys", "/dev"})
+    if (Below(target, folder)) return refused("the system needs what is there");
+  for (const auto& folder : in_use_)
+    if (Below(folder, target)) return refused("it would hide " + folder + ", which berthd uses");
+  ASSIGN_OR_RETURN(const auto mounts, host::ListMounts());
+  if (std::ranges::find(mounts, target, &host::MountInfo::target) != mounts.end()) return refused("something else is mounted there");
+  return {};
+}
+
 Result<Mounter::LayerMount> Mounter::OpenLayer(const LayerRef& layer) {
   const std::string name = layer.blob.ToString() + "@" + layer.variant;
   if (auto open = open_[name].lock()) return open;
@@ -97,8 +121,9 @@ Result<Mounter::LayerMount> Mounter::OpenLayer(const LayerRef& layer) {
     host::ErofsImage image{.meta = host::Place(source.meta), .devices = {}};
     for (const auto& data : source.data) image.devices.emplace_back(data);
     // Set-user-id and devices are the overlay's to forbid: the same layer may serve a container root as well.
-    ASSIGN_OR_RETURN(host::Fd erofs, host::OpenErofs(image, {.read_only = true, .nodev = false, .nosuid = false}));
-    mount = std::make_shared<host::Fd>(std::move(erofs));
+    auto erofs = host::OpenErofs(image, {.read_only = true, .nodev = false, .nosuid = false});
+    if (!erofs) return std::move(erofs).error().Context("layer " + layer.blob.ToString());
+    mount = std::make_shared<host::Fd>(*std::move(erofs));
   }
   open_[name] = mount;
   return mount;
@@ -134,6 +159,7 @@ Result<> Mounter::Mount(const task::Context& ctx, const MountSpec& spec) {
   std::lock_guard lock(mutex_);
   ASSIGN_OR_RETURN(const bool taken, IsMounted(target));
   if (taken) return Error(Reason::kConflict, "an image is mounted at " + Quoted(target) + " already").Next("run: berth unmount PATH").Retryable(false);
+  RETURN_IF_ERROR(CheckTarget(target));
   std::vector<LayerMount> layers;
   host::OverlaySpec overlay{.flags = spec.flags};
   overlay.source = tag_;

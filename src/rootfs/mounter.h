@@ -8,9 +8,11 @@
 // Unmounting a target also lets go of the layers nobody else uses; after a restart of the daemon the kernel does that
 // bookkeeping: our mounts are known by their source ("berth-<16 hex of the store's path>[/<number>]").
 //
-// Targets may be spelled in any way: they are compared by where they lead.
-// Errors as in host/mount.h; kUsage for a target that is no existing directory or no absolute path; kConflict when an
-// image is mounted there. Safe for concurrent use.
+// Targets may be spelled in any way: they are compared by where they lead. Never on what the machine or berth itself
+// stands on, where no command could undo it: the root, /proc, /sys and /dev with all below them, what is a mount point of
+// somebody else's already, and the folders above the store and other folders in use.
+// Errors as in host/mount.h; kUsage for a target that is no existing directory or no absolute path or one of those;
+// kConflict when an image is mounted there. Safe for concurrent use.
 #pragma once
 
 #include <map>
@@ -45,8 +47,9 @@ struct MountSpec {
 class Mounter {
  public:
   // `root`: the store's folder (absolute); makes writable/ and empty/ in it and removes upper directories whose target is
-  // no longer mounted.
-  static Result<std::unique_ptr<Mounter>> Open(const std::string& root, const layer::LayerStore& layers);
+  // no longer mounted. `in_use`: existing folders that must stay in sight, like the store.
+  static Result<std::unique_ptr<Mounter>> Open(const std::string& root, const layer::LayerStore& layers,
+                                               const std::vector<std::string>& in_use = {});
 
   Result<> Mount(const task::Context& ctx, const MountSpec& spec);
   // False when nothing of ours is on top there. kInUse when a process uses it.
@@ -61,11 +64,13 @@ class Mounter {
   Result<LayerMount> OpenLayer(const LayerRef& layer);
   Result<std::string> MakeUpper(const host::Fd* topmost);
   Result<> RemoveStale();
+  Result<> CheckTarget(const std::string& target) const;
 
   const std::string root_;
   const std::string tag_;  // how our mounts' sources begin
   const layer::LayerStore& layers_;
   host::Dir writable_;
+  std::vector<std::string> in_use_;  // canonical: the store's first
   std::mutex mutex_;
   std::map<std::string, std::weak_ptr<host::Fd>> open_;       // guarded by mutex_: layer mounts by name
   std::map<std::string, std::vector<LayerMount>> attached_;   // guarded by mutex_: by target

@@ -9,6 +9,7 @@
 #include <fstream>
 
 #include "host/probe.h"
+#include "host/testing/mounts.h"
 #include "reclaim/testing/stores.h"
 
 namespace berth::rootfs {
@@ -76,6 +77,18 @@ TEST_P(MounterTest, LayersLieOnEachOther) {
   EXPECT_FALSE(*mounter_->Unmount(target_));
 }
 
+TEST_P(MounterTest, ADamagedLayerIsNamedWithTheWayOut) {
+  std::fstream meta(stores_.LayerFile(top_.blob, ".meta"), std::ios::in | std::ios::out | std::ios::binary);
+  meta.seekp(1100);
+  meta << "damage";
+  meta.close();
+  const auto mounted = mounter_->Mount({}, {.layers = {base_, top_}, .target = target_});
+  ASSERT_FALSE(mounted);
+  EXPECT_EQ(mounted.error().reason(), Reason::kCorrupt);
+  EXPECT_THAT(mounted.error().Text(), HasSubstr(top_.blob.ToString()));
+  EXPECT_THAT(mounted.error().next_step(), HasSubstr("berth fsck --repair"));
+}
+
 TEST_P(MounterTest, OneLayerAloneShowsNoWhiteoutsAndNoLayersAtAllAnEmptyFolder) {
   ASSERT_TRUE(mounter_->Mount({}, {.layers = {top_}, .target = target_}));
   EXPECT_FALSE(std::filesystem::exists(target_ + "/etc/gone"));
@@ -124,6 +137,29 @@ TEST_P(MounterTest, DevicesAndSetUserIdAreInertUnlessAskedFor) {
   EXPECT_THAT(ours->options, HasSubstr("ro"));
 }
 
+TEST_P(MounterTest, NeverOverWhatTheMachineOrBerthItselfStandsOn) {
+  if (!host::testing::PrivateMounts()) GTEST_SKIP() << "no right to mount here (CAP_SYS_ADMIN)";
+  const std::string folder = stores_.folder.path(), used = folder + "/run/a", disk = folder + "/disk";
+  for (const auto& path : {used, disk, folder + "/run/b", folder + "/run/ab"}) std::filesystem::create_directories(path);
+  mounter_ = *Mounter::Open(folder, *stores_.layers, {used});
+  ASSERT_EQ(::mount("disk", disk.c_str(), "tmpfs", 0, nullptr), 0);
+  for (const std::string& target :
+       {std::string("/"), std::string("/proc"), std::string("/proc/self/.."), std::string("/sys"), std::string("/dev"), std::string("/proc/self/root"), folder,
+        folder + "/..", std::filesystem::path(folder).parent_path().string(), used, folder + "/run", disk, disk + "/"}) {
+    const auto mounted = mounter_->Mount({}, {.layers = {base_}, .target = target});
+    ASSERT_FALSE(mounted) << target;
+    EXPECT_EQ(mounted.error().reason(), Reason::kUsage) << mounted.error().Text();
+    EXPECT_EQ(mounted.error().next_step(), "name an empty directory of your own");
+  }
+  EXPECT_THAT(Writable(), IsEmpty());
+  for (const auto& target : {folder + "/run/b", folder + "/run/ab"}) {
+    const auto mounted = mounter_->Mount({}, {.layers = {base_}, .target = target});
+    ASSERT_TRUE(mounted) << mounted.error().Text();
+    EXPECT_TRUE(*mounter_->Unmount(target));
+  }
+  EXPECT_TRUE(*host::Unmount(disk));
+}
+
 TEST_P(MounterTest, SurvivesTheRestartOfTheDaemon) {
   const auto second = target_ + "2";
   std::filesystem::create_directory(second);
@@ -151,7 +187,7 @@ TEST_P(MounterTest, RefusesWhatIsNoMountPoint) {
   EXPECT_EQ(mounter_->Mount({}, {.layers = {base_}, .target = target_}).error().reason(), Reason::kConflict);
   EXPECT_EQ(mounter_->Mount({}, {.layers = {base_}, .target = target_ + "/"}).error().reason(), Reason::kConflict) << "another spelling of it";
   EXPECT_EQ(mounter_->Mount({}, {.layers = {LayerRef{digest::Digest::Of(bytes::AsView("no")), ""}}, .target = stores_.folder.path() + "/tmp"})
-                .error().reason(), Reason::kNotFound);
+                .error().reason(), Reason::kMissing);
 }
 
 TEST_P(MounterTest, AMountInUseStaysWhole) {

@@ -1,14 +1,15 @@
 // task/limiter.h: at most N at a time, first come first served.
 //
-// A Limiter hands out units ("unpack slots", "blob slots", "bytes of a shared budget"). Acquire() blocks, honours
-// the Context, and returns a Permit that gives the units back when it goes. Waiters are served in order of
-// arrival, so a large request is not starved by small ones. Safe for concurrent use.
+// A Limiter hands out slots ("plug-ins at once"). Acquire() blocks, honours the Context, and returns a Permit that gives the
+// slot back when it goes. Waiters are served in order of arrival. Who stops working while it waits for somebody else has
+// pull/turns.h, who may want more while it holds some layer/window_budget.h. Safe for concurrent use.
 #pragma once
 
 #include <condition_variable>
-#include <cstdint>
+#include <cstddef>
 #include <list>
 #include <mutex>
+#include <utility>
 
 #include "result/result.h"
 #include "task/context.h"
@@ -19,35 +20,29 @@ class Limiter {
  public:
   class Permit {
    public:
-    Permit() = default;
-    Permit(Permit&& o) noexcept : owner_(o.owner_), units_(o.units_) { o.owner_ = nullptr; }
-    Permit& operator=(Permit&& o) noexcept;
+    Permit(Permit&& o) noexcept : owner_(std::exchange(o.owner_, nullptr)) {}
     ~Permit() { Release(); }
     void Release();
-    bool held() const { return owner_ != nullptr; }
 
    private:
     friend class Limiter;
-    Permit(Limiter* owner, std::uint64_t units) : owner_(owner), units_(units) {}
+    explicit Permit(Limiter* owner) : owner_(owner) {}
     Limiter* owner_ = nullptr;
-    std::uint64_t units_ = 0;
   };
 
-  explicit Limiter(std::uint64_t units) : capacity_(units), free_(units) {}
-  // A request larger than the capacity waits for all of it instead of forever.
-  Result<Permit> Acquire(const Context& ctx, std::uint64_t units = 1);
-  std::uint64_t capacity() const { return capacity_; }
-  std::uint64_t in_use() const;
+  explicit Limiter(std::size_t slots) : free_(slots) {}
+  Result<Permit> Acquire(const Context& ctx);
+  std::size_t free() const;
   std::size_t waiting() const;
 
  private:
-  void GiveBack(std::uint64_t units);
+  struct Waiter {};
+  void GiveBack();
 
-  const std::uint64_t capacity_;
   mutable std::mutex mutex_;
   std::condition_variable_any changed_;
-  std::uint64_t free_;              // guarded by mutex_
-  std::list<std::uint64_t> queue_;  // guarded by mutex_: units wanted, in order of arrival
+  std::size_t free_;         // guarded by mutex_
+  std::list<Waiter> queue_;  // guarded by mutex_: in order of arrival
 };
 
 }  // namespace berth::task

@@ -9,6 +9,7 @@
 // as its work has ended: who joins later starts anew. Nobody joins work that is being stopped: who comes meanwhile starts
 // anew too, and that work begins when the old one has ended, so two never run under one key. Errors are handed to every
 // waiter alike; `started()` tells a waiter whether the work was begun on its behalf (its credentials) or on somebody else's.
+// Where the kernel has no thread to give, the answer is kUnavailable to the one who asked (`refused()`), and the key stays free.
 //
 // Safe for concurrent use; one Ticket by one thread. The destructor stops all work and waits for it: no flight outlives
 // the SingleFlight.
@@ -25,11 +26,11 @@
 #include <optional>
 #include <set>
 #include <span>
-#include <thread>
 #include <utility>
 
 #include "result/result.h"
 #include "task/context.h"
+#include "task/spawn.h"
 
 namespace berth::task {
 
@@ -40,6 +41,7 @@ class SingleFlight {
     std::optional<Result<T>> answer;
     std::stop_source stop;
     int tickets = 0;
+    bool refused = false;           // it never ran
     bool ended = false;             // its thread will touch nothing of the key any more
     std::shared_ptr<Flight> after;  // that held the key before and is being stopped
   };
@@ -71,6 +73,10 @@ class SingleFlight {
       return *flight_->answer;
     }
     bool started() const { return started_; }
+    bool refused() const {
+      std::lock_guard lock(shared_->mutex);
+      return flight_->refused;
+    }
 
    private:
     friend class SingleFlight;
@@ -88,7 +94,8 @@ class SingleFlight {
   };
 
   // `thread_name`: of its threads, for those who look with ps or perf; a literal of at most 15 characters.
-  explicit SingleFlight(const char* thread_name = "berth-flight") : shared_(std::make_shared<Shared>()), thread_name_(thread_name) {}
+  explicit SingleFlight(const char* thread_name = "berth-flight", Spawn spawn = SpawnDetached)
+      : shared_(std::make_shared<Shared>()), thread_name_(thread_name), spawn_(std::move(spawn)) {}
   SingleFlight(const SingleFlight&) = delete;
   SingleFlight& operator=(const SingleFlight&) = delete;
   ~SingleFlight() {
@@ -101,21 +108,29 @@ class SingleFlight {
   // `work` gets a Context with the flight's stop token and `base`'s clock, no deadline.
   Ticket Join(const Key& key, const Context& base, std::function<Result<T>(const Context&)> work) {
     std::lock_guard lock(shared_->mutex);
-    auto& flight = shared_->flights[key];
-    const bool start = !flight || flight->tickets == 0;
-    if (start) {
-      auto fresh = std::make_shared<Flight>();
-      fresh->after = std::move(flight);
-      flight = std::move(fresh);
-      ++shared_->running;
-      std::thread([shared = shared_, name = thread_name_, flight, key, ctx = Context(flight->stop.get_token(), base.clock()),
-                   work = std::move(work)]() mutable {
-        (void)pthread_setname_np(pthread_self(), name);
-        Run(*shared, std::move(flight), key, ctx, std::move(work));
-      }).detach();  // counted in `running`: the destructor waits for it
+    auto& last = shared_->flights[key];
+    if (last && last->tickets > 0) {
+      ++last->tickets;
+      return Ticket(shared_, last, false);
     }
+    const auto flight = std::make_shared<Flight>();
     ++flight->tickets;
-    return Ticket(shared_, flight, start);
+    flight->after = std::move(last);
+    last = flight;
+    ++shared_->running;
+    const auto begun = Start(spawn_, [shared = shared_, name = thread_name_, flight, key,
+                                      ctx = Context(flight->stop.get_token(), base.clock()), work = std::move(work)]() mutable {
+      (void)pthread_setname_np(pthread_self(), name);
+      Run(*shared, std::move(flight), key, ctx, std::move(work));
+    });  // counted in `running`: the destructor waits for it
+    if (!begun) {  // as if nobody had come, but for the ticket
+      --shared_->running;
+      last = std::move(flight->after);
+      if (!last) shared_->flights.erase(key);
+      flight->refused = flight->ended = true;
+      flight->answer.emplace(begun.error());
+    }
+    return Ticket(shared_, flight, true);
   }
 
   // The place of a ticket in `open` (places into `tickets`, at least one) whose work has ended; its Wait() returns at once.
@@ -170,6 +185,7 @@ class SingleFlight {
 
   std::shared_ptr<Shared> shared_;
   const char* thread_name_;
+  const Spawn spawn_;
 };
 
 }  // namespace berth::task

@@ -3,7 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <cerrno>
 #include <latch>
+#include <memory>
+#include <system_error>
 #include <vector>
 
 namespace berth::task {
@@ -79,24 +82,31 @@ TEST(SingleFlight, TheLastWhoLeavesStopsTheWork) {
   EXPECT_TRUE(stopped) << "the destructor waits for it";
 }
 
+// Work under "k" that everybody has left, and that has not ended yet.
+struct Stopping {
+  explicit Stopping(Flights& flights) {
+    auto leaves = std::make_unique<Flights::Ticket>(flights.Join("k", {}, [this](const Context& ctx) -> Result<int> {
+      running.count_down();
+      may_end.wait();
+      ended = true;
+      return ctx.Check().error();
+    }));
+    running.wait();
+    leaves.reset();
+  }
+  std::latch running{1}, may_end{1};
+  std::atomic<bool> ended{false};
+};
+
 TEST(SingleFlight, WhoComesWhileTheWorkIsBeingStoppedStartsAnewAfterItsEnd) {
   Flights flights;
-  std::latch running(1), may_end(1);
-  std::atomic<bool> ended{false};
-  auto leaves = std::make_unique<Flights::Ticket>(flights.Join("k", {}, [&](const Context& ctx) -> Result<int> {
-    running.count_down();
-    may_end.wait();
-    ended = true;
-    return ctx.Check().error();
-  }));
-  running.wait();
-  leaves.reset();
+  Stopping old(flights);
   auto next = flights.Join("k", {}, [&](const Context& ctx) -> Result<int> {
     RETURN_IF_ERROR(ctx.Check());
-    return ended ? 2 : -1;
+    return old.ended ? 2 : -1;
   });
   EXPECT_TRUE(next.started());
-  may_end.count_down();
+  old.may_end.count_down();
   EXPECT_EQ(*next.Wait({}), 2);
 }
 
@@ -124,6 +134,51 @@ TEST(SingleFlight, ErrorsReachEveryWaiter) {
   gate.count_down();
   EXPECT_EQ(a.Wait({}).error().reason(), Reason::kDenied);
   EXPECT_EQ(b.Wait({}).error().reason(), Reason::kDenied);
+}
+
+// E-16: as where the service's limit of tasks is reached.
+class NoThreads : public ::testing::Test {
+ protected:
+  bool none_ = false;
+  Flights flights_{"test", [this](std::function<void()> body) {
+                     if (none_) throw std::system_error(EAGAIN, std::generic_category());
+                     SpawnDetached(std::move(body));
+                   }};
+};
+
+TEST_F(NoThreads, WhoAsksIsToldAndTheKeyStaysFree) {
+  const auto held = std::make_shared<int>(1);
+  const auto work = [held](const Context&) -> Result<int> { return *held; };
+  none_ = true;
+  {
+    auto ticket = flights_.Join("k", {}, work);
+    EXPECT_TRUE(ticket.started());
+    EXPECT_TRUE(ticket.refused());
+    EXPECT_EQ(flights_.size(), 0u);
+    EXPECT_EQ(held.use_count(), 2) << "ours and work's";
+    const auto answer = ticket.Wait({});
+    ASSERT_FALSE(answer);
+    EXPECT_EQ(answer.error().reason(), Reason::kUnavailable);
+    EXPECT_NE(answer.error().next_step().find("TasksMax"), std::string::npos);
+    none_ = false;
+    auto next = flights_.Join("k", {}, work);
+    EXPECT_FALSE(next.refused());
+    EXPECT_EQ(*next.Wait({}), 1) << "not joined to what never ran";
+    none_ = true;
+  }
+  EXPECT_TRUE(flights_.Join("k", {}, work).refused());
+}  // and the destructor waits for nobody
+
+TEST_F(NoThreads, WorkThatIsBeingStoppedKeepsItsKey) {
+  Stopping old(flights_);
+  const auto work = [&](const Context&) -> Result<int> { return old.ended ? 2 : -1; };
+  none_ = true;
+  EXPECT_TRUE(flights_.Join("k", {}, work).refused());
+  EXPECT_EQ(flights_.size(), 1u);
+  none_ = false;
+  auto next = flights_.Join("k", {}, work);
+  old.may_end.count_down();
+  EXPECT_EQ(*next.Wait({}), 2) << "after the old one";
 }
 
 }  // namespace

@@ -7,7 +7,9 @@
 // outside (certificates, tokens), and may jump. Thread-safety: every Clock is safe for concurrent use.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
+#include <cstdint>
 #include <stop_token>
 
 namespace berth::time {
@@ -15,6 +17,13 @@ namespace berth::time {
 using Duration = std::chrono::nanoseconds;
 using SteadyTime = std::chrono::time_point<std::chrono::steady_clock, Duration>;
 using WallTime = std::chrono::time_point<std::chrono::system_clock, Duration>;
+
+// So many seconds after 1970. What lies beyond 64 bits of nanoseconds (the years 1678 to 2261) is the nearest they hold: expiry
+// dates from outside do, such as those of certificates that are meant to last for ever.
+constexpr WallTime FromUnix(std::int64_t seconds) {
+  constexpr std::int64_t kMost = INT64_MAX / 1'000'000'000;
+  return WallTime(std::chrono::seconds(std::clamp(seconds, -kMost, kMost)));
+}
 
 class Clock {
  public:

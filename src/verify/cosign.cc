@@ -24,8 +24,9 @@ Cause CauseOf(const Error& error) {
 
 class Search {
  public:
-  Search(const task::Context& ctx, const task::Context& limited, const Rule& rule, const Subject& subject, registry::Repository& repository)
-      : ctx_(ctx), limited_(limited), rule_(rule), subject_(subject), repository_(repository) {}
+  Search(const task::Context& ctx, const task::Context& limited, const Rule& rule, const Subject& subject, const SignatureLimits& limits,
+         registry::Repository& repository)
+      : ctx_(ctx), limited_(limited), rule_(rule), subject_(subject), limits_(limits), repository_(repository) {}
 
   Result<Signed> Run() {
     for (const auto source : {&Search::ByTag, &Search::ByReferrers}) {
@@ -61,9 +62,10 @@ class Search {
 
   // Every signature and every byte counts, also those of other kinds: what is looked at is bounded whatever is there.
   Result<> Spend(std::size_t signatures, std::uint64_t bytes) {
-    if (signatures > RuleVerifier::kSignatures - count_)
-      return Error(Reason::kLimitExceeded, "there are more than " + std::to_string(RuleVerifier::kSignatures) + " signatures for this image");
-    if (bytes > RuleVerifier::kBytes - spent_) return Error(Reason::kLimitExceeded, "its signatures have more than 4 MiB in all");
+    if (signatures > limits_.count - count_)
+      return Error(Reason::kLimitExceeded, "there are more than " + std::to_string(limits_.count) + " signatures for this image (limit signatures)");
+    if (bytes > limits_.bytes - spent_)
+      return Error(Reason::kLimitExceeded, "its signatures have more than " + std::to_string(limits_.bytes) + " bytes in all (limit signature_bytes)");
     count_ += signatures;
     spent_ += bytes;
     return {};
@@ -260,6 +262,7 @@ class Search {
   const task::Context& limited_;
   const Rule& rule_;
   const Subject& subject_;
+  const SignatureLimits& limits_;
   registry::Repository& repository_;
   Signed signed_;
   std::set<std::string> keys_;
@@ -270,8 +273,8 @@ class Search {
 }  // namespace
 
 Result<Signed> LookForSignatures(const task::Context& ctx, const task::Context& limited, const Rule& rule, const Subject& subject,
-                                 registry::Repository& repository) {
-  return Search(ctx, limited, rule, subject, repository).Run();
+                                 const SignatureLimits& limits, registry::Repository& repository) {
+  return Search(ctx, limited, rule, subject, limits, repository).Run();
 }
 
 }  // namespace berth::verify

@@ -24,6 +24,6 @@ struct Signed {
 
 // Fails only when `ctx` ends it; `limited` is the same with the time limit of a verification.
 Result<Signed> LookForSignatures(const task::Context& ctx, const task::Context& limited, const Rule& rule, const Subject& subject,
-                                 registry::Repository& repository);
+                                 const SignatureLimits& limits, registry::Repository& repository);
 
 }  // namespace berth::verify

@@ -201,7 +201,7 @@ Result<Verdict> RuleVerifier::Verify(const task::Context& ctx, const Subject& su
   Verdict v = decided ? *std::move(decided) : Start(*rules, rule);
   const std::string image = subject.name.Repository() + "@" + subject.digest.ToString();
   if (!decided && !rule.keys.empty()) {
-    ASSIGN_OR_RETURN(Signed found, LookForSignatures(ctx, ctx.WithTimeout(limit_), rule, subject, repository));
+    ASSIGN_OR_RETURN(Signed found, LookForSignatures(ctx, ctx.WithTimeout(limit_), rule, subject, signatures_, repository));
     v.keys = std::move(found.keys);
     v.signatures = std::move(found.findings);
     v.until = found.until;

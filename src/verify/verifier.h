@@ -7,7 +7,7 @@
 // its children by digest; a child's signature says nothing about the index (reliability-security 5.8).
 // Fails closed: what cannot be asked, read, found or run is a refusal, unless the rule says otherwise. Errors are only for work that
 // was stopped; every other outcome is a Verdict.
-// Limits: 64 signatures, 4 MiB in all, ten pages of referrers, 60 s.
+// Limits: SignatureLimits, ten pages of referrers, 60 s.
 // Implementations are safe for concurrent use.
 #pragma once
 
@@ -89,13 +89,17 @@ class Verifier {
   virtual std::string KeyOf(const reference::Reference& name, const digest::Digest& digest) const = 0;
 };
 
+// What is looked at of one image, whatever is there.
+struct SignatureLimits {
+  std::size_t count = 64;
+  std::uint64_t bytes = 4u << 20;  // all of them, with their manifests
+};
+
 // Rules, cosign signatures by key, programs.
 class RuleVerifier final : public Verifier {
  public:
-  static constexpr std::size_t kSignatures = 64, kBytes = 4u << 20;
-
-  RuleVerifier(Rules rules, const time::Clock& clock, time::Duration limit = std::chrono::seconds(60))
-      : clock_(clock), limit_(limit), rules_(std::make_shared<const Rules>(std::move(rules))) {}
+  RuleVerifier(Rules rules, const time::Clock& clock, time::Duration limit = std::chrono::seconds(60), SignatureLimits signatures = {})
+      : clock_(clock), limit_(limit), signatures_(signatures), rules_(std::make_shared<const Rules>(std::move(rules))) {}
 
   // Calls under way finish with the old ones.
   void Replace(Rules rules);
@@ -113,6 +117,7 @@ class RuleVerifier final : public Verifier {
 
   const time::Clock& clock_;
   const time::Duration limit_;
+  const SignatureLimits signatures_;
   mutable std::mutex mutex_;
   std::shared_ptr<const Rules> rules_;  // guarded by mutex_
 };

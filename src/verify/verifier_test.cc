@@ -62,7 +62,7 @@ class Lab {
                 key_more + "}, {name: ci, file: /ci}]" + more + "}\n");
   }
   Verdict Ask(Rules rules, const std::string& tail = ":v1") {
-    const RuleVerifier verifier(std::move(rules), clock, limit);
+    const RuleVerifier verifier(std::move(rules), clock, limit, signatures);
     const auto reference = *reference::Reference::Parse(name() + tail);
     const auto repository = client_->Open(reference, {});
     auto verdict = verifier.Verify(task::Context(std::stop_token(), clock),
@@ -81,6 +81,7 @@ class Lab {
   Signer release, ci{Signer::Kind::kEd25519}, stranger;
   time::testing::ManualClock clock;
   time::Duration limit = std::chrono::seconds(60);
+  SignatureLimits signatures;
 
  private:
   http::Client http_;
@@ -99,6 +100,18 @@ TEST(Verifier, ASignatureUnderTheTagLetsTheImageThrough) {
   EXPECT_EQ(v.reason + v.next, "");
   EXPECT_EQ(lab.registry.Count("GET /v2/team/app/referrers/"), 0) << "nothing is asked that need not be";
   EXPECT_THAT(lab.registry.violations(), IsEmpty());
+}
+
+TEST(Verifier, HowManySignaturesAreLookedAtIsALimit) {
+  Lab lab;
+  const auto payload = [&](int i) { return PayloadText(lab.name(), lab.digest(), R"({"n":)" + std::to_string(i) + "}"); };
+  PutSignatures(lab.registry, "team/app", {Sign(lab.stranger, payload(0)), Sign(lab.stranger, payload(1)), Sign(lab.release, payload(2))},
+                TagOf(lab.digest()));
+  EXPECT_EQ(lab.Ask(lab.Require()).outcome, Outcome::kAllowed);
+  lab.signatures = {.count = 2};
+  EXPECT_THAT(lab.Ask(lab.Require()).reason, HasSubstr("more than 2 signatures for this image (limit signatures)"));
+  lab.signatures = {.bytes = 600};
+  EXPECT_THAT(lab.Ask(lab.Require()).reason, HasSubstr("more than 600 bytes in all (limit signature_bytes)"));
 }
 
 TEST(Verifier, AReferrerLetsTheImageThrough) {
@@ -272,7 +285,7 @@ INSTANTIATE_TEST_SUITE_P(
                 many.push_back(Sign(lab.release, PayloadText(lab.name(), lab.digest(), R"({"n":)" + std::to_string(i) + "}")));
               PutTag(lab, many);
             },
-            Cause::kMalformed, "more than 64 signatures"},
+            Cause::kMalformed, "more than 64 signatures for this image (limit signatures)"},
         Row{"10,000 signatures",
             [](Lab& lab) {
               const std::string layer = oci::testing::DescriptorText(kSimpleSigningType);

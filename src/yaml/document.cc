@@ -55,6 +55,18 @@ struct Node {
   std::vector<std::uint32_t> items;  // of a list; of a map: key, value, key, value, …
 };
 
+// The text was UTF-8 (CheckText), so what is none here is what yaml-cpp makes of the escapes \N and \_: one byte each.
+std::string AsUtf8(std::string_view value) {
+  std::string text;
+  for (std::size_t i = 0; i < value.size();) {
+    const std::size_t n = json::Utf8SequenceLength(value.substr(i));
+    if (n == 0) text += '\xC2';
+    text += value.substr(i, std::max<std::size_t>(n, 1));
+    i += std::max<std::size_t>(n, 1);
+  }
+  return text;
+}
+
 // Builds one document from the parser's events. Not yaml-cpp's own tree: its LoadAll never ends on some malformed texts
 // (",a?b": one empty document after another), and it does not tell quoted from plain text, nor aliases from copies.
 class Builder final : public YAML::EventHandler {
@@ -81,7 +93,7 @@ class Builder final : public YAML::EventHandler {
   }
   void OnScalar(const Mark& mark, const std::string& tag, YAML::anchor_t anchor, const std::string& value) override {
     const std::uint32_t node = New(mark, anchor, tag == "?" ? Node::Kind::kPlain : Node::Kind::kText, tag);
-    nodes_[node].text = value;
+    nodes_[node].text = AsUtf8(value);
     Add(node);
   }
   void OnSequenceStart(const Mark& mark, const std::string&, YAML::anchor_t anchor, Style) override {

@@ -66,12 +66,25 @@ std::optional<std::string> Real(std::string_view s) {
     value = 0;
   }
   std::array<char, 64> buffer;
+  const auto write = [&](std::chars_format format) {
+    return std::string(buffer.data(), std::to_chars(buffer.data(), buffer.data() + buffer.size(), value, format).ptr);
+  };
   const double size = std::fabs(value);
-  const bool fixed = size == 0 || (size >= 1e-6 && size < 1e21);
-  const auto format = fixed ? std::chars_format::fixed : std::chars_format::scientific;
-  const auto done = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value, format);
-  std::string text(buffer.data(), done.ptr);
-  if (const std::size_t e = text.find("e-0"); e != std::string::npos) text.erase(e + 2, 1);
+  if (size != 0 && size < 1e-6) {
+    std::string text = write(std::chars_format::scientific);
+    if (const std::size_t e = text.find("e-0"); e != std::string::npos) text.erase(e + 2, 1);
+    return text;
+  }
+  if (size < 0x1p53) return write(std::chars_format::fixed);
+  if (size >= 1e21) return write(std::chars_format::scientific);
+  // The digits that tell it from others, then zeros.
+  std::string text = write(std::chars_format::scientific);
+  const std::size_t e = text.find('e');
+  std::size_t exponent = 0;
+  std::from_chars(text.data() + e + 2, text.data() + text.size(), exponent);
+  text.resize(e);
+  std::erase(text, '.');
+  text.resize(exponent + (text[0] == '-' ? 2 : 1), '0');
   return text;
 }
 

@@ -96,7 +96,10 @@ bool Before(std::string_view a, std::string_view b) {
 // Go's shortest %g, which is how a number that is no integer is printed.
 std::string Real(const Value& value) {
   std::string written = value.Dump();
-  if (written.find_first_not_of("0123456789") == std::string::npos && written.size() <= 20) return written;  // beyond 63 bits
+  if (written == "-0") return "0";  // JSON's -0 is an integer to YAML, which has one zero
+  std::uint64_t whole = 0;  // beyond 63 bits
+  const auto read = std::from_chars(written.data(), written.data() + written.size(), whole);
+  if (read.ec == std::errc() && read.ptr == written.data() + written.size()) return written;
   const Result<double> number = value.AsDouble();
   if (!number) return written;
   std::array<char, 64> buffer;

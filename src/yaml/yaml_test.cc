@@ -43,6 +43,8 @@ INSTANTIATE_TEST_SUITE_P(
         Row{"TrailingUnderscore", ".5_", R"(".5_")"}, Row{"LoneSign", "+", R"("+")"}, Row{"Point", ".", R"(".")"}, Row{"Exponent", "1e3", "1000"},
         Row{"PointNumber", "1.", "1"}, Row{"Tiny", "0.1e-8", "1e-9"}, Row{"Vast", "1e21", "1e+21"}, Row{"TooLarge", "1e999", R"("1e999")"},
         Row{"TooSmall", "1e-999", "0"}, Row{"MinusZero", "-0", "0"}, Row{"Beyond63Bits", "18446744073709551615", "18446744073709551615"},
+        Row{"Beyond64Bits", "-21111111111111111111", "-21111111111111110000"}, Row{"NearlyVast", "123456789e12", "123456789000000000000"},
+        Row{"EscapesOfLatin1", R"("a\N\_\Lé")", "\"a\xC2\x85\xC2\xA0\xE2\x80\xA8é\""},
         Row{"Date", "2001-01-01", R"("2001-01-01")"}, Row{"Time", "12:30:45", R"("12:30:45")"}, Row{"PrefixOnly", "0x", R"("0x")"}, Row{"TagStr", "!!str 5", R"("5")"},
         Row{"TagInt", "!!int \"0x10\"", "16"}, Row{"TagFloat", "!!float 5", "5"}, Row{"TagBinary", "!!binary aGk=", R"("hi")"}, Row{"TagOwn", "!foo bar", R"("bar")"},
         Row{"TagNone", "! 12", R"("12")"}, Row{"TagBool", "!!bool yes", "true"}, Row{"MergeAsValue", "<<", R"("<<")"}, Row{"Escapes", R"("\x41\u00e9\U0001F600")", R"("Aé😀")"},
@@ -166,6 +168,7 @@ INSTANTIATE_TEST_SUITE_P(
         Row{"FoldedInList", "l:\n- 'a: very long string that has many words and goes on and on beyond eighty columns\n  to see folding'\n",
             R"({"l":["a: very long string that has many words and goes on and on beyond eighty columns to see folding"]})"},
         Row{"Numbers", "a: 1\nb: 1.5\nc: 1e-09\nd: 1.234567895e+08\ne: 18446744073709551615\n", R"({"a":1,"b":1.5,"c":1e-9,"d":123456789.5,"e":18446744073709551615})"},
+        Row{"MinusZero", "a: 0\n", R"({"a":-0})"}, Row{"Beyond64Bits", "a: 2.111111111111111e+19\n", R"({"a":21111111111111111111})"},
         Row{"Unicode", "a: é\nb: \"\\U0001F600\"\nc: \"\\x7F\\x01\\r\"\nd: \"\\L\"\n", "{\"a\":\"é\",\"b\":\"😀\",\"c\":\"\x7f\\u0001\\r\",\"d\":\"\xE2\x80\xA8\"}"},
         Row{"TopLevelList", "- a\n- b: c\n", R"(["a",{"b":"c"}])"}, Row{"TopLevelText", "hello\n", R"("hello")"}),
     NameOf);

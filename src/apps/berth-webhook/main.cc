@@ -26,6 +26,7 @@
 #include "host/listen.h"
 #include "host/machine.h"
 #include "host/poll.h"
+#include "host/standard_streams.h"
 #include "http/client.h"
 #include "httpd/server.h"
 #include "metrics/process.h"
@@ -151,6 +152,7 @@ Result<int> Serve(const Settings& s) {
   const unsigned workers = s.pin ? static_cast<unsigned>(s.workers) : 0;  // what only computes needs none
   ServiceOptions options{.timeout = s.timeout, .workers = workers};
   options.review.deny_on_error = s.deny_on_error;
+  options.review.limits.bytes = s.review_bytes;
   Service service(mutating, validating, metrics, std::move(options));
 
   ASSIGN_OR_RETURN(const auto address, host::ParseTcpAddress(s.listen));
@@ -158,13 +160,13 @@ Result<int> Serve(const Settings& s) {
   ASSIGN_OR_RETURN(const auto server,
                    httpd::Server::Start(
                        std::move(listener), [&](const task::Context& ctx, const httpd::Request& r) { return service.Answer(ctx, r); },
-                       {.name = "webhook", .pollers = static_cast<unsigned>(s.pollers), .workers = workers, .body_bytes = 8u << 20,
-                        .certificate = first.certificate, .clients = first.clients}));
+                       {.name = "webhook", .pollers = static_cast<unsigned>(s.pollers), .workers = workers, .body_bytes = s.review_bytes,
+                        .body_limit = "review_bytes", .certificate = first.certificate, .clients = first.clients}));
   std::atomic<bool> stopping{false};
   const web::OpsPages pages({metrics,
                              {{"ping", true, [](const task::Context&) -> Result<> { return {}; }},
                               {"certificate", false, [&](const task::Context&) -> Result<> {
-                                 if (clock.WallNow() < time::WallTime(std::chrono::seconds(ends))) return {};
+                                 if (clock.WallNow() < time::FromUnix(ends)) return {};
                                  return Error(Reason::kConfig, "the certificate has expired, and no good one took its place");
                                }},
                               {"shutdown", false, [&](const task::Context&) -> Result<> {
@@ -293,4 +295,7 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace berth::webhook
 
-int main(int argc, char** argv) { return berth::webhook::Main(argc, argv); }
+int main(int argc, char** argv) {
+  berth::host::KeepStandardStreams();
+  return berth::webhook::Main(argc, argv);
+}

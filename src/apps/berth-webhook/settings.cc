@@ -102,6 +102,7 @@ const std::vector<Key>& Keys() {
       DurationKey("drain", "after SIGTERM: not ready, but all are answered, until the cluster sends its reviews elsewhere", PICK(drain)),
       DurationKey("grace", "after that, for reviews at work", PICK(grace)),
       CountKey("pollers", "threads that serve connections", 64, PICK(pollers)),
+      CountKey("review_bytes", "largest review: an object and its old self", 64u << 20, PICK(review_bytes)),
       CountKey("workers", "reviews at once when pinning", 1024, PICK(workers)),
       TextKey("kubeconfig", "for Secrets and namespaces; empty: the Pod's account", PICK(kubeconfig)),
       ListKey("registry.hosts", "folders with hosts.toml", PICK(hosts)),

@@ -22,6 +22,7 @@ struct Settings {
   bool deny_on_error = true;
   time::Duration timeout = std::chrono::seconds(10), drain = std::chrono::seconds(5), grace = std::chrono::seconds(20);
   std::uint64_t pollers = 1, workers = 128;
+  std::uint64_t review_bytes = 8u << 20;        // an object and its old self, of which the API server lets each have 3 MiB
   std::string kubeconfig;                       // "": the Pod's account
   std::vector<std::string> hosts, plain_http;   // folders of hosts.toml; registries without TLS
   log::Options log;

@@ -196,6 +196,13 @@ TEST(SettingsTest, WhatIsPrintedReadsBackAsTheSame) {
   EXPECT_EQ(PrintSettings(*again), PrintSettings(*settings));
 }
 
+// 5.12 has 3 MiB for a review: of one object, and of an update there are two in it.
+TEST(SettingsTest, TheLargestReviewIsOne) {
+  EXPECT_EQ(ParseSettings("", "x.yaml", {})->review_bytes, 8u << 20);
+  EXPECT_EQ(ParseSettings("review_bytes: 3145728", "x.yaml", {})->review_bytes, 3u << 20);
+  EXPECT_THAT(PrintSettings(Settings()), HasSubstr("review_bytes: \"8388608\""));
+}
+
 struct BadSettings {
   std::string text, says;
 };
@@ -207,6 +214,7 @@ TEST_P(BadSettingsTest, AreRefused) {
 }
 INSTANTIATE_TEST_SUITE_P(All, BadSettingsTest,
                          ::testing::Values(BadSettings{"moon: 1", "there is no setting"}, BadSettings{"timeout: -1s", "not a value of timeout"},
+                                           BadSettings{"review_bytes: 0", "not a value of review_bytes"},
                                            BadSettings{"on_error: Perhaps", "not a value of on_error"}, BadSettings{"pin: {enabled: true}", "needs pin.registries"},
                                            BadSettings{"always_pull: false", "nothing to do"}, BadSettings{"listen: nowhere", "nowhere"},
                                            BadSettings{"tls: {client_names: [a]}", "needs tls.client_ca"}, BadSettings{"- a", "settings are a mapping"}));

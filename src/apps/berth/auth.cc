@@ -54,12 +54,12 @@ Result<secret::Secret> ReadPassword(const task::Context& ctx, int fd, bool whole
     char c = 0;
     const ssize_t n = ::read(fd, &c, 1);
     if (n < 0 && (errno == EINTR || errno == EAGAIN)) continue;
-    if (n < 0) return host::OsError(errno, "read the password from standard input");
+    if (n < 0) return host::OsError(errno, "read the password from standard input").Next("give it a file or a pipe: berth … < FILE");
     more = n == 1 && (whole || c != '\n');
     if (more) text += c;
     if (text.size() > kPasswordBytes) {
       secret::Secret::Wipe(text);
-      return Error(Reason::kUsage, "the password on standard input is longer than 64 KiB");
+      return Error(Reason::kUsage, "the password on standard input is longer than 64 KiB").Next("give nothing but the password");
     }
   }
   if (whole && text.ends_with('\n')) text.pop_back();
@@ -67,7 +67,8 @@ Result<secret::Secret> ReadPassword(const task::Context& ctx, int fd, bool whole
   return secret::Secret::Take(text);
 }
 
-Result<credentials::Credential> Given(World& world, AuthOptions& options, const std::function<void(std::string_view)>& warn) {
+Result<credentials::Credential> Given(const task::Context& ctx, World& world, AuthOptions& options,
+                                      const std::function<void(std::string_view)>& warn) {
   const auto visible = [&] {
     warn("a password on the command line can be seen by every user of this machine and stays in the shell's history; "
          "use --creds USER --password-stdin");
@@ -76,7 +77,8 @@ Result<credentials::Credential> Given(World& world, AuthOptions& options, const 
     visible();
     auto credential = credentials::DecodeAuth(options.auth);
     secret::Secret::Wipe(options.auth);
-    if (!credential) return Error(Reason::kUsage, "--auth is not the base64 form of USER:PASSWORD");
+    if (!credential) return Error(Reason::kUsage, "--auth is not the base64 form of USER:PASSWORD")
+                               .Next("better --creds USER, and the password at the prompt or on standard input");
     credential->source = "command line";
     return credential;
   }
@@ -89,7 +91,8 @@ Result<credentials::Credential> Given(World& world, AuthOptions& options, const 
     visible();
     credential.password = secret::Secret(std::string_view(options.creds).substr(colon + 1));
     secret::Secret::Wipe(options.creds);
-    if (options.password_stdin) return Error(Reason::kUsage, "--password-stdin, and a password in --creds: one of them");
+    if (options.password_stdin) return Error(Reason::kUsage, "--password-stdin, and a password in --creds: one of them")
+                                           .Next("--creds USER --password-stdin");
   } else {
     const bool prompt = world.stdin_terminal && !options.password_stdin;
     std::optional<NoEcho> quiet;
@@ -97,7 +100,7 @@ Result<credentials::Credential> Given(World& world, AuthOptions& options, const 
       world.err.Write("Password for " + Escape(credential.username) + ": ");
       quiet.emplace(world.stdin_fd);
     }
-    auto password = ReadPassword(task::Context(world.stop), world.stdin_fd, options.password_stdin);
+    auto password = ReadPassword(ctx, world.stdin_fd, options.password_stdin);
     if (!password && prompt) world.err.Write("\n");
     ASSIGN_OR_RETURN(credential.password, std::move(password));
   }
@@ -124,20 +127,24 @@ bool IsHelperName(std::string_view name) {
 
 }  // namespace
 
-Result<Auth> Auth::Load(World& world, AuthOptions options, const std::function<void(std::string_view)>& warn) {
-  Auth auth(world);
-  if (options.creds.empty() && options.auth.empty() && options.password_stdin)
+Result<Auth> Auth::Load(const task::Context& ctx, World& world, AuthOptions options, const std::function<void(std::string_view)>& warn) {
+  Auth auth(ctx, world);
+  if (!options.creds.empty() && !options.auth.empty())
+    return Error(Reason::kUsage, "--creds and --auth both say who asks").Next("give one of them; better --creds USER --password-stdin");
+  if (options.creds.empty() && options.password_stdin)
     return Error(Reason::kUsage, "--password-stdin needs to know whose password it is").Next("add --creds USER");
   if (!options.creds.empty() || !options.auth.empty()) {
-    ASSIGN_OR_RETURN(auth.given_, Given(world, options, warn));
+    ASSIGN_OR_RETURN(auth.given_, Given(ctx, world, options, warn));
+    world.Trace(4, "credentials of the command line, and no others");
     return auth;
   }
   File file = FindFile(world, options);
   if (file.path.empty()) return auth;
   if (!file.path.starts_with('/')) file.path = world.directory + "/" + file.path;
-  auto text = host::ReadSmallFile(file.path, credentials::kDockerConfigBytes);
+  auto text = credentials::ReadDockerConfig(file.path);
+  world.Trace(4, "credentials file " + Escape(file.path) + (text ? " is read" : " cannot be read"));
   if (!text) {
-    if (text.error().reason() == Reason::kNotFound && !file.named) return auth;
+    if (text.error().reason() == Reason::kMissing && !file.named) return auth;
     return Error(Reason::kConfig, "the credentials file " + Quoted(file.path) + " cannot be read: " + text.error().Text())
         .Next("check the path, or do without --authfile, REGISTRY_AUTH_FILE and DOCKER_CONFIG");
   }
@@ -145,7 +152,9 @@ Result<Auth> Auth::Load(World& world, AuthOptions options, const std::function<v
   const auto format = file.path.ends_with(".dockercfg") ? credentials::FileFormat::kDockerCfg : credentials::FileFormat::kConfigJson;
   auto config = credentials::ParseDockerConfig(*text, format, credentials::Profile::kDocumented, "file " + file.path);
   secret::Secret::Wipe(*text);
-  if (!config) return std::move(config).error().Context(Quoted(file.path));
+  if (!config)  // ours to mend: no registry has been asked
+    return Error(Reason::kConfig, "the credentials file " + Quoted(file.path) + ": " + config.error().Text())
+        .Next("correct the file (berth creds lint FILE), or name another with --authfile");
   auth.named_ = file.named;
   auth.store_ = config->credential_store;
   for (auto& [host, helper] : config->credential_helpers) auth.helpers_.emplace(host, helper);
@@ -163,7 +172,8 @@ Result<std::optional<credentials::Credential>> Auth::Ask(std::string_view helper
   if (!IsHelperName(helper)) return Error(Reason::kInvalidCredentials, Quoted(helper) + " is no name of a credential helper");
   host::ProcessSpec spec{.program = program, .argv = {program, "get"}, .working_directory = world_->directory, .search_path = true};
   for (char** variable = environ; *variable != nullptr; ++variable) spec.env.emplace_back(*variable);
-  const task::Context ctx = task::Context(world_->stop).WithTimeout(std::chrono::minutes(1));
+  world_->Trace(4, "credential helper " + program + " is asked");
+  const task::Context ctx = ctx_.WithTimeout(std::chrono::minutes(1));
   auto ran = host::RunCaptured(ctx, spec, bytes::AsView(server), {.stdout_bytes = kPasswordBytes});
   if (!ran) return std::move(ran).error().Context(program);
   if (!ran->status.success()) {

@@ -4,13 +4,14 @@
 // config file: --authfile, REGISTRY_AUTH_FILE, DOCKER_CONFIG/config.json, ~/.docker/config.json; a file that was named
 // must be there. Its credHelpers and credsStore programs are asked first, as docker does, then its entries.
 // The daemon adds its own after those of a file. Secrets are sent over the socket and shown nowhere.
-// Errors: kUsage, kConfig (no such file), kInvalidCredentials, kCanceled (^C at the prompt).
+// Errors: kUsage, kConfig (no such file), kInvalidCredentials, kCanceled and kTimeout (^C, or too long at the prompt).
 #pragma once
 
 #include <map>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "apps/berth/world.h"
@@ -31,8 +32,8 @@ struct AuthOptions {
 
 class Auth {
  public:
-  // Reads the password or the file. `warn` gets one sentence a time.
-  static Result<Auth> Load(World& world, AuthOptions options, const std::function<void(std::string_view)>& warn);
+  // Reads the password or the file. `warn` gets one sentence a time. `ctx` ends the waiting for a password, and for helpers later.
+  static Result<Auth> Load(const task::Context& ctx, World& world, AuthOptions options, const std::function<void(std::string_view)>& warn);
   // For one image, in the order in which they are to be tried.
   std::vector<credentials::Credential> For(const reference::Reference& image,
                                            const std::function<void(std::string_view)>& warn) const;
@@ -40,10 +41,11 @@ class Auth {
   bool exclusive() const { return given_.has_value() || named_; }
 
  private:
-  explicit Auth(const World& world) : world_(&world) {}
+  Auth(task::Context ctx, World& world) : ctx_(std::move(ctx)), world_(&world) {}
   Result<std::optional<credentials::Credential>> Ask(std::string_view helper, std::string_view server) const;
 
-  const World* world_;
+  task::Context ctx_;
+  World* world_;
   std::optional<credentials::Credential> given_;
   credentials::Keyring keyring_{credentials::Profile::kDocumented};
   std::map<std::string, std::string, std::less<>> helpers_;  // host, helper

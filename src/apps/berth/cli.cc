@@ -13,6 +13,7 @@
 #include "apps/berth/commands.h"
 #include "apps/berth/completion.h"
 #include "apps/berth/format.h"
+#include "apps/berth/list.h"
 
 namespace berth::cli {
 namespace {
@@ -45,6 +46,20 @@ std::string Nearest(std::string_view word, const Words& candidates) {
   return best != candidates.end() && Distance(word, *best) <= std::max<std::size_t>(1, word.size() / 3) ? *best : "";
 }
 
+// Before anything else is known of the arguments: what is wrong with them is said in the form that they ask for.
+bool WantsJson(const Words& arguments) {
+  for (std::size_t i = 0; i < arguments.size() && arguments[i] != "--"; ++i) {
+    std::string_view word = arguments[i];
+    if ((word == "-o" || word == "--output" || word == "--progress") && i + 1 < arguments.size()) word = arguments[i + 1];
+    else if (word.starts_with("--output=")) word.remove_prefix(9);
+    else if (word.starts_with("--progress=")) word.remove_prefix(11);
+    else if (word.starts_with("-o")) word.remove_prefix(word.starts_with("-o=") ? 3 : 2);
+    else continue;
+    if (word == "json" || word == "jsonl") return true;
+  }
+  return false;
+}
+
 // The whole grammar: one CLI11 application whose values land in the option structs of commands.h.
 class Grammar {
  public:
@@ -55,10 +70,15 @@ class Grammar {
     app_.fallthrough();
     app_.set_version_flag("--version", std::string("berth ") + BERTH_VERSION);
     app_.add_option("-s,--socket,-i,--image-endpoint", globals_.socket,
-                    "berthd's socket (else BERTH_SOCKET, IMAGE_SERVICE_ENDPOINT, /run/berth/berth.sock)")->type_name("PATH");
+                    "berthd's socket (else BERTH_SOCKET, IMAGE_SERVICE_ENDPOINT, CONTAINER_RUNTIME_ENDPOINT, /run/berth/berth.sock)")->type_name("PATH");
     app_.add_option("-r,--runtime-endpoint", ignored_, "accepted for crictl's sake, not used")->type_name("PATH")->group("");
     app_.add_option("--timeout", globals_.timeout, "give up after this long (90s, 15m): exit status 124")->type_name("TIME");
     Words_(app_.add_option("--color", globals_.colour, "colours on stderr"), {"auto", "always", "never"});
+    app_.add_option("-o,--output", early_output_, "form of the output: see each command")->type_name("FORM");
+    app_.add_option("-v,--v", verbosity_, "how much to tell on stderr: 0, 1 what is done, 4 files and requests, … 10")->type_name("NUMBER")->check([](const std::string& text) {
+      const bool good = !text.empty() && text.size() <= 2 && text.find_first_not_of("0123456789") == text.npos && std::stoi(text) <= 10;
+      return good ? std::string() : "a number from 0 to 10 is wanted";
+    });
     app_.add_flag("-q,--quiet", globals_.quiet, "data only, no talk (images: ids only)");
     app_.add_flag("--no-trunc", globals_.no_trunc, "whole digests on a terminal too");
     app_.add_flag("--no-headers", globals_.no_headers, "tables without their first line");
@@ -69,18 +89,27 @@ class Grammar {
     sub->add_flag("--all-platforms", pull_.all_platforms, "every image of the index");
     Words_(sub->add_option("--policy", pull_.policy, "when the registry is asked"), {"IfNotPresent", "Always", "Never"});
     Auth_(sub, pull_.auth);
-    Words_(sub->add_option("--progress", pull_.progress, "how progress is shown on stderr"), {"auto", "tty", "plain", "json", "none"});
+    Words_(sub->add_option("--progress", pull_.progress, "how progress is shown on stderr"), {"auto", "tty", "tty,layers", "plain", "json", "none"});
     Output_(sub, {"table", "json", "jsonl"});
 
-    sub = Command("images", "list images", Arguments::kImages, [this](Session& s) { return Images(s, image_); });
-    sub->add_option("NAME", image_, "only this repository or name");
-    Output_(sub, {"table", "wide", "json", "jsonl", "name"});
+    sub = Command("images", "list images", Arguments::kImages, [this](Session& s) { return Images(s, images_); });
+    sub->add_option("NAME", images_.name, "only this repository or name");
+    Repeated(sub->add_option("--filter", images_.filters, "dangling=BOOL, pinned=BOOL, reference=PATTERN, registry=HOST, before=IMAGE, since=IMAGE, label=KEY[=VALUE]; may be repeated")
+                 ->type_name("KEY=VALUE"));
+    CLI::Option* sort = sub->add_option("--sort-by", images_.sort_by, "by this member instead of the newest first; -KEY: descending");
+    sort->type_name("KEY")->check([](const std::string& text) {
+      const auto& keys = SortKeys();
+      const bool known = std::ranges::find(keys, text.substr(text.starts_with('-') ? 1 : 0)) != keys.end();
+      return known ? std::string() : "one of " + Joined(keys, ", ") + " is wanted";
+    });
+    values_[sort] = SortKeys();
+    Output_(sub, {"table", "wide", "json", "jsonl", "yaml", "name"});
 
     sub = Command("inspect", "what is known of an image", Arguments::kImages, [this](Session& s) { return Inspect(s, inspect_); }, {"inspecti"});
     sub->add_option("IMAGE", inspect_.images, "names, ids or unique beginnings of ids");
     sub->add_option("--platform", inspect_.platform, "which image of an index")->type_name("PLATFORM");
     Words_(sub->add_option("--document", inspect_.document, "print this document's exact bytes"), {"target", "manifest", "config"});
-    Output_(sub, {"table", "json", "jsonl", "name"});
+    Output_(sub, {"table", "json", "jsonl", "yaml", "name"});
 
     sub = Command("rm", "take names from images; an image without names goes", Arguments::kImages,
                   [this](Session& s) { return Remove(s, remove_); }, {"rmi"});
@@ -313,10 +342,19 @@ class Grammar {
     if (const auto missing = Missing(*sub); !missing.empty()) return Usage(world, wants_json, sub->get_name() + " needs " + missing);
     if (const auto timeout = ParseDuration(globals_.timeout); !globals_.timeout.empty() && (!timeout || timeout->count() == 0))
       return Usage(world, wants_json, "--timeout: a time like 90s, 15m or 2h is wanted");
-    const Words formats{"table", "wide", "json", "jsonl", "name", "yaml"};
-    globals_.output = static_cast<Output>(std::ranges::find(formats, output_) - formats.begin());
+    // Before the command it means the command's.
+    if (const CLI::Option* own = sub->get_option_no_throw("--output"); !early_output_.empty() && (own == nullptr || own->count() == 0)) {
+      if (own == nullptr) return Usage(world, wants_json, sub->get_name() + " has no flag \"-o\"");
+      if (const auto wrong = WrongForm(values_.at(own), early_output_); !wrong.empty()) return Usage(world, wants_json, "-o: " + wrong);
+      output_ = early_output_;
+    }
+    // Before anything is asked or done: a template that cannot be read must not cost a pull, or an image.
+    globals_.json_talk = sub->get_name() == "pull" && pull_.progress == "json";
+    if (const auto read = ReadForm(); !read) return Session(world, globals_).Fail(FromError(read.error()));
+    world.verbosity = std::stoi(verbosity_);
+    world.Trace(1, "berth " BERTH_VERSION " " + sub->get_name());
     Session session(world, globals_);
-    return std::ranges::find(commands_, sub, &Row::first)->second(session);
+    return session.Ended(sub->get_name(), std::ranges::find(commands_, sub, &Row::first)->second(session));
   }
 
  private:
@@ -339,13 +377,42 @@ class Grammar {
     option->type_name(Joined(words, "|"));
     values_[option] = words;
   }
-  void Output_(CLI::App* sub, const Words& words) {
-    Words_(sub->add_option("-o,--output", output_, "form of the output"), words);
+  // Whatever has one JSON document has templates over it.
+  void Output_(CLI::App* sub, Words words) {
+    if (std::ranges::find(words, "json") != words.end()) words.insert(words.end(), {std::string(kGoTemplate), std::string(kJsonPath)});
+    CLI::Option* option = sub->add_option("-o,--output", output_, "form of the output");
+    option->check(CLI::Validator([words](std::string& text) { return WrongForm(words, text); }, ""));
+    option->type_name(Joined(words, "|"));
+    values_[option] = words;
+  }
+  // "" when it is one of these, or begins with one that takes a template. "-o=json" comes with its sign.
+  static std::string WrongForm(const Words& words, std::string_view form) {
+    form.remove_prefix(form.starts_with('=') ? 1 : 0);
+    const auto fits = [&](const std::string& word) { return word.ends_with('=') ? form.starts_with(word) : form == word; };
+    const bool known = std::ranges::any_of(words, fits);
+    return known ? "" : "one of " + Joined(words, ", ") + " is wanted";
+  }
+  Result<> ReadForm() {
+    if (output_.starts_with('=')) output_.erase(0, 1);
+    const std::string_view text = output_;
+    if (text.starts_with(kGoTemplate)) {
+      ASSIGN_OR_RETURN(globals_.form, GoTemplate::Parse(text.substr(kGoTemplate.size())));
+      globals_.output = Output::kTemplate;
+    } else if (text.starts_with(kJsonPath)) {
+      ASSIGN_OR_RETURN(globals_.form, JsonPath::Parse(text.substr(kJsonPath.size())));
+      globals_.output = Output::kTemplate;
+    } else {
+      const Words formats{"table", "wide", "json", "jsonl", "name", "yaml"};
+      globals_.output = static_cast<Output>(std::ranges::find(formats, output_) - formats.begin());
+    }
+    return {};
   }
   static void Auth_(CLI::App* sub, AuthOptions& auth) {
-    sub->add_option("--creds", auth.creds, "USER, and the password from a prompt or stdin; USER:PASSWORD is seen by all")->type_name("USER");
+    // An empty one is a script's variable that was never set: to ask without credentials is not what was meant.
+    const CLI::Validator something([](std::string& text) { return text.empty() ? "it is empty: a value is wanted" : std::string(); }, "");
+    sub->add_option("--creds", auth.creds, "USER, and the password from a prompt or stdin; USER:PASSWORD is seen by all")->type_name("USER")->check(something);
     sub->add_flag("--password-stdin", auth.password_stdin, "the password for --creds is all of stdin");
-    sub->add_option("--auth", auth.auth, "base64 of USER:PASSWORD, as crictl takes it")->type_name("TEXT");
+    sub->add_option("--auth", auth.auth, "base64 of USER:PASSWORD, as crictl takes it")->type_name("TEXT")->check(something);
     sub->add_option("--authfile", auth.authfile, "a docker config file (else REGISTRY_AUTH_FILE, DOCKER_CONFIG, ~/.docker/config.json)")->type_name("FILE");
   }
   void Files_(CLI::App* sub) {
@@ -371,18 +438,6 @@ class Grammar {
     if (name == "logs" && logs_.words.empty()) return "a Pod";
     if (name == "completion" && image_.empty()) return "a shell: bash, zsh or fish";
     return "";
-  }
-
-  static bool WantsJson(const Words& arguments) {
-    for (std::size_t i = 0; i < arguments.size(); ++i) {
-      std::string_view word = arguments[i];
-      if ((word == "-o" || word == "--output") && i + 1 < arguments.size()) word = arguments[i + 1];
-      else if (word.starts_with("--output=")) word.remove_prefix(9);
-      else if (word.starts_with("-o")) word.remove_prefix(word.starts_with("-o=") ? 3 : 2);
-      else continue;
-      if (word == "json" || word == "jsonl") return true;
-    }
-    return false;
   }
 
   static int Usage(World& world, bool wants_json, std::string_view message, const std::string& nearest = "") {
@@ -412,7 +467,7 @@ class Grammar {
       CommandSpec spec{.name = sub->get_name(), .help = sub->get_description(), .aliases = sub->get_aliases(), .flags = Flags(*sub),
                        .arguments = arguments_.at(sub)};
       for (auto& flag : Flags(app_))
-        if (flag.name != "--help" && flag.name != "--version") spec.flags.push_back(std::move(flag));
+        if (flag.name != "--help" && flag.name != "--version" && flag.name != "--output") spec.flags.push_back(std::move(flag));
       if (const auto words = words_.find(sub); words != words_.end()) spec.words = words->second;
       specs.push_back(std::move(spec));
     }
@@ -426,8 +481,10 @@ class Grammar {
   std::map<const CLI::Option*, Words> values_;       // of flags
 
   Globals globals_;
-  std::string output_ = "table", ignored_, image_, age_ = "0s", depth_;
+  static constexpr std::string_view kGoTemplate = "go-template=", kJsonPath = "jsonpath=";
+  std::string output_ = "table", early_output_, ignored_, image_, age_ = "0s", depth_, verbosity_ = "0";
   PullOptions pull_;
+  ImagesOptions images_;
   InspectOptions inspect_;
   RemoveOptions remove_;
   PinOptions pin_;
@@ -445,10 +502,11 @@ class Grammar {
 }  // namespace
 
 int Run(World& world, std::vector<std::string> arguments) {
+  const bool json = WantsJson(arguments);
   const int status = Grammar().Run(world, std::move(arguments));
   if (const auto& broken = world.out.broken()) {
     if (world.out.closed_pipe()) return 141;  // the reader has seen enough: as if SIGPIPE had ended us
-    world.err.Write(Lines(FromError(*broken), Colour::kNo));
+    world.err.Write(json ? JsonLine(FromError(*broken)) : Lines(FromError(*broken), Colour::kNo));
     return status == 0 ? broken->info().exit_status : status;
   }
   return status;

@@ -3,15 +3,22 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+#include <thread>
 
 #include "apps/berth/completion.h"
 #include "apps/berth/failure.h"
 #include "apps/berth/session.h"
 #include "apps/berth/testing/test_world.h"
+#include "host/fd.h"
 #include "host/process.h"
 #include "json/document.h"
+#include "result/testing/dirs.h"
 
 namespace berth::cli {
 namespace {
@@ -44,10 +51,16 @@ INSTANTIATE_TEST_SUITE_P(
         Wrong{"command_hostile", {"\x1b[2J"}, "\"\\x1b[2J\""},
         Wrong{"flag", {"pull", "--platfrom", "linux/arm64", "x"}, "there is no flag \"--platfrom\"\nnext: did you mean --platform?"},
         Wrong{"flag_value_is_not_shown", {"pull", "x", "--passwd=hunter2"}, "there is no flag \"--passwd\"\n"},
-        Wrong{"choice", {"pull", "--progress", "loud", "x"}, "one of auto, tty, plain, json, none is wanted"},
+        Wrong{"choice", {"pull", "--progress", "loud", "x"}, "one of auto, tty, tty,layers, plain, json, none is wanted"},
         Wrong{"policy", {"pull", "--policy", "Sometimes", "x"}, "one of IfNotPresent, Always, Never is wanted"},
-        Wrong{"output", {"images", "-o", "yaml"}, "one of table, wide, json, jsonl, name is wanted"},
-        Wrong{"output_not_for_this", {"pull", "x", "-o", "wide"}, "one of table, json, jsonl is wanted"},
+        Wrong{"output", {"images", "-o", "xml"}, "one of table, wide, json, jsonl, yaml, name, go-template=, jsonpath= is wanted"},
+        Wrong{"output_first", {"-o", "wide", "pull", "x"}, "-o: one of table, json, jsonl, go-template=, jsonpath= is wanted"},
+        Wrong{"output_of_a_command_without", {"-o", "table", "name", "x"}, "name has no flag \"-o\""},
+        Wrong{"output_not_for_this", {"pull", "x", "-o", "wide"}, "one of table, json, jsonl, go-template=, jsonpath= is wanted"},
+        Wrong{"template_before_anything_starts", {"rm", "x", "-o", "jsonpath={.a"}, "E-USAGE jsonpath, column 1: this { is never closed\nnext: "},
+        Wrong{"template_first", {"-o", "go-template={{.a", "images"}, "E-USAGE go-template, column 1: this {{ is never closed\nnext: "},
+        Wrong{"template_of_a_command_without", {"delete", "pod", "x", "-o", "jsonpath={.a}"}, "one of table, name is wanted"},
+        Wrong{"verbosity", {"images", "-v", "11"}, "a number from 0 to 10 is wanted"}, Wrong{"verbosity_word", {"-v", "much", "images"}, "a number from 0 to 10"},
         Wrong{"missing_value", {"pull", "x", "--platform"}, "--platform"},
         Wrong{"pull_what", {"pull"}, "pull needs at least one image"},
         Wrong{"rm_what", {"rm"}, "rm needs at least one image"},
@@ -62,11 +75,13 @@ INSTANTIATE_TEST_SUITE_P(
         Wrong{"socket", {"images", "-s", "tcp://1.2.3.4:5"}, "\"tcp://1.2.3.4:5\" (--socket) is no path of a Unix socket"},
         Wrong{"socket_relative", {"images", "-s", "berth.sock"}, "no path of a Unix socket"},
         Wrong{"socket_long", {"images", "-s", "/" + std::string(107, 'x')}, "at most 107 bytes"},
+        Wrong{"creds_empty", {"pull", "x", "--creds", ""}, "E-USAGE --creds: it is empty"}, Wrong{"auth_empty", {"pull", "x", "--auth", ""}, "E-USAGE --auth: it is empty"},
         Wrong{"name_before_anything_starts", {"pull", "good", "Bad:!"}, "E-NAME couldn't parse image name"}),
     [](const auto& row) { return row.param.name; });
 
 TEST(UsageErrors, AreJsonWhenTheOutputIs) {
-  for (const Words& arguments : {Words{"images", "--nope", "-o", "json"}, Words{"images", "--nope", "--output=jsonl"}, Words{"images", "--nope", "-ojson"}}) {
+  for (const Words& arguments : {Words{"-o", "json", "images", "--nope"}, Words{"images", "--nope", "-o", "json"}, Words{"images", "--nope", "--output=jsonl"}, Words{"images", "--nope", "-ojson"},
+                                 Words{"pull", "--nope", "--progress", "json"}, Words{"--nope", "pull", "x", "--progress=json"}}) {
     TestWorld world;
     EXPECT_EQ(world.Run(arguments), 2);
     EXPECT_EQ(world.err(), "{\"error\":{\"code\":\"E-USAGE\",\"message\":\"there is no flag \\\"--nope\\\"\","
@@ -111,6 +126,7 @@ class Endpoints : public ::testing::TestWithParam<Where> {};
 TEST_P(Endpoints, AreFoundInOrder) {
   World world{.out = Stream(-1, false), .err = Stream(-1, false), .variable = [](const char* name) -> const char* {
                 const auto& variables = GetParam().variables;
+                if (std::string_view(name) == "CRI_CONFIG_FILE") return "/nonexistent";
                 const auto found = variables.find(name);
                 return found == variables.end() ? nullptr : found->second.c_str();
               }};
@@ -124,9 +140,31 @@ INSTANTIATE_TEST_SUITE_P(Table, Endpoints,
                                            Where{"flag", "/a", {{"BERTH_SOCKET", "/b"}}, "/a", "--socket"},
                                            Where{"variable", "", {{"BERTH_SOCKET", "/b"}, {"IMAGE_SERVICE_ENDPOINT", "/c"}}, "/b", "BERTH_SOCKET"},
                                            Where{"crictl", "", {{"IMAGE_SERVICE_ENDPOINT", "unix:///c"}}, "/c", "IMAGE_SERVICE_ENDPOINT"},
+                                           Where{"crictl_runtime", "", {{"CONTAINER_RUNTIME_ENDPOINT", "unix:///r"}}, "/r", "CONTAINER_RUNTIME_ENDPOINT"},
+                                           Where{"crictl_image_first", "", {{"CONTAINER_RUNTIME_ENDPOINT", "/r"}, {"IMAGE_SERVICE_ENDPOINT", "/c"}}, "/c", "IMAGE_SERVICE_ENDPOINT"},
                                            Where{"empty_is_unset", "", {{"BERTH_SOCKET", ""}}, "/run/berth/berth.sock", "the default"},
                                            Where{"short_url", "unix:/d", {}, "/d", "--socket"}),
                          [](const auto& row) { return row.param.name; });
+
+TEST(CrictlsFile, NamesTheSocketWhereNothingIsAtOurOwn) {
+  if (::access(std::string(kDefaultSocket).c_str(), F_OK) == 0) GTEST_SKIP() << "a berthd runs on this machine";
+  char folder[] = "/tmp/berth-cli-XXXXXX";
+  ASSERT_NE(::mkdtemp(folder), nullptr);
+  const std::string path = std::string(folder) + "/crictl.yaml";
+  const auto find = [&](const std::string& text) {
+    std::ofstream(path, std::ios::trunc) << text;
+    World world{.out = Stream(-1, false), .err = Stream(-1, false), .variable = [&](const char* name) -> const char* {
+                  return std::string_view(name) == "CRI_CONFIG_FILE" ? path.c_str() : nullptr;
+                }};
+    const auto endpoint = FindEndpoint(world, "");
+    return endpoint ? endpoint->path + " " + endpoint->origin : endpoint.error().Text();
+  };
+  EXPECT_EQ(find("runtime-endpoint: unix:///r.sock\nimage-endpoint: unix:///i.sock\ntimeout: 2\n"), "/i.sock " + path);
+  EXPECT_EQ(find("runtime-endpoint: unix:///r.sock\nimage-endpoint: \"\"\n"), "/r.sock " + path);
+  EXPECT_EQ(find("timeout: 2\n"), "/run/berth/berth.sock the default");
+  EXPECT_EQ(find("{{{"), "/run/berth/berth.sock the default");
+  std::filesystem::remove_all(folder);
+}
 
 struct Several { std::string name; std::vector<int> statuses; int want; };
 std::ostream& operator<<(std::ostream& out, const Several& row) { return out << row.name; }
@@ -143,11 +181,57 @@ INSTANTIATE_TEST_SUITE_P(Product43, ExitStatuses,
                          [](const auto& row) { return row.param.name; });
 
 TEST(ExitStatuses, EveryReasonHasADocumentedOne) {
-  for (std::size_t i = 0; i <= static_cast<std::size_t>(Reason::kInternal); ++i) {
+  for (std::size_t i = 0; i <= static_cast<std::size_t>(Reason::kMissing); ++i) {
     const auto& info = result::Describe(static_cast<Reason>(i));
     EXPECT_TRUE((info.exit_status >= 1 && info.exit_status <= 13) || info.exit_status == 130) << info.code;
     EXPECT_EQ(MostActionable(std::array{0, info.exit_status}), info.exit_status) << info.code;
   }
+}
+
+std::string ReadSource(const std::string& name) {
+  std::ifstream file(std::string(result::testing::kSourceDir) + "/" + name);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+TEST(ErrorsPage, HasEveryCodeWithItsStatus) {
+  const std::string page = ReadSource("docs/errors.md"), manual = ReadSource("packaging/man/berth.1");
+  for (std::size_t i = 0; i <= static_cast<std::size_t>(Reason::kMissing); ++i) {
+    const auto& info = result::Describe(static_cast<Reason>(i));
+    EXPECT_THAT(page, HasSubstr("\n| `" + std::string(info.code) + "` | " + std::to_string(info.exit_status) + " | "));
+    EXPECT_THAT(manual, HasSubstr("\n.It " + std::to_string(info.exit_status))) << info.code;
+  }
+  for (const char* status : {"0", "11", "20", "21", "124"}) EXPECT_THAT(page, HasSubstr("\n| " + std::string(status) + " | "));
+}
+
+TEST(Manual, KnowsEveryCommandAndFlag) {
+  const std::string manual = ReadSource("packaging/man/berth.1");
+  const auto help = [](const Words& arguments) {
+    TestWorld world;
+    EXPECT_EQ(world.Run(arguments), 0);
+    return world.out();
+  };
+  const auto flags = [&](const std::string& text, const std::string& of) {
+    for (std::size_t at = text.find("--"); at != text.npos; at = text.find("--", at + 2)) {
+      const auto end = text.find_first_not_of("abcdefghijklmnopqrstuvwxyz-", at + 2);
+      const std::string flag = text.substr(at + 2, end - at - 2);
+      if (flag.size() < 2 || flag == "help" || flag == "version" || flag == "verbose") continue;
+      EXPECT_TRUE(manual.find("-" + flag + " ") != manual.npos || manual.find("-" + flag + "\n") != manual.npos) << of << " --" << flag;
+    }
+  };
+  const std::string all = help({"--help"});
+  flags(all, "berth");
+  const auto begin = all.find("Subcommands:\n");
+  ASSERT_NE(begin, all.npos) << all;
+  std::size_t commands = 0;
+  std::istringstream lines(all.substr(begin + 13));
+  for (std::string line; std::getline(lines, line);) {
+    if (!line.starts_with("  ") || line.starts_with("   ")) continue;
+    const std::string command = line.substr(2, line.find_first_of(" ,", 2) - 2);
+    ++commands;
+    EXPECT_THAT(manual, HasSubstr("\n.It Cm " + command));
+    flags(help({command, "--help"}), command);
+  }
+  EXPECT_GT(commands, 25u);
 }
 
 TEST(Failures, NameTheirPlaceOnce) {
@@ -196,13 +280,31 @@ INSTANTIATE_TEST_SUITE_P(
                       NameRow{"v62", "a:999999/b", "a:999999", "b", "latest", "a:999999/b:latest", "a:999999/b", "a:999999/b:latest"}),
     [](const auto& row) { return row.param.name; });
 
+// --timeout is about the whole command: whoever is waited for.
+TEST(Timeouts, EndTheWaitingForStdin) {
+  for (const Words& arguments : {Words{"name"}, Words{"lint", "-f", "-"}, Words{"apply", "-f", "-"}, Words{"admit"},
+                                 Words{"secret", "create", "docker-registry", "a", "--dry-run", "--docker-username=u", "--docker-password-stdin"},
+                                 Words{"creds", "test", "--username", "alice", "--password-stdin", "reg.test/a"}}) {
+    const auto mute = *host::MakePipe();
+    TestWorld world;
+    world.stdin_fd = mute.read.get();
+    std::jthread later([&] {
+      world.manual.AwaitSleeps(1);
+      world.manual.Advance(std::chrono::seconds(3));
+    });
+    Words words{"--timeout", "3s"};
+    words.insert(words.end(), arguments.begin(), arguments.end());
+    EXPECT_EQ(world.Run(words), 124) << arguments[0];
+    EXPECT_EQ(world.err(), "error: E-TIMEOUT not done within 3s (--timeout)\nnext: give it a longer --timeout; berth doctor shows whether berthd answers\n");
+  }
+}
+
 TEST(Name, BadOnesAreLinesTooAndTheStatusSaysSo) {
   TestWorld world("good\n\nBAD\nx\r\n" + std::string(70000, 'a') + "\nlast");
   EXPECT_EQ(world.Run({"name"}), 2);
   std::vector<bool> ok;
-  std::string_view rest = world.out();
   const std::string all = world.out();
-  for (rest = all; !rest.empty(); rest.remove_prefix(rest.find('\n') + 1)) {
+  for (std::string_view rest = all; !rest.empty(); rest.remove_prefix(rest.find('\n') + 1)) {
     const auto line = json::Document::Parse(rest.substr(0, rest.find('\n')), Reason::kInternal);
     ASSERT_TRUE(line);
     ok.push_back(*line->root().Get("ok")->AsBool());
@@ -235,7 +337,7 @@ TEST(Completions, KnowEveryCommandAndFlagAndAreValid) {
     )";
     const auto ran = host::RunCaptured(task::Context(), {.program = "/bin/bash", .argv = {"bash", "--norc"}}, bytes::AsView(script));
     ASSERT_TRUE(ran) << ran.error().Text();
-    EXPECT_EQ(ran->out, "pull\n--policy\nAlways\njson jsonl\nreg.test/app\nfish\n") << ran->stderr_tail;
+    EXPECT_EQ(ran->out, "pull\n--policy\nAlways\njson jsonl jsonpath=\nreg.test/app\nfish\n") << ran->stderr_tail;
   }
 }
 

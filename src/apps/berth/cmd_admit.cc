@@ -32,7 +32,7 @@ class Registries {
       return value == nullptr ? std::nullopt : std::optional<std::string>(value);
     };
     const auto warn = [this](std::string_view text) { session_.Warn(text); };
-    ASSIGN_OR_RETURN(auto auth, Auth::Load(session_.world(), std::move(auth_options_), warn));
+    ASSIGN_OR_RETURN(auto auth, Auth::Load(session_.context(), session_.world(), std::move(auth_options_), warn));
     ASSIGN_OR_RETURN(auto proxies, http::ProxyRules::FromEnvironment(variable));
     auth_.emplace(std::move(auth));
     const auto rules = std::make_shared<const http::ProxyRules>(std::move(proxies));
@@ -70,6 +70,7 @@ Result<std::vector<yaml::Document>> Parse(Source& source) {
   auto documents = yaml::Parse(source.text, source.name, Reason::kUsage,
                                {.bytes = 8u << 20, .depth = 64, .values = 1'000'000, .documents = 10'000});
   secret::Secret::Wipe(source.text);
+  if (!documents) return std::move(documents).error().Next(kCorrectTheFile);
   return documents;
 }
 
@@ -133,7 +134,7 @@ class Command {
   }
 
  private:
-  task::Context Context() const { return task::Context(session_.world().stop, session_.world().clock); }
+  task::Context Context() const { return session_.context(); }
 
   void Fill(admission::Options& o) const {
     using Defaults = admission::Options::Defaults;

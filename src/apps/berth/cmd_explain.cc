@@ -46,39 +46,33 @@ std::string Lines(const std::string& text) {
 // Prints reports as they come.
 class Printer {
  public:
-  Printer(Session& session, bool list) : session_(session), list_(list) {}
+  Printer(Session& session, bool list) : session_(session), documents_(session, list) {}
   void Add(const v1::Report& report) {
     statuses_.push_back(report.exit_status());
-    const Output output = session_.globals().output;
-    if (output == Output::kJsonl || (output == Output::kJson && !list_)) return session_.OutJson(report.json());
-    if (output == Output::kJson) {
-      if (!all_.empty()) all_ += ",";
-      all_ += report.json();
-      return;
-    }
+    if (session_.json()) return documents_.Add(report.json());
     if (session_.globals().quiet) return;
     std::string text = Lines(report.text());
     if (session_.colour(session_.world().out) == Colour::kYes) text = Coloured(std::move(text), report.exit_status() == 0);
     session_.Out((statuses_.size() > 1 ? "\n" : "") + text);
   }
   int End() {
-    if (session_.globals().output == Output::kJson && list_) session_.OutJson("[" + all_ + "]");
+    if (session_.json()) documents_.End();
     return MostActionable(statuses_);
   }
 
  private:
   Session& session_;
-  const bool list_;
+  Documents documents_;
   std::vector<int> statuses_;
-  std::string all_;
 };
 
 int Ask(Session& session, const v1::ExplainRequest& request, bool list) {
   Printer printer(session, list);
-  const auto failure = session.Read(&v1::Explain::Stub::Explain, request, [&](const v1::Report& report) {
+  auto failure = session.Read(&v1::Explain::Stub::Explain, request, [&](const v1::Report& report) {
     printer.Add(report);
     return !session.world().out.broken().has_value();
   });
+  if (failure && list && failure->exit_status == 2 && failure->next.empty() && !request.objects().empty()) failure->next = kCorrectTheFile;
   if (failure) return session.Fail(*failure);
   return printer.End();
 }
@@ -90,7 +84,7 @@ std::optional<Failure> AddCredentials(Session& session, AuthOptions options, con
   const auto reference = reference::Reference::Parse(image.find('/') == std::string::npos ? image + "/x" : image);
   if (!reference) return FromError(reference.error());
   const auto warn = [&](std::string_view text) { session.Warn(text); };
-  const auto auth = Auth::Load(session.world(), std::move(options), warn);
+  const auto auth = Auth::Load(session.context(), session.world(), std::move(options), warn);
   if (!auth) return session.Judge(auth.error());
   for (const auto& credential : auth->For(*reference, warn)) FillCredential(credential, *request.add_credentials());
   exclusive = auth->exclusive();
@@ -106,7 +100,7 @@ credentials::FileFormat FormatOf(const std::string& path) {
   return path.ends_with(".dockercfg") ? credentials::FileFormat::kDockerCfg : credentials::FileFormat::kConfigJson;
 }
 Result<std::string> ReadConfig(const Session& session, const std::string& file) {
-  auto text = host::ReadSmallFile(Path(session, file), credentials::kDockerConfigBytes);
+  auto text = credentials::ReadDockerConfig(Path(session, file));
   if (!text) return Error(Reason::kConfig, "the file " + Quoted(file) + " cannot be read: " + text.error().message()).Next("check the path");
   return text;
 }
@@ -124,7 +118,9 @@ int Match(Session& session, const ExplainOptions& options) {
   if (!text) return session.Fail(FromError(text.error()));
   auto config = credentials::ParseDockerConfig(*text, FormatOf(file), ProfileOf(options), "file " + file);
   secret::Secret::Wipe(*text);
-  if (!config) return session.Fail(FromError(std::move(config).error().Context(Quoted(file))));
+  if (!config)
+    return session.Fail(FromError(Error(Reason::kConfig, "the file " + Quoted(file) + ": " + config.error().Text())
+                                      .Next("correct the file: berth creds lint FILE")));
   credentials::Keyring keyring(ProfileOf(options));
   keyring.Add(*std::move(config));
   std::vector<MatchReport> reports;
@@ -200,7 +196,7 @@ int LintConfigs(Session& session, const ExplainOptions& options) {
     if (!text) return session.Fail(FromError(text.error()));
     if (IsYaml(file)) {  // Secrets
       auto found = explain::LintObjects(*text, file, options.ns.empty() ? "default" : options.ns, ProfileOf(options));
-      if (!found) return session.Fail(FromError(found.error()));
+      if (!found) return session.Fail(FromError(std::move(found).error().Next(kCorrectTheFile)));
       std::ranges::move(*found, std::back_inserter(all));
     } else {
       for (auto& f : credentials::LintDockerConfig(*text, FormatOf(file), ProfileOf(options)))
@@ -291,7 +287,7 @@ int Lint(Session& session, const ExplainOptions& options) {
   for (auto& source : *sources) {
     auto found = explain::LintObjects(source.text, source.name, options.ns.empty() ? "default" : options.ns, ProfileOf(options));
     secret::Secret::Wipe(source.text);
-    if (!found) return session.Fail(FromError(found.error()));
+    if (!found) return session.Fail(FromError(std::move(found).error().Next(kCorrectTheFile)));
     std::ranges::move(*found, std::back_inserter(all));
   }
   if (session.json()) session.OutJson(explain::LintJson(all));

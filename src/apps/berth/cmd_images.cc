@@ -1,8 +1,11 @@
 #include <algorithm>
+#include <optional>
 
 #include "apps/berth/commands.h"
 #include "apps/berth/format.h"
 #include "apps/berth/json.h"
+#include "apps/berth/list.h"
+#include "json/document.h"
 
 namespace berth::cli {
 namespace {
@@ -42,26 +45,59 @@ std::string Pinned(const v1::Image& image) {
 
 }  // namespace
 
-int Images(Session& session, const std::string& filter) {
+namespace {
+
+// Takes away what a filter does not let through.
+std::optional<Failure> Apply(Session& session, const Filter& filter, google::protobuf::RepeatedPtrField<v1::Image>& images) {
+  std::string then;
+  if (filter.key == Filter::Key::kBefore || filter.key == Filter::Key::kSince) {
+    v1::InspectImageRequest request;
+    v1::InspectImageResponse other;
+    request.set_image(filter.value);
+    if (auto failure = session.Call(&v1::Berth::Stub::InspectImage, request, other)) return At(filter.value, *std::move(failure));
+    then = other.image().pulled_at();  // RFC 3339 in UTC: they compare as texts
+  }
+  google::protobuf::RepeatedPtrField<v1::Image> kept;
+  for (auto& image : images) {
+    bool holds = Holds(filter, image);
+    if (filter.key == Filter::Key::kBefore) holds = image.pulled_at() < then;
+    if (filter.key == Filter::Key::kSince) holds = image.pulled_at() > then;
+    if (holds) *kept.Add() = std::move(image);
+  }
+  images.Swap(&kept);
+  return std::nullopt;
+}
+
+}  // namespace
+
+int Images(Session& session, const ImagesOptions& options) {
+  const auto filters = ParseFilters(options.filters);
+  if (!filters) return session.Fail(FromError(filters.error()));
   v1::ListImagesRequest request;
   v1::ListImagesResponse answer;
-  request.set_filter(filter);
+  request.set_filter(options.name);
+  for (const Filter& filter : *filters)
+    if (filter.key == Filter::Key::kLabel) request.add_labels(filter.value);
   if (const auto failure = session.Call(&v1::Berth::Stub::ListImages, request, answer)) return session.Fail(*failure);
+  if (request.labels_size() > 0 && !answer.labels_judged())
+    return session.Fail(FromError(Error(Reason::kSocket, "this berthd is older and does not know --filter label").Next("restart berthd after the upgrade")));
+  for (const Filter& filter : *filters)
+    if (const auto failure = Apply(session, filter, *answer.mutable_images())) return session.Fail(*failure);
+  SortImages(options.sort_by, *answer.mutable_images());
   const Globals& globals = session.globals();
   const bool whole = session.whole(), wide = globals.output == Output::kWide;
-  if (session.json()) {
+  if (session.data()) {
+    const bool lines = globals.output == Output::kJsonl;
     json::Writer w;
-    if (globals.output == Output::kJson) w.BeginObject().Key("images").BeginArray();
+    w.BeginObject().Key("images").BeginArray();
     for (const auto& image : answer.images()) {
       json::Writer one;
       WriteImage(one, image);
-      if (globals.output == Output::kJson) w.Raw(one.text());
-      else session.Out(one.text() + "\n");
+      if (lines) session.OutJson(one.text());
+      else w.Raw(one.text());
     }
-    if (globals.output == Output::kJson) {
-      w.EndArray().EndObject();
-      session.OutJson(w.text());
-    }
+    w.EndArray().EndObject();
+    if (!lines) session.OutJson(w.text());
     return 0;
   }
   std::string out;
@@ -72,15 +108,16 @@ int Images(Session& session, const std::string& filter) {
       for (const auto& name : image.names()) out += Escape(name) + "\n";
   } else {
     std::vector<std::string> headers{"NAME", "IMAGE ID", "PLATFORM", "SIZE", "UNIQUE", "PULLED"};
-    if (wide) headers.insert(headers.end(), {"MANIFEST", "UNPACKED", "LAYERS", "LAST USED", "PINNED"});
+    if (wide) headers.insert(headers.end(), {"MANIFEST", "UNPACKED", "SHARED", "LAYERS", "LAST USED", "PINNED", "SOURCE"});
     Table table(std::move(headers));
     for (const auto& image : answer.images())
       for (const auto& name : NamesToShow(image, wide)) {
         std::vector<std::string> row{ShortName(name, whole), Digest(image.id(), whole), image.platform(), Size(image.size()),
                                      Size(image.unique_size()), PulledAt(image, session)};
         if (wide)
-          row.insert(row.end(), {Digest(image.manifest(), whole), Size(image.unpacked_size()), std::to_string(image.layers_size()),
-                                 LastUsed(image.last_used_at(), session), Pinned(image)});
+          row.insert(row.end(), {Digest(image.manifest(), whole), Size(image.unpacked_size()), Size(SharedSize(image)),
+                                 std::to_string(image.layers_size()), LastUsed(image.last_used_at(), session), Pinned(image),
+                                 image.source()});
         table.Row(std::move(row));
       }
     out = table.Text(!globals.no_headers);
@@ -91,6 +128,7 @@ int Images(Session& session, const std::string& filter) {
 
 int Remove(Session& session, const RemoveOptions& options) {
   std::vector<int> statuses;
+  Documents documents(session, options.images.size() > 1);
   for (const auto& image : options.images) {
     v1::RemoveImageRequest request;
     v1::RemoveImageResponse answer;
@@ -107,7 +145,7 @@ int Remove(Session& session, const RemoveOptions& options) {
       WriteStrings(w, "names", answer.names());
       WriteStrings(w, "manifests", answer.manifests());
       w.Key("freed_bytes").Uint(answer.freed_bytes()).EndObject();
-      session.OutJson(w.text());
+      documents.Add(w.text());
       continue;
     }
     std::string out;
@@ -116,6 +154,7 @@ int Remove(Session& session, const RemoveOptions& options) {
     session.Out(out);
     if (answer.freed_bytes() > 0) session.Talk("freed " + Size(answer.freed_bytes()) + "\n");
   }
+  if (session.json()) documents.End();
   return MostActionable(statuses);
 }
 
@@ -125,6 +164,7 @@ template <class Request>
 int EachPin(Session& session, const std::vector<std::string>& images, Request request, std::string_view done,
             grpc::Status (v1::Berth::Stub::*method)(grpc::ClientContext*, const Request&, v1::PinImageResponse*)) {
   std::vector<int> statuses;
+  Documents documents(session, images.size() > 1);
   for (const auto& image : images) {
     request.set_image(image);
     v1::PinImageResponse answer;
@@ -138,13 +178,14 @@ int EachPin(Session& session, const std::vector<std::string>& images, Request re
       WriteStrings(w, "ids", answer.ids());
       WriteStrings(w, "names", answer.names());
       w.EndObject();
-      session.OutJson(w.text());
+      documents.Add(w.text());
       continue;
     }
     std::string out;
     for (const auto& id : answer.ids()) out += std::string(done) + " " + Digest(id, session.whole()) + "\n";
     session.Out(out);
   }
+  if (session.json()) documents.End();
   return MostActionable(statuses);
 }
 

@@ -111,6 +111,7 @@ std::string Human(const v1::InspectImageResponse& answer, const Session& session
 
 int Inspect(Session& session, const InspectOptions& options) {
   std::vector<int> statuses;
+  Documents documents(session, options.images.size() > 1);
   for (const auto& name : options.images) {
     v1::InspectImageRequest request;
     v1::InspectImageResponse answer;
@@ -125,16 +126,17 @@ int Inspect(Session& session, const InspectOptions& options) {
       const std::string& text = options.document == "config"     ? answer.config_json()
                                 : options.document == "manifest" ? answer.manifest_json() : answer.target_json();
       session.Out(session.world().out.terminal() ? Escape(text) + "\n" : text);
-    } else if (session.json()) {
+    } else if (session.data()) {
       json::Writer w;
       WriteInspect(w, answer);
-      session.OutJson(w.text());
+      documents.Add(w.text());
     } else if (session.globals().output == Output::kName) {
       for (const auto& image_name : answer.image().names()) session.Out(Escape(image_name) + "\n");
     } else {
       session.Out((&name == &options.images.front() ? "" : "\n") + Human(answer, session));
     }
   }
+  if (session.data() && options.document.empty()) documents.End();
   return MostActionable(statuses);
 }
 

@@ -23,7 +23,7 @@ void Write(json::Writer& w, const v1::MountResponse& mount) {
 int List(Session& session) {
   v1::ListMountsResponse answer;
   if (const auto failure = session.Call(&v1::Berth::Stub::ListMounts, v1::ListMountsRequest(), answer)) return session.Fail(*failure);
-  if (session.globals().output == Output::kJson) {
+  if (session.json() && session.globals().output != Output::kJsonl) {
     json::Writer w;
     w.BeginObject().Key("mounts").BeginArray();
     for (const auto& mount : answer.mounts()) Write(w, mount);

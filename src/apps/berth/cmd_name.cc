@@ -1,9 +1,8 @@
 #include <array>
 
 #include "apps/berth/commands.h"
+#include "apps/berth/files.h"
 #include "apps/berth/format.h"
-#include "host/fd.h"
-#include "host/poll.h"
 #include "json/document.h"
 #include "reference/reference.h"
 
@@ -34,10 +33,9 @@ Result<> FromStdin(Session& session, Tally& tally) {
   std::array<std::byte, 64 << 10> room;
   std::string line, out;
   bool pending = false;
-  const task::Context ctx(session.world().stop);
+  const task::Context ctx = session.context();
   for (;;) {
-    RETURN_IF_ERROR(host::AwaitReadable(ctx, session.world().stdin_fd));
-    ASSIGN_OR_RETURN(const std::size_t n, host::ReadSome(session.world().stdin_fd, room));
+    ASSIGN_OR_RETURN(const std::size_t n, ReadSomeOfStdin(ctx, session.world(), room));
     if (n == 0) break;
     for (const char c : bytes::AsText(bytes::View(room).first(n))) {
       pending = c != '\n';

@@ -37,8 +37,9 @@ Result<std::vector<Wanted>> ReadObjects(Session& session, const std::vector<std:
   ASSIGN_OR_RETURN(const auto sources, ReadFiles(session, files));
   std::vector<Wanted> all;
   for (const auto& source : sources) {
-    ASSIGN_OR_RETURN(const auto documents, yaml::Parse(source.text, source.name, Reason::kUsage));
-    for (const auto& document : documents)
+    auto documents = yaml::Parse(source.text, source.name, Reason::kUsage);
+    if (!documents) return std::move(documents).error().Next(kCorrectTheFile);
+    for (const auto& document : *documents)
       for (const auto& item : kube::Items(document.root())) {
         const json::Tree tree(item);
         const json::Tree* metadata = tree.Find("metadata");
@@ -47,7 +48,7 @@ Result<std::vector<Wanted>> ReadObjects(Session& session, const std::vector<std:
         all.push_back(std::move(w));
       }
   }
-  if (all.empty()) return Usage("no objects passed");
+  if (all.empty()) return Usage("no objects passed").Next("name files that have Kubernetes objects in them");
   return all;
 }
 
@@ -89,6 +90,15 @@ Result<std::vector<Target>> TargetsOf(const std::vector<std::string>& words) {
   return targets;
 }
 
+// The server's words for what is not there have no next step.
+Failure Lead(const std::string& kind, Failure failure) {
+  if (failure.next.empty() && failure.exit_status == Error(Reason::kNotFound, "").info().exit_status) {
+    const std::string type = NameFor(kind, "");
+    failure.next = "berth get " + type.substr(0, type.find_first_of("/.")) + "s" + (kube::IsNamespaced(kind) ? " -A" : "") + " lists what is there";
+  }
+  return failure;
+}
+
 struct Listed {
   std::vector<kube::Object> objects;
   std::int64_t version = 0;
@@ -118,7 +128,7 @@ std::optional<Failure> GetOne(Session& session, const Target& target, const std:
   if (kube::IsNamespaced(target.kind)) request.set_namespace_(ns);
   request.set_name(target.name);
   v1::ObjectAnswer answer;
-  if (auto failure = session.Call(&v1::Node::Stub::GetObject, request, answer)) return failure;
+  if (auto failure = session.Call(&v1::Node::Stub::GetObject, request, answer)) return Lead(target.kind, *std::move(failure));
   auto object = Parse(answer.object());
   if (!object) return FromError(object.error());
   out.push_back(*std::move(object));
@@ -136,9 +146,13 @@ void PrintWhole(Session& session, const std::vector<kube::Object>& objects, bool
     w.EndArray().Key("kind").String("List").Key("metadata").BeginObject().Key("resourceVersion").String("").EndObject().EndObject();
     text = std::move(w).Take();
   }
-  if (session.globals().output != Output::kYaml) return session.OutJson(text);
-  if (const auto document = json::Document::Parse(text, Reason::kInternal, {.bytes = 256u << 20}))
-    session.Out(yaml::Print(document->root()));
+  session.OutJson(text);
+}
+
+// One of a watch: a line of JSON, or a template of its own.
+void PrintLine(Session& session, const std::string& json) {
+  if (session.globals().output == Output::kTemplate) session.OutJson(json);
+  else session.Out(json + "\n");
 }
 
 std::optional<std::int64_t> Number(const std::string& text) {
@@ -161,7 +175,7 @@ std::vector<std::string> EventRow(const kube::Event& event, bool all_namespaces,
 
 int ApplyObjects(Session& session, const ObjectOptions& options) {
   const auto objects = ReadObjects(session, options.files);
-  if (!objects) return session.Fail(FromError(objects.error()));
+  if (!objects) return session.Fail(session.Judge(objects.error()));
   std::vector<int> statuses;
   for (const auto& object : *objects) {
     v1::ObjectRequest request;
@@ -225,6 +239,7 @@ int GetObjects(Session& session, const ObjectOptions& options) {
   const bool several = std::ranges::any_of(*targets, [&](const auto& t) { return t.kind != targets->front().kind; });
   const auto show = [&](const kube::Object& object) {
     print.now = session.world().clock.WallNow();
+    if (session.json()) return PrintLine(session, object.json);
     if (globals.output == Output::kName) return session.Out(Escape(NameFor(object.kind, object.metadata.name)) + "\n");
     KubeTable& table = tables[object.kind];
     if (headed.insert(object.kind).second && !globals.no_headers) table.Row(HeadersFor(object.kind, print));
@@ -250,12 +265,8 @@ int GetObjects(Session& session, const ObjectOptions& options) {
   const auto failure = session.Read(&v1::Node::Stub::WatchObjects, request, [&](const v1::WatchedObject& event) {
     const auto object = Parse(event.object());
     if (!object) return true;
-    if (session.json()) {
-      session.Out(object->json + "\n");
-    } else {
-      show(*object);
-      session.Out(tables[object->kind].Take());
-    }
+    show(*object);
+    if (!session.json()) session.Out(tables[object->kind].Take());
     return !session.world().out.broken().has_value();
   });
   return failure ? session.Fail(*failure) : 0;
@@ -305,7 +316,7 @@ int DeleteObjects(Session& session, const ObjectOptions& options) {
   std::vector<One> all;
   if (!options.files.empty()) {
     const auto objects = ReadObjects(session, options.files);
-    if (!objects) return session.Fail(FromError(objects.error()));
+    if (!objects) return session.Fail(session.Judge(objects.error()));
     for (const auto& o : *objects) all.push_back({o.kind, o.ns.empty() ? NamespaceOf(options.ns) : o.ns, o.name});
   } else {
     const auto targets = TargetsOf(options.words);
@@ -331,7 +342,7 @@ int DeleteObjects(Session& session, const ObjectOptions& options) {
     request.set_grace_seconds(grace);
     v1::ObjectAnswer answer;
     if (const auto failure = session.Call(&v1::Node::Stub::DeleteObject, request, answer)) {
-      statuses.push_back(session.Fail(*failure));
+      statuses.push_back(session.Fail(Lead(one.kind, *failure)));
       continue;
     }
     std::string lower = NameFor(one.kind, "");
@@ -377,15 +388,18 @@ int Events(Session& session, const ObjectOptions& options) {
   if (const auto failure = List(session, "Event", ns, "", listed)) return session.Fail(*failure);
   std::erase_if(listed.objects, [&](const auto& o) { return !concerns(kube::ReadEvent(o)); });
   std::ranges::stable_sort(listed.objects, {}, [](const kube::Object& o) { return LastSeen(kube::ReadEvent(o)); });
-  if ((session.json() || session.globals().output == Output::kYaml) && !options.watch) {
+  if (session.data() && !options.watch) {
     PrintWhole(session, listed.objects, false);
     return 0;
   }
   KubeTable table;
   const auto now = [&] { return session.world().clock.WallNow(); };
-  if (!session.globals().no_headers && (!listed.objects.empty() || options.watch))
+  if (!session.globals().no_headers && !session.json() && (!listed.objects.empty() || options.watch))
     table.Row(HeadersFor("Event", {.wide = false, .all_namespaces = options.all_namespaces, .now = now()}));
-  for (const auto& o : listed.objects) table.Row(EventRow(kube::ReadEvent(o), options.all_namespaces, now()));
+  for (const auto& o : listed.objects) {
+    if (session.json()) PrintLine(session, o.json);
+    else table.Row(EventRow(kube::ReadEvent(o), options.all_namespaces, now()));
+  }
   session.Out(table.Take());
   if (!options.watch) {
     if (listed.objects.empty()) session.Talk(options.all_namespaces ? "No events found.\n" : "No events found in " + Escape(ns) + " namespace.\n");
@@ -400,6 +414,10 @@ int Events(Session& session, const ObjectOptions& options) {
     if (!object || event.type() == "DELETED") return true;
     const kube::Event e = kube::ReadEvent(*object);
     if (!concerns(e)) return true;
+    if (session.json()) {
+      PrintLine(session, object->json);
+      return !session.world().out.broken().has_value();
+    }
     table.Row(EventRow(e, options.all_namespaces, now()));
     session.Out(table.Take());
     return !session.world().out.broken().has_value();
@@ -441,11 +459,11 @@ int Logs(Session& session, const LogsOptions& options) {
     session.Out(chunk.data());  // the container's own bytes
     return !session.world().out.broken().has_value();
   });
-  return failure ? session.Fail(*failure) : 0;
+  return failure ? session.Fail(Lead("Pod", *failure)) : 0;
 }
 
 int CreateSecret(Session& session, SecretOptions options) {
-  const auto fail = [&](const Error& error) { return session.Fail(FromError(error)); };
+  const auto fail = [&](const Error& error) { return session.Fail(session.Judge(error)); };
   if (options.words.size() != 3 || options.words[0] != "create" || options.words[1] != "docker-registry")
     return fail(Usage("this is wanted: berth secret create docker-registry NAME --docker-server=… --docker-username=… --docker-password-stdin"));
   std::string name = options.words[2], key(credentials::kDockerConfigJsonKey);

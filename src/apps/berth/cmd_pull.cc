@@ -15,11 +15,13 @@
 namespace berth::cli {
 namespace {
 
+constexpr std::string_view kTtyLayers = "tty,layers";
+
 ProgressMode ModeOf(const Session& session, std::string_view word) {
   const World& world = session.world();
   if (session.globals().quiet || word == "none") return ProgressMode::kNone;
   if (word == "json") return ProgressMode::kJson;
-  if (word == "tty") return ProgressMode::kTty;
+  if (word == "tty" || word == kTtyLayers) return ProgressMode::kTty;
   if (word == "plain" || !world.SmartTerminal() || !world.Variable("CI").empty()) return ProgressMode::kPlain;
   return ProgressMode::kTty;
 }
@@ -45,6 +47,7 @@ struct Call {
   grpc::Status status;
   Tracker tracker;
   bool finishing = false;
+  std::size_t warned = 0;  // warnings that were shown
 };
 
 // "registry/repository@digest"
@@ -53,29 +56,36 @@ std::string Line(const v1::Pulled& pulled) {
   return Escape((name ? name->Repository() : pulled.name()) + "@" + pulled.digest());
 }
 
+// Calls under way. The daemon refuses more than 256 that last, of all its callers together, and does a few pulls at a time anyway.
+constexpr std::size_t kAtOnce = 64;
+
 class Pulls {
  public:
-  Pulls(Session& session, ProgressMode mode)
-      : session_(session), reporter_(MakeReporter(mode, {.size = session.world().size,
-                                                         .colour = session.colour(session.world().err),
-                                                         .json_failures = session.json()})) {}
+  Pulls(Session& session, std::string_view progress)
+      : session_(session), reporter_(MakeReporter(ModeOf(session, progress), {.size = session.world().size,
+                                                                             .colour = session.colour(session.world().err),
+                                                                             .json_failures = session.json_errors(),
+                                                                             .layers = progress == kTtyLayers})) {}
 
   int Run(v1::Berth::Stub& stub, const std::vector<v1::PullRequest>& requests) {
     for (const auto& request : requests)
       calls_.push_back(std::make_unique<Call>(request.image(), request.policy(), Now().steady));
     for (const auto& call : calls_) views_.push_back(call->tracker.view());
     Show();
-    for (std::size_t i = 0; i < calls_.size(); ++i) {
-      Call& call = *calls_[i];
-      session_.Prepare(call.context);
-      call.reader = stub.PrepareAsyncPull(&call.context, requests[i], &queue_);
-      call.reader->StartCall(&call);
-    }
     {
       const std::stop_callback cancel(session_.world().stop, [&] {
         for (const auto& call : calls_) call->context.TryCancel();
       });
-      for (std::size_t running = calls_.size(); running > 0;) {
+      std::size_t started = 0, running = 0;
+      const auto start = [&] {
+        for (; started < calls_.size() && running < kAtOnce; ++started, ++running) {
+          Call& call = *calls_[started];
+          session_.Prepare(call.context);
+          call.reader = stub.PrepareAsyncPull(&call.context, requests[started], &queue_);
+          call.reader->StartCall(&call);
+        }
+      };
+      for (start(); running > 0; start()) {
         void* tag = nullptr;
         bool ok = false;
         // The frame clock: the queue's own timer, so that one thread draws and listens.
@@ -106,6 +116,9 @@ class Pulls {
       return true;
     }
     if (call.event.ByteSizeLong() > 0 && ok) call.tracker.Apply(call.event, now);
+    const PullView& view = call.tracker.view();
+    for (; call.warned < view.warnings.size(); ++call.warned)
+      session_.world().err.Write(reporter_->Warned(view, view.warnings[call.warned].first, view.warnings[call.warned].second, Now()));
     call.event.Clear();
     call.finishing = !ok;
     if (ok) call.reader->Read(&call.event, &call);
@@ -115,7 +128,7 @@ class Pulls {
 
   Failure Judge(const Call& call) const {
     Failure failure = session_.Judge(call.status, call.context);
-    if (failure.next.empty() && (failure.exit_status == kTimeoutStatus || failure.code == "E-CANCELED"))
+    if (failure.exit_status == kTimeoutStatus || (failure.next.empty() && failure.code == "E-CANCELED"))
       failure.next = "what was fetched stays: the same command goes on from there";
     return failure;
   }
@@ -138,12 +151,14 @@ class Pulls {
   }
 
   void WriteJson() const {
+    Documents documents(session_, views_.size() > 1);
     for (const auto& view : views_) {
       if (!view.pulled) continue;
       json::Writer w;
       WritePulled(w, view.image, *view.pulled);
-      session_.OutJson(std::move(w).Take());
+      documents.Add(std::move(w).Take());
     }
+    documents.End();
   }
 
   Session& session_;
@@ -176,11 +191,11 @@ int Pull(Session& session, PullOptions options) {
   const auto stub = session.Stub();  // before anybody types a password in vain
   if (!stub) return session.Fail(FromError(stub.error()));
   const auto warn = [&](std::string_view text) { session.Warn(text); };
-  const auto auth = Auth::Load(session.world(), std::move(options.auth), warn);
+  const auto auth = Auth::Load(session.context(), session.world(), std::move(options.auth), warn);
   if (!auth) return session.Fail(session.Judge(auth.error()));
   std::vector<v1::PullRequest> requests;
   for (const auto& image : images) requests.push_back(RequestFor(options, image, auth->For(image, warn), auth->exclusive()));
-  return Pulls(session, ModeOf(session, options.progress)).Run(**stub, requests);
+  return Pulls(session, options.progress).Run(**stub, requests);
 }
 
 }  // namespace berth::cli

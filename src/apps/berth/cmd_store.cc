@@ -13,12 +13,13 @@ int DiskUsage(Session& session, bool verbose) {
   if (verbose)
     if (const auto failure = session.Call(&v1::Berth::Stub::ListImages, v1::ListImagesRequest(), list)) return session.Fail(*failure);
   if (session.json()) {
+    const bool lines = session.globals().output == Output::kJsonl;
     json::Writer w;
-    WriteDiskUsage(w, usage);
+    WriteDiskUsage(w, usage, verbose && !lines ? &list.images() : nullptr);
     session.OutJson(w.text());
-    for (const auto& image : list.images()) {
+    for (int i = 0; lines && i < list.images_size(); ++i) {
       json::Writer one;
-      WriteImage(one, image);
+      WriteImage(one, list.images(i));
       session.OutJson(one.text());
     }
     return 0;
@@ -45,7 +46,7 @@ int DiskUsage(Session& session, bool verbose) {
     Table images({"IMAGE", "UNPACKED", "UNIQUE", "SHARED", "COMPRESSED", "LAYERS"});
     for (const auto& image : list.images())
       images.Row({image.names_size() > 0 ? image.names(0) : Digest(image.manifest(), session.whole()), Size(image.unpacked_size()),
-                  Size(image.unique_size()), Size(image.unpacked_size() - std::min(image.unpacked_size(), image.unique_size())),
+                  Size(image.unique_size()), Size(SharedSize(image)),
                   Size(image.size()), std::to_string(image.layers_size())});
     out += "\n" + images.Text(!session.globals().no_headers);
   }
@@ -67,6 +68,9 @@ int CheckStore(Session& session, bool repair, const std::string& depth) {
   v1::CheckStoreEvent event;
   v1::CheckSummary summary;
   bool on_screen = false, ended = false;
+  const bool lines = session.globals().output == Output::kJsonl;
+  json::Writer all;
+  all.BeginObject().Key("findings").BeginArray();
   const auto clear = [&] { if (std::exchange(on_screen, false)) session.world().err.Write("\r\x1b[K"); };
   for (; reader->Read(&event); event.Clear()) {
     if (event.has_progress() && live) {
@@ -78,10 +82,11 @@ int CheckStore(Session& session, bool repair, const std::string& depth) {
     } else if (event.has_finding()) {
       clear();
       const v1::Finding& finding = event.finding();
-      json::Writer w;
       if (session.json()) {
+        json::Writer w;
         WriteFinding(w, finding);
-        session.OutJson(w.text());
+        if (lines) session.OutJson(w.text());
+        else all.Raw(w.text());
         continue;
       }
       std::string line = finding.kind() + " " + finding.object() + ": " + finding.problem();
@@ -95,9 +100,17 @@ int CheckStore(Session& session, bool repair, const std::string& depth) {
   }
   clear();
   const grpc::Status status = reader->Finish();
+  if (session.json()) {  // of a check that was broken off: what it found, and no summary
+    json::Writer w;
+    if (ended) WriteSummary(w, summary);
+    else w.Null();
+    if (lines) session.Talk("{\"summary\":" + w.text() + "}\n");  // on stdout: a line a finding
+    else session.OutJson(std::move(all.EndArray().Key("summary").Raw(w.text()).EndObject()).Take());
+  }
   if (!status.ok()) return session.Fail(session.Judge(status, context));
   if (!ended) return session.Fail(FromError(Error(Reason::kSocket, "berthd ended the check without a summary")));
-  session.Talk("checked " + Count(summary.objects(), "object") + ", " + Size(summary.bytes()) + " in " + Took(summary.seconds()) + ": " +
+  if (!session.json())
+    session.Talk("checked " + Count(summary.objects(), "object") + ", " + Size(summary.bytes()) + " in " + Took(summary.seconds()) + ": " +
                Count(summary.findings(), "finding") + (repair ? ", " + std::to_string(summary.repaired()) + " repaired\n" : "\n"));
   if (summary.findings() <= summary.repaired()) return 0;
   const std::uint64_t left = summary.findings() - summary.repaired();
@@ -109,7 +122,7 @@ int Reclaim(Session& session, const std::string& age) {
   v1::ReclaimRequest request;
   v1::ReclaimResponse answer;
   request.set_min_age_seconds(static_cast<std::uint64_t>(
-      std::chrono::duration_cast<std::chrono::seconds>(ParseDuration(age).value_or(time::Duration::zero())).count()));
+      std::chrono::ceil<std::chrono::seconds>(ParseDuration(age).value_or(time::Duration::zero())).count()));
   if (const auto failure = session.Call(&v1::Berth::Stub::Reclaim, request, answer)) return session.Fail(*failure);
   if (session.json()) {
     json::Writer w;

@@ -24,7 +24,12 @@ int Pull(Session& session, PullOptions options);
 // For a request: secrets and all.
 void FillCredential(const credentials::Credential& credential, v1::Credential& row);
 
-int Images(Session& session, const std::string& filter);
+struct ImagesOptions {
+  std::string name;                  // only this repository or name
+  std::vector<std::string> filters;  // "key=value", all of which must hold (list.h)
+  std::string sort_by;               // list.h
+};
+int Images(Session& session, const ImagesOptions& options);
 
 struct InspectOptions {
   std::vector<std::string> images;

@@ -1,5 +1,7 @@
 #include "apps/berth/completion.h"
 
+#include <algorithm>
+
 namespace berth::cli {
 namespace {
 
@@ -33,7 +35,9 @@ std::string Bash(const std::vector<CommandSpec>& commands) {
     for (const auto& flag : command.flags) {
       flags += (flags.empty() ? "" : " ") + flag.name;
       if (!flag.takes_value) continue;
-      const std::string action = "COMPREPLY=($(compgen " + (flag.values.empty() ? "-f" : "-W '" + Join(flag.values) + "'") + " -- \"$cur\"))";
+      const std::string action = "COMPREPLY=($(compgen " + (flag.values.empty() ? "-f" : "-W '" + Join(flag.values) + "'") + " -- \"$cur\"))" +
+                                 (std::ranges::any_of(flag.values, [](const std::string& value) { return value.ends_with('='); })
+                                      ? "; [[ ${COMPREPLY[0]-} == *= ]] && compopt -o nospace 2>/dev/null" : "");
       for (const auto& name : Names(command))
         for (const auto& spelling : {flag.name, flag.short_name})
           if (!spelling.empty()) values += "    " + name + "," + spelling + ") " + action + "; return ;;\n";

@@ -8,8 +8,10 @@
 #include <filesystem>
 #include <fstream>
 
+#include "apps/berth/testing/fake_berthd.h"
 #include "apps/berth/testing/test_world.h"
 #include "berth/v1/explain.grpc.pb.h"
+#include "berth/v1/node.grpc.pb.h"
 #include "json/document.h"
 
 namespace berth::cli {
@@ -24,27 +26,38 @@ using ::testing::Not;
 using ::testing::StartsWith;
 using Words = std::vector<std::string>;
 
-// Answers with what it is given; keeps what it was asked.
-class FakeExplain final : public v1::Explain::Service {
+// A service of berthd's on a socket in a folder of its own.
+class Served {
  public:
-  FakeExplain() {
+  explicit Served(grpc::Service& service) {
     char folder[] = "/tmp/berth-explain-XXXXXX";
     folder_ = mkdtemp(folder);
     grpc::ServerBuilder builder;
     builder.AddListeningPort("unix:" + socket(), grpc::InsecureServerCredentials());
-    builder.RegisterService(this);
+    builder.RegisterService(&service);
     server_ = builder.BuildAndStart();
   }
-  ~FakeExplain() override {
+  ~Served() {
     server_->Shutdown(std::chrono::system_clock::now());
     std::filesystem::remove_all(folder_);
   }
   std::string socket() const { return folder_ + "/s"; }
-  std::string File(const std::string& name, const std::string& text) const {
-    std::ofstream(folder_ + "/" + name) << text;
-    return folder_ + "/" + name;
-  }
   const std::string& folder() const { return folder_; }
+
+ private:
+  std::string folder_;
+  std::unique_ptr<grpc::Server> server_;
+};
+
+// Answers with what it is given; keeps what it was asked.
+class FakeExplain final : public v1::Explain::Service {
+ public:
+  std::string socket() const { return served_.socket(); }
+  std::string File(const std::string& name, const std::string& text) const {
+    std::ofstream(folder() + "/" + name) << text;
+    return folder() + "/" + name;
+  }
+  const std::string& folder() const { return served_.folder(); }
   static v1::Report Report(const std::string& code, int status, const std::string& text = "reg.test/a\nCANNOT PULL  x\n\nNEXT  do\n") {
     v1::Report report;
     report.set_json(R"({"verdict":{"code":")" + code + R"("}})");
@@ -58,8 +71,9 @@ class FakeExplain final : public v1::Explain::Service {
   v1::ProbeRequest probed;
 
  private:
-  grpc::Status Explain(grpc::ServerContext*, const v1::ExplainRequest* q, grpc::ServerWriter<v1::Report>* w) override {
+  grpc::Status Explain(grpc::ServerContext* c, const v1::ExplainRequest* q, grpc::ServerWriter<v1::Report>* w) override {
     asked = *q;
+    if (q->objects() == "a: [\n") return testing::Failed(*c, "E-USAGE", q->file() + ":1: bad", "", 2);
     for (const auto& answer : answers) w->Write(answer);
     return grpc::Status::OK;
   }
@@ -68,9 +82,53 @@ class FakeExplain final : public v1::Explain::Service {
     for (const auto& answer : answers) w->Write(answer);
     return grpc::Status::OK;
   }
-  std::string folder_;
-  std::unique_ptr<grpc::Server> server_;
+  Served served_{*this};
 };
+
+// A node where nothing is.
+class EmptyNode final : public v1::Node::Service {
+ public:
+  std::string socket() const { return served_.socket(); }
+
+ private:
+  static grpc::Status Gone(grpc::ServerContext* c, const std::string& kind) {
+    return testing::Failed(*c, "E-MANIFEST-404", kind + " \"web\" not found", "", 3);
+  }
+  grpc::Status GetObject(grpc::ServerContext* c, const v1::ObjectName* q, v1::ObjectAnswer*) override { return Gone(c, q->kind()); }
+  grpc::Status DeleteObject(grpc::ServerContext* c, const v1::DeleteRequest* q, v1::ObjectAnswer*) override { return Gone(c, q->kind()); }
+  grpc::Status Logs(grpc::ServerContext* c, const v1::LogsRequest*, grpc::ServerWriter<v1::LogChunk>*) override { return Gone(c, "Pod"); }
+  Served served_{*this};
+};
+
+struct Lost { Words words; std::string next; };
+TEST(Objects, ThatAreNotThereAreLookedForNext) {
+  const EmptyNode node;
+  for (const auto& [words, next] : {Lost{{"get", "pod", "web"}, "berth get pods -A lists what is there"}, Lost{{"describe", "secret/web"}, "berth get secrets -A lists what is there"},
+                                    Lost{{"delete", "pod", "web"}, "berth get pods -A lists what is there"}, Lost{{"get", "ns", "web"}, "berth get namespaces lists what is there"},
+                                    Lost{{"logs", "web"}, "berth get pods -A lists what is there"}, Lost{{"logs", "web", "app"}, "berth get pods -A lists what is there"}}) {
+    TestWorld world;
+    Words all{"-s", node.socket()};
+    all.insert(all.end(), words.begin(), words.end());
+    EXPECT_EQ(world.Run(all), 3);
+    EXPECT_THAT(world.err(), ::testing::EndsWith("\nnext: " + next + "\n"));
+  }
+}
+
+// The answer of a daemon that could not read the file, and our own.
+TEST(Files, ThatCannotBeUsedHaveANextStep) {
+  const FakeExplain daemon;
+  std::filesystem::create_directory(daemon.folder() + "/empty");
+  const std::string bad = daemon.File("bad.yaml", "a: [\n");
+  for (const Words& words : {Words{"apply", "-f", "/no/such"}, Words{"explain", "-f", "/no/such"}, Words{"lint", "-f", "/no/such"}, Words{"lint", "-f", daemon.folder() + "/empty"},
+                             Words{"apply", "-f", bad}, Words{"explain", "-f", bad}, Words{"lint", "-f", bad}, Words{"admit", "-f", bad},
+                             Words{"apply", "-f", daemon.File("none.yaml", "")}}) {
+    TestWorld world;
+    Words all{"-s", daemon.socket()};
+    all.insert(all.end(), words.begin(), words.end());
+    EXPECT_EQ(world.Run(all), 2);
+    EXPECT_THAT(world.err(), HasSubstr("\nnext: ")) << words[0] << " " << words[2];
+  }
+}
 
 class ExplainVerbs : public ::testing::Test {
  protected:

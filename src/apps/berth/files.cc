@@ -17,16 +17,22 @@ constexpr std::size_t kFileBytes = 8u << 20;
 
 }  // namespace
 
+Result<std::size_t> ReadSomeOfStdin(const task::Context& ctx, const World& world, bytes::MutableView room) {
+  RETURN_IF_ERROR(host::AwaitReadable(ctx, world.stdin_fd));
+  auto n = host::ReadSome(world.stdin_fd, room);
+  if (!n) return std::move(n).error().Context("standard input").Next("give it a file or a pipe: berth … < FILE");
+  return n;
+}
+
 Result<std::string> ReadStdin(Session& session) {
   std::string text;
   std::array<std::byte, 64 << 10> room;
-  const task::Context ctx(session.world().stop);
+  const task::Context ctx = session.context();
   for (;;) {
-    RETURN_IF_ERROR(host::AwaitReadable(ctx, session.world().stdin_fd));
-    ASSIGN_OR_RETURN(const std::size_t n, host::ReadSome(session.world().stdin_fd, room));
+    ASSIGN_OR_RETURN(const std::size_t n, ReadSomeOfStdin(ctx, session.world(), room));
     if (n == 0) return text;
     text.append(reinterpret_cast<const char*>(room.data()), n);
-    if (text.size() > kFileBytes) return Error(Reason::kLimitExceeded, "stdin holds more than " + std::to_string(kFileBytes) + " bytes");
+    if (text.size() > kFileBytes) return Error(Reason::kLimitExceeded, "stdin holds more than " + std::to_string(kFileBytes) + " bytes").Next("give it in parts");
   }
 }
 
@@ -50,12 +56,12 @@ Result<std::vector<Source>> ReadFiles(Session& session, const std::vector<std::s
           paths.push_back(entry.path().string());
       std::ranges::sort(paths);
     }
-    if (error) return Error(Reason::kIo, "the folder " + Quoted(given) + " cannot be read");
-    if (paths.empty()) return Error(Reason::kUsage, "the folder " + Quoted(given) + " has no .yaml, .yml or .json files");
+    if (error) return Error(Reason::kIo, "the folder " + Quoted(given) + " cannot be read").Next("check who may read it");
+    if (paths.empty()) return Error(Reason::kUsage, "the folder " + Quoted(given) + " has no .yaml, .yml or .json files").Next("name the file itself, or another folder");
     for (const auto& p : paths) {
       auto text = host::ReadSmallFile(p, kFileBytes);
-      if (!text && text.error().reason() == Reason::kNotFound) return Error(Reason::kUsage, "the path " + Quoted(given) + " does not exist");
-      if (!text) return text.error();
+      if (!text && text.error().reason() == Reason::kMissing) return Error(Reason::kUsage, "the path " + Quoted(given) + " does not exist").Next("check the path; - means standard input");
+      if (!text) return std::move(text).error().Next("check what it is and who may read it: a file of at most 8 MiB is wanted");
       sources.push_back({p, *std::move(text)});
     }
   }

@@ -144,7 +144,7 @@ std::string Ago(time::WallTime then, time::WallTime now) {
 }
 
 std::optional<time::Duration> ParseDuration(std::string_view text) {
-  constexpr std::int64_t kMost = 10LL * 366 * 86400;
+  constexpr std::int64_t kSecond = 1000, kMost = 10LL * 366 * 86400 * kSecond;
   std::int64_t total = 0, last_unit = INT64_MAX;
   if (text.empty()) return std::nullopt;
   while (!text.empty()) {
@@ -152,23 +152,24 @@ std::optional<time::Duration> ParseDuration(std::string_view text) {
     const auto [end, bad] = std::from_chars(text.data(), text.data() + text.size(), n);
     if (bad != std::errc{} || text[0] == '-' || n > kMost) return std::nullopt;
     text.remove_prefix(static_cast<std::size_t>(end - text.data()));
-    std::int64_t unit = 1;
+    std::int64_t unit = kSecond;
     if (!text.empty()) {
+      const bool millis = text.starts_with("ms");
       switch (text[0]) {
-        case 's': unit = 1; break;
-        case 'm': unit = 60; break;
-        case 'h': unit = 3600; break;
-        case 'd': unit = 86400; break;
+        case 's': break;
+        case 'm': unit = millis ? 1 : 60 * kSecond; break;
+        case 'h': unit = 3600 * kSecond; break;
+        case 'd': unit = 86400 * kSecond; break;
         default: return std::nullopt;
       }
-      text.remove_prefix(1);
+      text.remove_prefix(millis ? 2 : 1);
     } else if (last_unit != INT64_MAX) {
       return std::nullopt;  // "1h30": thirty what?
     }
     if (unit >= last_unit || n > kMost / unit || (total += n * unit) > kMost) return std::nullopt;
     last_unit = unit;
   }
-  return std::chrono::seconds(total);
+  return std::chrono::milliseconds(total);
 }
 
 std::string Escape(std::string_view raw) {

@@ -29,7 +29,7 @@ std::optional<time::WallTime> ParseTime(std::string_view text);
 std::string Timestamp(time::WallTime t);                              // the inverse, with milliseconds
 std::string ClockTime(time::WallTime t);                              // "06:37:11", local
 std::string Ago(time::WallTime then, time::WallTime now);             // "20 seconds ago", "3 days ago"
-// "90", "90s", "15m", "1h30m", "7d": nullopt when it is none of these, or longer than ten years.
+// "90", "90s", "500ms", "15m", "1h30m", "7d": nullopt when it is none of these, or longer than ten years.
 std::optional<time::Duration> ParseDuration(std::string_view text);
 
 // Control characters (C0, DEL, C1), bidirectional marks and bytes that are not UTF-8 become \xNN.

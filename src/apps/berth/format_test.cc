@@ -70,6 +70,12 @@ INSTANTIATE_TEST_SUITE_P(Table, Durations,
                                          Period{"overflow", "99999999999999999999", -1}),
                          [](const auto& row) { return row.param.name; });
 
+TEST(Period, HasMilliseconds) {
+  EXPECT_EQ(ParseDuration("500ms"), std::chrono::milliseconds(500));
+  EXPECT_EQ(ParseDuration("1m2s30ms"), std::chrono::milliseconds(62'030));
+  EXPECT_EQ(ParseDuration("5ms1s"), std::nullopt);
+}
+
 TEST(Time, RoundTrip) {
   const auto t = ParseTime("2026-11-23T06:37:46.113Z");
   ASSERT_TRUE(t);

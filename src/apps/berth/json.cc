@@ -1,5 +1,7 @@
 #include "apps/berth/json.h"
 
+#include <algorithm>
+
 namespace berth::cli {
 namespace {
 
@@ -19,6 +21,7 @@ void WriteImageMembers(json::Writer& w, const berth::v1::Image& image) {
   WriteStrings(w, "names", image.names());
   w.Key("id").String(image.id()).Key("manifest").String(image.manifest()).Key("platform").String(image.platform());
   w.Key("size").Uint(image.size()).Key("unpacked_size").Uint(image.unpacked_size()).Key("unique_size").Uint(image.unique_size());
+  w.Key("shared_size").Uint(SharedSize(image)).Key("source").String(image.source());
   w.Key("pulled_at").String(image.pulled_at());
   w.Key("last_used_at").String(image.last_used_at());
   w.Key("pin");
@@ -38,6 +41,10 @@ void WriteImageMembers(json::Writer& w, const berth::v1::Image& image) {
 
 }  // namespace
 
+std::uint64_t SharedSize(const berth::v1::Image& image) {
+  return image.unpacked_size() - std::min(image.unpacked_size(), image.unique_size());
+}
+
 void WriteImage(json::Writer& w, const berth::v1::Image& image) {
   w.BeginObject();
   WriteImageMembers(w, image);
@@ -52,7 +59,8 @@ void WritePulled(json::Writer& w, std::string_view asked, const berth::v1::Pulle
   w.Key("bytes_resumed").Uint(pulled.bytes_resumed());
   w.Key("credential").String(pulled.credential()).Key("host").String(pulled.host());
   w.Key("seconds").BeginObject();
-  w.Key("resolve").Double(pulled.resolve_seconds()).Key("total").Double(pulled.total_seconds());
+  w.Key("queue").Double(pulled.queue_seconds()).Key("resolve").Double(pulled.resolve_seconds());
+  w.Key("fetch").Double(pulled.fetch_seconds()).Key("unpack").Double(pulled.unpack_seconds()).Key("total").Double(pulled.total_seconds());
   w.EndObject();
   w.Key("images").BeginArray();
   for (const auto& image : pulled.images()) WriteImage(w, image);
@@ -71,7 +79,8 @@ void WriteInspect(json::Writer& w, const berth::v1::InspectImageResponse& answer
   w.EndObject();
 }
 
-void WriteDiskUsage(json::Writer& w, const berth::v1::DiskUsageResponse& usage) {
+void WriteDiskUsage(json::Writer& w, const berth::v1::DiskUsageResponse& usage,
+                    const google::protobuf::RepeatedPtrField<berth::v1::Image>* by_image) {
   w.BeginObject();
   w.Key("path").String(usage.path());
   w.Key("images").Uint(usage.images()).Key("names").Uint(usage.names()).Key("layers").Uint(usage.layers());
@@ -81,6 +90,18 @@ void WriteDiskUsage(json::Writer& w, const berth::v1::DiskUsageResponse& usage) 
   w.Key("pod_bytes").Uint(usage.pod_bytes()).Key("log_bytes").Uint(usage.log_bytes()).Key("database_bytes").Uint(usage.database_bytes());
   w.Key("other_bytes").Uint(usage.other_bytes()).Key("store_bytes").Uint(usage.store_bytes());
   w.Key("disk_total").Uint(usage.disk_total()).Key("disk_available").Uint(usage.disk_available());
+  if (by_image != nullptr) {
+    w.Key("by_image").BeginArray();
+    for (const auto& image : *by_image) WriteImage(w, image);
+    w.EndArray();
+  }
+  w.EndObject();
+}
+
+void WriteSummary(json::Writer& w, const berth::v1::CheckSummary& summary) {
+  w.BeginObject();
+  w.Key("objects").Uint(summary.objects()).Key("bytes").Uint(summary.bytes());
+  w.Key("findings").Uint(summary.findings()).Key("repaired").Uint(summary.repaired()).Key("seconds").Double(summary.seconds());
   w.EndObject();
 }
 

@@ -11,11 +11,15 @@
 
 namespace berth::cli {
 
+// Unpacked, of layers that other images have too.
+std::uint64_t SharedSize(const berth::v1::Image& image);
 void WriteImage(json::Writer& w, const berth::v1::Image& image);
 void WritePulled(json::Writer& w, std::string_view asked, const berth::v1::Pulled& pulled);
 void WriteInspect(json::Writer& w, const berth::v1::InspectImageResponse& answer);
-void WriteDiskUsage(json::Writer& w, const berth::v1::DiskUsageResponse& usage);
+void WriteDiskUsage(json::Writer& w, const berth::v1::DiskUsageResponse& usage,
+                    const google::protobuf::RepeatedPtrField<berth::v1::Image>* by_image = nullptr);  // not null: a member more
 void WriteFinding(json::Writer& w, const berth::v1::Finding& finding);
+void WriteSummary(json::Writer& w, const berth::v1::CheckSummary& summary);
 template <class Strings>
 void WriteStrings(json::Writer& w, std::string_view key, const Strings& strings) {
   w.Key(key).BeginArray();

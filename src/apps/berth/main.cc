@@ -1,7 +1,9 @@
 #include "apps/berth/cli.h"
 #include "apps/berth/signals.h"
+#include "host/standard_streams.h"
 
 int main(int argc, char** argv) {
+  berth::host::KeepStandardStreams();
   berth::cli::Signals signals;
   berth::cli::World world = berth::cli::RealWorld();
   world.stop = signals.stop();

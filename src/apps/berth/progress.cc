@@ -60,7 +60,12 @@ void Tracker::Apply(const v1::PullEvent& event, time::SteadyTime now) {
   keep(view_.platforms, event.platforms());
   keep(view_.credential, event.credential());
   keep(view_.host, event.host());
+  keep(view_.pull, event.pull());
+  view_.wait = event.wait();
+  for (int i = static_cast<int>(view_.warnings.size()); i < event.warnings_size(); ++i)
+    view_.warnings.emplace_back(event.warnings(i).host(), event.warnings(i).text());
   view_.waiting_pulls = event.waiting_pulls();
+  view_.disk_used_percent = std::min<std::uint32_t>(event.disk_used_percent(), 100);
   const auto count = static_cast<std::size_t>(event.layers_size());
   // An event without layers (the last one) leaves the picture as it was.
   if (count > 0 && count != view_.layers.size()) {

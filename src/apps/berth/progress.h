@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "apps/berth/failure.h"
@@ -48,8 +49,12 @@ struct PullView {
   std::string policy;            // as asked for; "" for the daemon's default
   std::string phase = "queued";
   std::string digest, platforms, credential, host;
+  std::string wait;              // what a registry makes it wait for; "": nothing
+  std::vector<std::pair<std::string, std::string>> warnings;  // of registries: host, and its own words
   std::vector<LayerView> layers;
+  std::string pull;              // its number at the daemon; "" before the first event, or of an older daemon
   std::uint32_t waiting_pulls = 0;
+  std::uint32_t disk_used_percent = 0;  // of the store's file system; 0: unknown
   double rate = 0;
   time::Duration elapsed{};      // since it was asked for
   time::Duration resolved_in{};  // set with digest

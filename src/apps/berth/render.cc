@@ -88,6 +88,7 @@ std::string Totals(std::uint64_t current, std::uint64_t total, double rate) {
   for (auto at = out.find("/ "); at != out.npos; at = out.find("/ ")) out.erase(at + 1, 1);
   while (out.back() == ' ') out.pop_back();
   out += "  " + std::to_string(Percent(current, total)) + "%";
+  if (total == 0) return out;  // nothing is known of the layers yet
   if (current >= total) out += "  unpacking";
   else if (rate >= 1) out += "  " + Rate(rate) + "  eta " + Took(static_cast<double>(total - current) / rate);
   return out;
@@ -108,6 +109,17 @@ std::string WaitingPulls(const Snapshot& pulls) {
   return waiting == 0 ? "" : "   waiting: " + Count(waiting, "pull");
 }
 
+// What else bears on how it goes on.
+std::string Around(const Snapshot& pulls) {
+  std::uint32_t disk = 0;
+  for (const auto& pull : pulls) disk = std::max(disk, pull.disk_used_percent);
+  return (disk == 0 ? "" : "   disk " + std::to_string(disk) + "%") + WaitingPulls(pulls);
+}
+
+std::string Waits(const PullView& pull, std::string_view before) {
+  return pull.wait.empty() ? "" : std::string(before) + Escape(pull.wait);
+}
+
 std::vector<std::string> OneImage(const PullView& pull, std::size_t columns, std::size_t most) {
   std::vector<std::string> lines;
   std::string head = Escape(pull.image);
@@ -119,7 +131,7 @@ std::vector<std::string> OneImage(const PullView& pull, std::size_t columns, std
   }
   lines.push_back(std::move(head));
   if (!pull.resolved()) {
-    lines.push_back("  " + Escape(pull.phase) + "  " + Took(std::floor(Seconds(pull.elapsed))) + WaitingPulls({pull}));
+    lines.push_back("  " + Escape(pull.phase) + "  " + Took(std::floor(Seconds(pull.elapsed))) + Waits(pull, "   ") + WaitingPulls({pull}));
     return lines;
   }
   std::string source = "  resolved " + Digest(pull.digest, false) + " in " + Took(Seconds(pull.resolved_in));
@@ -149,7 +161,8 @@ std::vector<std::string> OneImage(const PullView& pull, std::size_t columns, std
   if (hidden_waiting > 0) last += "   +" + std::to_string(hidden_waiting) + " waiting";
   if (hidden_done > 0) last += "   +" + std::to_string(hidden_done) + " done";
   if (pull.phase == "publishing") last += "   publishing";
-  lines.push_back(last + WaitingPulls({pull}));
+  last += Waits(pull, "   ");
+  lines.push_back(last + Around({pull}));
   return lines;
 }
 
@@ -157,23 +170,42 @@ std::string ImageRow(const PullView& pull, std::size_t name_width, std::size_t c
   const std::size_t others = 2 + name_width + 2 + 2 + 2 + 15 + 2 + 10;
   const std::size_t width = BarWidth(columns, others);
   std::string row = "  " + Padded(Escape(pull.image), name_width) + "  ";
-  if (!pull.resolved() || pull.layers.empty()) return row + Escape(pull.phase) + "  " + Took(std::floor(Seconds(pull.elapsed)));
+  if (!pull.resolved() || pull.layers.empty()) {
+    return row + Escape(pull.phase) + "  " + Took(std::floor(Seconds(pull.elapsed))) + Waits(pull, "  ");
+  }
   std::uint64_t resumed = 0;
   for (const auto& layer : pull.layers) resumed += layer.phase == LayerPhase::kPresent ? 0 : layer.resumed_from;
   if (width > 0) row += Bar(resumed, pull.current_bytes(), pull.total_bytes(), width) + "  ";
   row += SizePair(pull.current_bytes(), pull.total_bytes()) + "  ";
   const bool fetched = pull.current_bytes() >= pull.total_bytes();
+  if (!pull.wait.empty()) return row + Waits(pull, "");
   return row + (pull.phase == "publishing" ? "publishing" : fetched ? "unpacking" : Rate(pull.rate));
 }
 
-std::vector<std::string> Images(const Snapshot& pulls, std::size_t columns, std::size_t most) {
+std::vector<std::string> Images(const Snapshot& pulls, std::size_t columns, std::size_t most, bool layers) {
   std::vector<std::string> lines;
   const auto rows = Select(pulls, most, [](const PullView& pull) -> std::uint64_t {
     return pull.ended() ? UINT64_MAX : pull.phase == "queued" ? 1 : 0;  // what has ended stands above the frame
   });
   std::size_t name_width = 0;
   for (const PullView* pull : rows) name_width = std::max(name_width, Columns(Escape(pull->image)));
-  for (const PullView* pull : rows) lines.push_back(ImageRow(*pull, name_width, columns));
+  // What the images leave of the rows is dealt to their layers at work, one at a time.
+  std::vector<std::size_t> share(rows.size());
+  std::size_t left = layers ? most - rows.size() : 0;
+  for (bool more = true; more && left > 0;) {
+    more = false;
+    for (std::size_t i = 0; i < rows.size() && left > 0; ++i)
+      if (share[i] < rows[i]->CountOf(LayerPhase::kFetching) + rows[i]->CountOf(LayerPhase::kUnpacking)) ++share[i], --left, more = true;
+  }
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    lines.push_back(ImageRow(*rows[i], name_width, columns));
+    const auto active = Select(rows[i]->layers, share[i], [](const LayerView& layer) -> std::uint64_t {
+      return layer.phase == LayerPhase::kFetching || layer.phase == LayerPhase::kUnpacking ? 0 : UINT64_MAX;
+    });
+    const bool resumed = std::ranges::any_of(active, [](const LayerView* layer) { return layer->resumed_from > 0; });
+    for (const LayerView* layer : active)
+      lines.push_back("  " + LayerRow(*layer, columns - std::min<std::size_t>(columns, 2), resumed ? 28 : 15));
+  }
   std::uint64_t current = 0, total = 0, done = 0, failed = 0;
   double rate = 0;
   for (const auto& pull : pulls) {
@@ -186,7 +218,7 @@ std::vector<std::string> Images(const Snapshot& pulls, std::size_t columns, std:
   last += "  total " + Totals(current, total, rate);
   const std::uint64_t hidden = pulls.size() - done - failed - rows.size();
   if (hidden > 0) last += "   +" + std::to_string(hidden) + " more";
-  lines.push_back(last + WaitingPulls(pulls));
+  lines.push_back(last + Around(pulls));
   return lines;
 }
 
@@ -195,6 +227,9 @@ class Base : public Reporter {
   explicit Base(RenderOptions options) : options_(std::move(options)) {}
 
  protected:
+  static std::string WarningText(const std::string& host, const std::string& text) {
+    return "warning: " + Escape(host) + " says \"" + Escape(text) + "\"";
+  }
   std::string FailureText(const Failure& failure) const {
     return options_.json_failures ? JsonLine(failure) : Lines(failure, options_.colour);
   }
@@ -208,6 +243,7 @@ class None final : public Base {
   std::string Ended(const PullView& pull, const Moment&) override {
     return pull.failure ? FailureText(At(pull.image, *pull.failure)) : "";
   }
+  std::string Warned(const PullView&, const std::string&, const std::string&, const Moment&) override { return ""; }
 };
 
 class Tty final : public Base {
@@ -217,7 +253,7 @@ class Tty final : public Base {
     if (drawn_ && now.steady - *drawn_ < kBeat) return "";
     if (std::ranges::all_of(pulls, &PullView::ended)) return "";
     const TerminalSize size = options_.size();
-    std::vector<std::string> lines = Frame(pulls, size);
+    std::vector<std::string> lines = Frame(pulls, size, options_.layers);
     drawn_ = now.steady;
     if (lines == lines_ && size.columns == columns_) return "";
     std::string out = Up(size.columns);
@@ -229,6 +265,9 @@ class Tty final : public Base {
   }
   std::string Ended(const PullView& pull, const Moment&) override {
     return Clear() + (pull.failure ? FailureText(At(pull.image, *pull.failure)) : Summary(pull) + "\n");
+  }
+  std::string Warned(const PullView&, const std::string& host, const std::string& text, const Moment&) override {
+    return Clear() + WarningText(host, text) + "\n";
   }
   std::string Clear() override {
     if (lines_.empty()) return "";
@@ -273,6 +312,10 @@ class Plain final : public Base {
         if (!pull.host.empty()) text += " host=" + Escape(pull.host);
         out += Line(pull, now, state, text);
       }
+      if (pull.wait != state.wait && Lately(state, now) < kLinesPerMinute) {
+        state.wait = pull.wait;
+        if (!pull.wait.empty()) out += Line(pull, now, state, Escape(pull.wait));
+      }
       if (now.steady - state.last >= kHeartbeat && Lately(state, now) < kLinesPerMinute) out += Line(pull, now, state, Heartbeat(pull));
     }
     return out;
@@ -290,12 +333,17 @@ class Plain final : public Base {
     if (done.bytes_resumed() > 0) text += " resumed=" + Tight(Size(done.bytes_resumed()));
     return Line(pull, now, unused, text + " " + Took(done.total_seconds()));
   }
+  std::string Warned(const PullView& pull, const std::string& host, const std::string& text, const Moment& now) override {
+    State unused;
+    return Line(pull, now, unused, WarningText(host, text));
+  }
 
  private:
   static constexpr time::Duration kHeartbeat = seconds(10);
   static constexpr std::size_t kLinesPerMinute = 6;
   struct State {
     bool started = false, resolved = false;
+    std::string wait;
     time::SteadyTime last;
     std::deque<time::SteadyTime> lines;
   };
@@ -363,6 +411,12 @@ class JsonLines final : public Reporter {
         w.Key("phase").String(pull.phase).Key("waiting_pulls").Uint(pull.waiting_pulls);
         out += End(w);
       }
+      if (pull.wait != state.wait) {
+        state.wait = pull.wait;
+        json::Writer w = Begin("waiting", pull, now);
+        w.Key("text").String(pull.wait);
+        out += End(w);
+      }
       state.layers.resize(pull.layers.size());
       for (std::size_t j = 0; j < pull.layers.size(); ++j) out += Layer(pull, pull.layers[j], state.layers[j], now);
     }
@@ -381,20 +435,32 @@ class JsonLines final : public Reporter {
     w.Key("name").String(done.name()).Key("digest").String(done.digest()).Key("was_present").Bool(done.was_present());
     w.Key("bytes_fetched").Uint(done.bytes_fetched()).Key("bytes_reused").Uint(done.bytes_reused());
     w.Key("bytes_resumed").Uint(done.bytes_resumed());
-    w.Key("credential").String(done.credential()).Key("host").String(done.host());
-    w.Key("seconds").BeginObject();
-    w.Key("resolve").Double(done.resolve_seconds()).Key("total").Double(done.total_seconds());
+    const v1::CredentialUse& used = done.used_credential();
+    w.Key("credential").BeginObject();
+    w.Key("source").String(used.source()).Key("namespace").String(used.namespace_()).Key("name").String(used.name());
+    w.Key("pattern").String(used.pattern()).Key("user").String(used.user()).Key("text").String(done.credential());
     w.EndObject();
+    w.Key("host").String(done.host());
+    w.Key("seconds").BeginObject();
+    w.Key("queue").Double(done.queue_seconds()).Key("resolve").Double(done.resolve_seconds());
+    w.Key("fetch").Double(done.fetch_seconds()).Key("unpack").Double(done.unpack_seconds()).Key("total").Double(done.total_seconds());
+    w.EndObject();
+    return End(w);
+  }
+  std::string Warned(const PullView& pull, const std::string& host, const std::string& text, const Moment& now) override {
+    json::Writer w = Begin("warning", pull, now);
+    w.Key("host").String(host).Key("text").String(text);
     return End(w);
   }
 
  private:
   struct LayerSeen { LayerPhase phase = LayerPhase::kWaiting; std::uint64_t current = 0; time::SteadyTime at; };
-  struct State { bool started = false, resolved = false; std::string phase = "queued"; std::vector<LayerSeen> layers; };
+  struct State { bool started = false, resolved = false; std::string phase = "queued", wait; std::vector<LayerSeen> layers; };
 
   static json::Writer Begin(std::string_view event, const PullView& pull, const Moment& now) {
     json::Writer w;
     w.BeginObject().Key("ts").String(Timestamp(now.wall)).Key("event").String(event).Key("image").String(pull.image);
+    if (!pull.pull.empty()) w.Key("pull").String(pull.pull);
     return w;
   }
   static std::string End(json::Writer& w) {
@@ -436,16 +502,17 @@ std::string Summary(const PullView& pull) {
   if (pull.image.find('@') == std::string::npos) out += "@" + Digest(done.digest(), false);
   if (NothingFetched(done)) return out + ": here already (" + Took(done.total_seconds()) + ")";
   out += "  " + Size(done.bytes_fetched()) + " in " + Took(done.total_seconds()) + "  (resolve " + Took(done.resolve_seconds());
+  if (done.fetch_seconds() > 0) out += ", fetch " + Took(done.fetch_seconds()) + ", unpack " + Took(done.unpack_seconds()) + ", overlapped";
   if (done.bytes_reused() > 0) out += ", " + Size(done.bytes_reused()) + " reused";
   if (done.bytes_resumed() > 0) out += ", " + Size(done.bytes_resumed()) + " resumed";
   return out + ")";
 }
 
-std::vector<std::string> Frame(const Snapshot& pulls, const TerminalSize& size) {
+std::vector<std::string> Frame(const Snapshot& pulls, const TerminalSize& size, bool layers) {
   const std::size_t columns = std::max<std::size_t>(size.columns, 2) - 1;
   // Head, resolved and total lines, and the row the cursor rests in.
   const std::size_t most = std::clamp<std::size_t>(size.rows > 4 ? size.rows - 4 : 1, 1, kMostRows);
-  std::vector<std::string> lines = pulls.size() == 1 ? OneImage(pulls[0], columns, most) : Images(pulls, columns, most);
+  std::vector<std::string> lines = pulls.size() == 1 ? OneImage(pulls[0], columns, most) : Images(pulls, columns, most, layers);
   for (auto& line : lines) line = Cut(line, columns);
   return lines;
 }

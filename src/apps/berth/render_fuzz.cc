@@ -53,9 +53,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       }
     const bool ended = tracker.view().ended();
     std::string said = plain->Update({tracker.view()}, moment) + (ended ? plain->Ended(tracker.view(), moment) : "");
+    for (const auto& [host, warning] : tracker.view().warnings) said += plain->Warned(tracker.view(), host, warning, moment);
     std::erase(said, '\n');
     RequireShowable(said);
-    const std::string events = lines->Update({tracker.view()}, moment) + (ended ? lines->Ended(tracker.view(), moment) : "");
+    std::string events = lines->Update({tracker.view()}, moment) + (ended ? lines->Ended(tracker.view(), moment) : "");
+    for (const auto& [host, warning] : tracker.view().warnings) events += lines->Warned(tracker.view(), host, warning, moment);
     for (std::string_view rest = events; !rest.empty(); rest.remove_prefix(rest.find('\n') + 1))
       BERTH_CHECK(json::Document::Parse(rest.substr(0, rest.find('\n')), Reason::kInternal).has_value());
   }

@@ -14,6 +14,8 @@ namespace {
 
 using std::chrono::milliseconds;
 using std::chrono::seconds;
+using testing::AllOf;
+using testing::Contains;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::Not;
@@ -66,6 +68,7 @@ TEST(Frames, OneImage) {
   view.layers[5].in_phase = milliseconds(3200);
   view.rate = 77 * kMiB;
   view.waiting_pulls = 2;
+  view.disk_used_percent = 71;
   view.host = "https://mirror.test";
   EXPECT_THAT(Frame({view}, {100, 30}),
               ElementsAre("reg.test:5712/team/app:v1  linux/amd64  6 layers, 91.0 MiB to fetch, 1 here already",
@@ -75,7 +78,7 @@ TEST(Frames, OneImage) {
                           "  100000000002  [===========#########>.............]   34.0/ 57.0 MiB  39.0 MiB/s (resumed at 19.0)",
                           "  100000000003  [..................................]    0.0/  1.0 MiB  waiting",
                           "  100000000005  [......uuu.........................]    4.0/  4.0 MiB  unpacking 3s",
-                          "  total 51.0/91.0 MiB  56%  77.0 MiB/s  eta 519ms   waiting: 2 pulls"));
+                          "  total 51.0/91.0 MiB  56%  77.0 MiB/s  eta 519ms   disk 71%   waiting: 2 pulls"));
 }
 
 TEST(Frames, NameTheHostWhenItIsNotTheRegistryItself) {
@@ -110,6 +113,31 @@ TEST(Frames, ThirtyLayersTakeTwelveRows) {
   EXPECT_THAT(fewer[2], HasSubstr("unpacked"));
   EXPECT_THAT(fewer[4], HasSubstr("starting"));
   EXPECT_THAT(fewer.back(), HasSubstr("+8 done"));
+}
+
+TEST(Frames, SeveralImagesWithTheirLayersAtWork) {
+  std::vector<LayerView> layers{Layer(9, LayerPhase::kDone, kMiB, kMiB), Layer(8, LayerPhase::kWaiting, 0, kMiB)};
+  for (std::size_t i = 0; i < 8; ++i)
+    layers.push_back(Layer(i, i % 2 == 0 ? LayerPhase::kFetching : LayerPhase::kUnpacking, kMiB, 2 * kMiB));
+  PullView one = Resolved("reg.test/a:1", {Layer(0, LayerPhase::kFetching, 5 * kMiB, 10 * kMiB, kMiB)});
+  PullView two = Resolved("reg.test/b:1", layers);
+  PullView three{.image = "reg.test/c:1", .phase = "resolving"};
+  const auto of = [&](const TerminalSize& size) { return Frame({one, two, three}, size, true); };
+  const auto all = of({100, 40});
+  ASSERT_EQ(all.size(), 12 + 1u);  // three images, one layer of the first, eight of the second
+  EXPECT_THAT(all[0], HasSubstr("reg.test/a:1"));
+  EXPECT_THAT(all[1], AllOf(::testing::StartsWith("    100000000000  ["), HasSubstr("1.0 MiB/s")));
+  EXPECT_THAT(all[2], HasSubstr("reg.test/b:1"));
+  EXPECT_THAT(all[4], HasSubstr("unpacking"));
+  EXPECT_THAT(all[11], HasSubstr("reg.test/c:1"));
+  const auto few = of({100, 10});  // six rows: three are left for layers
+  ASSERT_EQ(few.size(), 6 + 1u);
+  EXPECT_THAT(few[1], HasSubstr("100000000000"));
+  EXPECT_THAT(few[4], HasSubstr("100000000001"));
+  EXPECT_EQ(of({100, 6}).size(), 2 + 1u);
+  EXPECT_EQ(Frame({one, two, three}, {100, 40}).size(), 3 + 1u);
+  for (std::size_t columns = 0; columns < 40; ++columns)
+    for (const auto& line : of({columns, 40})) EXPECT_LT(Columns(line), std::max<std::size_t>(columns, 2)) << columns;
 }
 
 TEST(Frames, SeveralImages) {
@@ -296,6 +324,51 @@ TEST(PlainLines, OneForEachStateAndAHeartbeat) {
   EXPECT_EQ(reporter->Ended(view, At(seconds(35))), "06:37:46 pull reg.test:5712/team/app:v1 done " + kDigest + " 86.9MiB 1.3s\n");
 }
 
+// ---- a registry that makes us wait, and one that has something to say
+
+constexpr std::string_view kWait = "waiting 60.0 s for https://reg.test:5712 (429)";
+
+TEST(Waiting, IsPartOfEveryFrame) {
+  PullView view{.image = kImage, .phase = "resolving", .wait = std::string(kWait)};
+  EXPECT_THAT(Frame({view}, {100, 24}), Contains(AllOf(HasSubstr("resolving"), HasSubstr(kWait))));
+  PullView resolved = Resolved(kImage, {Layer(0, LayerPhase::kWaiting, 0, kMiB)});
+  resolved.wait = kWait;
+  EXPECT_THAT(Frame({resolved}, {160, 24}).back(), AllOf(HasSubstr("total"), HasSubstr(kWait)));
+  const auto several = Frame({view, resolved}, {160, 24});
+  EXPECT_EQ(std::ranges::count_if(several, [](const std::string& line) { return line.find(kWait) != line.npos; }), 2);
+}
+
+TEST(Waiting, IsALineOrAnEventWhenItChanges) {
+  setenv("TZ", "UTC0", 1);
+  tzset();
+  const auto plain = MakeReporter(ProgressMode::kPlain, {}), json = MakeReporter(ProgressMode::kJson, {});
+  PullView view{.image = kImage};
+  (void)plain->Update({view}, At(seconds(0)));
+  (void)json->Update({view}, At(seconds(0)));
+  view.wait = kWait;
+  EXPECT_EQ(plain->Update({view}, At(seconds(1))), "06:37:12 pull " + kImage + " " + std::string(kWait) + "\n");
+  EXPECT_EQ(plain->Update({view}, At(seconds(2))), "");
+  EXPECT_THAT(json->Update({view}, At(seconds(1))), HasSubstr("\"event\":\"waiting\",\"image\":\"" + kImage + "\",\"text\":\"" + std::string(kWait) + "\"}\n"));
+  EXPECT_EQ(json->Update({view}, At(seconds(2))), "");
+  view.wait = "";
+  EXPECT_EQ(plain->Update({view}, At(seconds(3))), "");
+  EXPECT_THAT(json->Update({view}, At(seconds(3))), HasSubstr("\"event\":\"waiting\",\"image\":\"" + kImage + "\",\"text\":\"\"}\n"));
+}
+
+TEST(RegistryWarnings, AreToldEscaped) {
+  setenv("TZ", "UTC0", 1);
+  tzset();
+  const PullView view{.image = kImage};
+  const std::string host = "https://reg.test:5712", text = "move \x1b[31mon", shown = "warning: https://reg.test:5712 says \"move \\x1b[31mon\"\n";
+  const auto tty = MakeReporter(ProgressMode::kTty, {.size = [] { return TerminalSize{80, 24}; }});
+  (void)tty->Update({view}, At(seconds(0)));
+  EXPECT_EQ(tty->Warned(view, host, text, At(seconds(1))), "\r\x1b[2A\x1b[J" + shown) << "above the frame";
+  EXPECT_EQ(MakeReporter(ProgressMode::kPlain, {})->Warned(view, host, text, At(seconds(1))), "06:37:12 pull " + kImage + " " + shown);
+  EXPECT_THAT(MakeReporter(ProgressMode::kJson, {})->Warned(view, host, text, At(seconds(1))),
+              HasSubstr("\"event\":\"warning\",\"image\":\"" + kImage + "\",\"host\":\"https://reg.test:5712\",\"text\":\"move \\u001b[31mon\"}\n"));
+  EXPECT_EQ(MakeReporter(ProgressMode::kNone, {})->Warned(view, host, text, At(seconds(1))), "");
+}
+
 TEST(PlainLines, NeverMoreThanSixAMinute) {
   const auto reporter = MakeReporter(ProgressMode::kPlain, {});
   PullView view{.image = kImage};
@@ -323,19 +396,32 @@ TEST(JsonEvents, AreOneObjectALine) {
   EXPECT_THAT(second, HasSubstr("{\"ts\":\"2026-11-23T06:37:11.010Z\",\"event\":\"progress\",\"image\":\"reg.test:5712/team/app:v1\","
                                 "\"phase\":\"fetching\",\"layer\":\"" + LayerDigest(0) + "\",\"current\":12792627,\"total\":60007909,"
                                 "\"resumed_from\":0,\"rate\":40789606,\"host\":\"reg.test:5712\"}\n"));
+  view.pull = "p-17";
   view.layers[0].current += 5;
   EXPECT_EQ(reporter->Update({view}, At(milliseconds(900))), "");  // bytes alone: once a second
-  EXPECT_THAT(reporter->Update({view}, At(milliseconds(1010))), HasSubstr("\"current\":12792632"));
+  EXPECT_THAT(reporter->Update({view}, At(milliseconds(1010))), AllOf(HasSubstr("\"pull\":\"p-17\",\"phase\":\"fetching\""), HasSubstr("\"current\":12792632")));
   view.layers[0].phase = LayerPhase::kUnpacking;
   EXPECT_THAT(reporter->Update({view}, At(milliseconds(1020))), HasSubstr("\"phase\":\"unpacking\""));  // phases: at once
   view.pulled = Done();
+  view.pulled->set_queue_seconds(0.5);
+  view.pulled->set_fetch_seconds(34.25);
+  view.pulled->set_unpack_seconds(0.75);
+  auto& used = *view.pulled->mutable_used_credential();
+  used.set_source("secret");
+  used.set_namespace_("shop");
+  used.set_name("regcred");
+  used.set_pattern("reg.test:5712");
+  used.set_user("alice");
   const std::string last = reporter->Ended(view, At(seconds(2)));
+  EXPECT_THAT(last, HasSubstr("\"credential\":{\"source\":\"secret\",\"namespace\":\"shop\",\"name\":\"regcred\",\"pattern\":\"reg.test:5712\","
+                              "\"user\":\"alice\",\"text\":\"secret shop/regcred (alice)\"},\"host\":\"reg.test:5712\","
+                              "\"seconds\":{\"queue\":0.5,\"resolve\":0.04,\"fetch\":34.25,\"unpack\":0.75,\"total\":1.3}}\n"));
   EXPECT_THAT(last, HasSubstr("\"event\":\"pulled\""));
   EXPECT_THAT(last, HasSubstr("\"bytes_fetched\":91099833"));
   view.pulled.reset();
   view.failure = Failure{"E-DNS", "no such host", "check the name", 5};
   EXPECT_THAT(reporter->Ended(view, At(seconds(2))),
-              HasSubstr("\"event\":\"failed\",\"image\":\"reg.test:5712/team/app:v1\",\"code\":\"E-DNS\",\"message\":\"no such host\","
+              HasSubstr("\"event\":\"failed\",\"image\":\"reg.test:5712/team/app:v1\",\"pull\":\"p-17\",\"code\":\"E-DNS\",\"message\":\"no such host\","
                         "\"next\":\"check the name\",\"exit_status\":5}"));
   std::string_view all(last);
   EXPECT_TRUE(json::Document::Parse(all.substr(0, all.size() - 1), Reason::kInternal));

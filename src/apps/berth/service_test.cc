@@ -4,6 +4,7 @@
 #include <signal.h>
 
 #include <algorithm>
+#include <sstream>
 #include <thread>
 
 #include "apps/berth/testing/fake_berthd.h"
@@ -41,6 +42,7 @@ v1::Image AnImage() {
   image.set_unpacked_size(200 * kMiB);
   image.set_unique_size(150 * kMiB);
   image.set_pulled_at("2025-12-15T00:00:00Z");  // the manual clock stands at 2025-12-18
+  image.set_source("mirror.test");
   image.add_names("reg.test:5712/team/app:v1");
   image.add_names("reg.test:5712/team/app@" + kIndex);
   auto& layer = *image.add_layers();
@@ -133,6 +135,46 @@ TEST_F(Service, PullOfSeveralKeepsTheirOrder) {
   EXPECT_THAT(world.err(), IsEmpty());
 }
 
+// The daemon has room for 256 calls that last: one command leaves most of it to others.
+TEST_F(Service, PullOfVeryManyAsksForSomeAtATime) {
+  Words arguments{"pull", "--progress", "none", "-v", "6"};
+  std::string want;
+  for (int i = 0; i < 300; ++i) {
+    arguments.push_back("reg.test/app" + std::to_string(i) + ":v1");
+    want += "reg.test/app" + std::to_string(i) + "@" + kIndex + "\n";
+  }
+  EXPECT_EQ(Run(arguments), 0);
+  EXPECT_EQ(world.out(), want);
+  int running = 0, most = 0, begun = 0;
+  std::istringstream lines(world.err());
+  for (std::string line; std::getline(lines, line);) {
+    if (line.ends_with("] call berth.v1.Berth/Pull")) ++begun, most = std::max(most, ++running);
+    else if (line.find("] call berth.v1.Berth/Pull took ") != line.npos) --running;
+  }
+  EXPECT_EQ(begun, 300);
+  EXPECT_EQ(most, 64);
+}
+
+struct End { std::string name; bool interrupted; int status; std::string code; };
+std::ostream& operator<<(std::ostream& out, const End& row) { return out << row.name; }
+class Ends : public Service, public ::testing::WithParamInterface<End> {};
+TEST_P(Ends, OfAPullOfVeryManyIsThatOfEachWhetherItHasBegunOrNot) {
+  std::jthread end([&] {
+    daemon.AwaitPulls(64);
+    if (GetParam().interrupted) world.stop.request_stop();
+    else daemon.Stop();
+  });
+  Words arguments{"pull", "--progress", "none"};
+  for (int i = 0; i < 100; ++i) arguments.push_back("x/hang" + std::to_string(i));
+  EXPECT_EQ(Run(arguments), GetParam().status);
+  const std::string err = world.err(), said = "error: " + GetParam().code + " ";
+  std::size_t failed = 0;
+  for (auto at = err.find(said); at != err.npos; at = err.find(said, at + 1)) ++failed;
+  EXPECT_EQ(failed, 100u) << err;
+}
+INSTANTIATE_TEST_SUITE_P(Table, Ends, ::testing::Values(End{"daemon_gone", false, 12, "E-SOCKET"}, End{"interrupted", true, 130, "E-CANCELED"}),
+                         [](const auto& row) { return row.param.name; });
+
 TEST_F(Service, PullPassesItsFlags) {
   EXPECT_EQ(Run({"pull", "--platform", "linux/arm64", "--platform=linux/s390x", "x", "--all-platforms", "--policy", "Always", "y"}), 0);
   const auto pulls = daemon.pulls();
@@ -183,6 +225,27 @@ TEST_F(Service, PullAsJson) {
     failed += rest.substr(0, rest.find('\n')).find("\"event\":\"failed\"") != rest.npos ? 1 : 0;
   }
   EXPECT_EQ(failed, 1u);
+}
+
+// Whatever is said, before the pull and of it.
+TEST_F(Service, WithJsonProgressEveryLineIsJson) {
+  const auto said = [&](Words arguments, int status) {
+    TestWorld one;
+    arguments.insert(arguments.end(), {"--progress", "json"});
+    EXPECT_EQ(one.Run(arguments), status);
+    const std::string err = one.err();
+    std::istringstream lines(err);
+    for (std::string line; std::getline(lines, line);) EXPECT_TRUE(json::Document::Parse(line, Reason::kInternal)) << line;
+    return err;
+  };
+  EXPECT_THAT(said({"-s", daemon.socket(), "pull", "reg.test/a:1", "--creds", "alice:hunter2", "--color", "always"}, 0),
+              ::testing::ContainsRegex("^\\{\"ts\":\"2025-12-18T[0-9:.]+Z\",\"event\":\"warning\",\"text\":\"a password on the command line [^}]*\"\\}\n\\{\"ts\""));
+  EXPECT_THAT(said({"pull", "Bad:!"}, 2), ::testing::StartsWith("{\"error\":{\"code\":\"E-NAME\""));
+  EXPECT_THAT(said({"pull"}, 2), ::testing::StartsWith("{\"error\":{\"code\":\"E-USAGE\""));
+  EXPECT_THAT(said({"pull", "x", "-o", "jsonpath={.a"}, 2), ::testing::StartsWith("{\"error\":{\"code\":\"E-USAGE\""));
+  EXPECT_THAT(said({"-s", "/nonexistent/s", "pull", "x"}, 12), ::testing::StartsWith("{\"error\":{\"code\":\"E-SOCKET\""));
+  EXPECT_EQ(Run({"pull", "--progress", "json", "reg.test/a:1"}), 0);
+  EXPECT_EQ(world.out(), "reg.test/a@" + kIndex + "\n");  // the form of stdout is another matter
 }
 
 TEST_F(Service, ATerminalGetsAFrameAndThenTheSummary) {
@@ -343,6 +406,15 @@ TEST_F(Service, CredentialFilesComeFromWhereTheyAreNamed) {
   EXPECT_EQ(pull({"--authfile", "flag.json"}, {{"REGISTRY_AUTH_FILE", registry}}), "flag");  // relative to where we are
   EXPECT_EQ(pull({}, {{"DOCKER_CONFIG", "/nonexistent"}}), "");
   EXPECT_THAT(pull({"--authfile", "/nonexistent"}, {}), ::testing::StartsWith("2 error: E-CONFIG the credentials file"));
+  ASSERT_TRUE(root->WriteDurably("broken.json", bytes::AsView("{\"auths\":"), 0600));
+  ASSERT_TRUE(root->WriteDurably("bad.json", bytes::AsView("{\"auths\":{\"reg.test\":{\"auth\":\"!!\"}}}"), 0600));
+  for (const char* file : {"broken.json", "bad.json"})
+    EXPECT_THAT(pull({"--authfile", file}, {}),
+                ::testing::AllOf(::testing::StartsWith("2 error: E-CONFIG the credentials file \"" + std::string(folder) + "/" + file + "\": "),
+                                 HasSubstr("\nnext: correct the file")));
+  EXPECT_THAT(pull({"--creds", "alice:x", "--auth", "YWxpY2U6aHVudGVyMg=="}, {}), ::testing::StartsWith("2 error: E-USAGE --creds and --auth both say who asks\nnext: "));
+  EXPECT_THAT(pull({"--password-stdin", "--auth", "YWxpY2U6aHVudGVyMg=="}, {}), ::testing::StartsWith("2 error: E-USAGE --password-stdin needs"));
+  EXPECT_THAT(pull({"--auth", "!!"}, {}), HasSubstr("error: E-USAGE --auth is not the base64 form of USER:PASSWORD\nnext: better --creds USER"));
   // A helper answers in docker's protocol.
   ASSERT_TRUE(root->WriteDurably("docker-credential-berth-test", bytes::AsView("#!/bin/sh\nread server\n"
       "[ \"$1 $server\" = 'get reg.test' ] && echo '{\"ServerURL\":\"reg.test\",\"Username\":\"helped\",\"Secret\":\"s\"}' && exit 0\n"
@@ -376,18 +448,94 @@ TEST_F(Service, ImagesInEveryForm) {
   EXPECT_THAT(images({}), HasSubstr(kId));                    // a pipe: whole
   EXPECT_THAT(images({"--no-trunc"}, true), HasSubstr(kId));
   EXPECT_THAT(images({"--no-headers"}), Not(HasSubstr("NAME")));
-  EXPECT_THAT(images({"-o", "wide"}), AllOf(HasSubstr("reg.test:5712/team/app@" + kIndex), HasSubstr(kManifest), HasSubstr("200.0 MiB")));
+  EXPECT_THAT(images({"-o", "wide"}), AllOf(HasSubstr("reg.test:5712/team/app@" + kIndex), HasSubstr(kManifest), HasSubstr("200.0 MiB"),
+                                               MatchesRegex("NAME .*  UNPACKED +SHARED +LAYERS +LAST USED +PINNED +SOURCE\n(.|\n)* 50.0 MiB +1 +never +mirror.test\n")));
+  EXPECT_THAT(images({"-o", "yaml"}), AllOf(::testing::StartsWith("images:\n- id: " + kId + "\n"), HasSubstr("\n  size: 91226112\n")));
   EXPECT_EQ(images({"-q"}), kId + "\n");
   EXPECT_EQ(images({"-q"}, true), "sha256:aaaaaaaaaaaa\n");
   EXPECT_EQ(images({"-o", "name"}), "reg.test:5712/team/app:v1\nreg.test:5712/team/app@" + kIndex + "\n");
   const std::string line = "{\"names\":[\"reg.test:5712/team/app:v1\",\"reg.test:5712/team/app@" + kIndex + "\"],\"id\":\"" + kId +
                            "\",\"manifest\":\"" + kManifest + "\",\"platform\":\"linux/amd64\",\"size\":91226112,\"unpacked_size\":209715200,"
-                           "\"unique_size\":157286400,\"pulled_at\":\"2025-12-15T00:00:00Z\",\"last_used_at\":\"\",\"pin\":null,\"layers\":[{\"digest\":\"" + kLayer +
+                           "\"unique_size\":157286400,\"shared_size\":52428800,\"source\":\"mirror.test\",\"pulled_at\":\"2025-12-15T00:00:00Z\",\"last_used_at\":\"\",\"pin\":null,\"layers\":[{\"digest\":\"" + kLayer +
                            "\",\"diff_id\":\"" + kDiff + "\"}]}";
   EXPECT_EQ(images({"-o", "jsonl"}), line + "\n");
+  TestWorld early;
+  EXPECT_EQ(early.Run({"-o", "jsonl", "-s", daemon.socket(), "images"}), 0);
+  EXPECT_EQ(early.out(), line + "\n");
   EXPECT_THAT(images({"-o", "json"}), ::testing::StartsWith("{\n  \"images\": [\n    {\n      \"names\": [\n"));
   images({"reg.test/*"});
   EXPECT_EQ(filter, "reg.test/*");
+}
+
+TEST_F(Service, ImagesAreFilteredAndSorted) {
+  struct Row { const char *name, *pulled; std::uint64_t size; bool pinned; };
+  constexpr Row kRows[] = {{"docker.io/library/busybox:1", "2025-12-15T00:00:00Z", 3, true},
+                           {"reg.test:5000/team/app:v1", "2025-12-14T00:00:00Z", 9, false},
+                           {"reg.test:5000/team/app@sha256:00", "2025-12-13T00:00:00Z", 5, false}};
+  const auto image_of = [](const Row& row) {
+    v1::Image image;
+    image.add_names(row.name);
+    image.set_manifest(std::string("m:") + row.name);
+    image.set_pulled_at(row.pulled);
+    image.set_size(row.size);
+    if (row.pinned) image.mutable_pin()->set_reason("r");
+    return image;
+  };
+  int calls = 0;
+  bool old = false;
+  Words labels;
+  daemon.list = [&](grpc::ServerContext&, const v1::ListImagesRequest& request, v1::ListImagesResponse& answer) {
+    ++calls;
+    labels.assign(request.labels().begin(), request.labels().end());
+    answer.set_labels_judged(!old && !labels.empty());
+    for (const auto& row : kRows)
+      if (labels.empty() || old || row.pinned) *answer.add_images() = image_of(row);
+    return grpc::Status::OK;
+  };
+  daemon.inspect = [&](grpc::ServerContext& context, const v1::InspectImageRequest& request, v1::InspectImageResponse& answer) {
+    ++calls;
+    for (const auto& row : kRows)
+      if (request.image() == row.name) {
+        *answer.mutable_image() = image_of(row);
+        return grpc::Status::OK;
+      }
+    return Failed(context, "E-MANIFEST-404", "no such image here", "berth images", 3);
+  };
+  // The place of each image in the list above, in the order in which they are shown.
+  const auto shown = [&](Words arguments) {
+    TestWorld one;
+    arguments.insert(arguments.begin(), {"-s", daemon.socket(), "images", "-o", "name"});
+    const int status = one.Run(arguments);
+    if (status != 0) return std::to_string(status) + " " + one.err();
+    std::string digits;
+    std::istringstream lines(one.out());
+    for (std::string line; std::getline(lines, line);)
+      digits += static_cast<char>('0' + (std::ranges::find(kRows, line, [](const Row& row) { return std::string(row.name); }) - std::begin(kRows)));
+    return digits;
+  };
+  EXPECT_EQ(shown({}), "012");
+  EXPECT_EQ(shown({"--sort-by", "size"}), "021");
+  EXPECT_EQ(shown({"--sort-by=-size"}), "120");
+  EXPECT_EQ(shown({"--sort-by", "pulled_at"}), "210");
+  EXPECT_EQ(shown({"--filter", "pinned=true"}), "0");
+  EXPECT_EQ(shown({"--filter", "dangling=true"}), "2");
+  EXPECT_EQ(shown({"--filter", "registry=reg.test:5000"}), "12");
+  EXPECT_EQ(shown({"--filter", "registry=reg.test"}), "");
+  EXPECT_EQ(shown({"--filter", "reference=busy*"}), "0");
+  EXPECT_EQ(shown({"--filter", "reference=*/team/*", "--filter", "dangling=false"}), "1");
+  EXPECT_EQ(shown({"--filter", "before=reg.test:5000/team/app:v1"}), "2");
+  EXPECT_EQ(shown({"--filter", "since=reg.test:5000/team/app:v1"}), "0");
+  calls = 0;
+  EXPECT_EQ(shown({"--filter", "label=tier", "--filter", "label=a=b=c", "--filter", "dangling=false"}), "0");
+  EXPECT_EQ(calls, 1) << "whatever there is, the daemon is asked once";
+  EXPECT_THAT(labels, ElementsAre("tier", "a=b=c"));
+  old = true;
+  EXPECT_THAT(shown({"--filter", "label=tier"}), ::testing::StartsWith("12 error: E-SOCKET this berthd is older"));
+  old = false;
+  EXPECT_THAT(shown({"--filter", "since=gone"}), ::testing::StartsWith("3 error: E-MANIFEST-404 gone: no such image here"));
+  EXPECT_THAT(shown({"--filter", "colour=red"}), HasSubstr("2 error: E-USAGE --filter wants KEY=VALUE, not \"colour=red\"\nnext: the keys are dangling, "));
+  EXPECT_THAT(shown({"--filter", "pinned=maybe"}), HasSubstr("wants true or false"));
+  EXPECT_THAT(shown({"--sort-by", "colour"}), HasSubstr("one of name, id,"));
 }
 
 TEST_F(Service, InspectForPeopleAndPrograms) {
@@ -526,6 +674,156 @@ TEST_F(Service, CheckListsFindingsAndItsStatusTells) {
   TestWorld repair;
   EXPECT_EQ(repair.Run({"-s", daemon.socket(), "fsck", "--repair", "-o", "jsonl"}), 0);
   EXPECT_THAT(repair.out(), HasSubstr("\"repaired\":true,\"images\":[\"reg.test/a:1\"]"));
+  EXPECT_EQ(repair.err(), "{\"summary\":{\"objects\":10,\"bytes\":0,\"findings\":1,\"repaired\":1,\"seconds\":0}}\n");
+  TestWorld whole;
+  EXPECT_EQ(whole.Run({"-s", daemon.socket(), "fsck", "-o", "json"}), 9);
+  const auto document = json::Document::Parse(whole.out(), Reason::kInternal);
+  ASSERT_TRUE(document) << whole.out();
+  EXPECT_EQ(*document->root().Find("findings")->at(0).Find("kind")->AsString(), "layer");
+  EXPECT_EQ(document->root().Find("summary")->Find("objects")->Dump(), "10");
+  EXPECT_THAT(whole.err(), ::testing::StartsWith("{\"error\":"));
+  daemon.check = [](grpc::ServerContext&, const v1::CheckStoreRequest&, grpc::ServerWriter<v1::CheckStoreEvent>& writer) {
+    v1::CheckStoreEvent event;
+    event.mutable_summary()->set_objects(3);
+    writer.Write(event);
+    return grpc::Status::OK;
+  };
+  TestWorld healthy;
+  EXPECT_EQ(healthy.Run({"-s", daemon.socket(), "fsck", "-o", "json"}), 0);
+  const auto empty = json::Document::Parse(healthy.out(), Reason::kInternal);
+  ASSERT_TRUE(empty) << healthy.out();
+  EXPECT_EQ(empty->root().Find("findings")->size(), 0u);
+  EXPECT_EQ(empty->root().Find("summary")->Find("findings")->Dump(), "0");
+  EXPECT_EQ(healthy.err(), "");
+}
+
+TEST_F(Service, WhateverIsAskedJsonIsOneDocument) {
+  daemon.inspect = [](grpc::ServerContext&, const v1::InspectImageRequest& request, v1::InspectImageResponse& answer) {
+    answer.mutable_image()->add_names(request.image());
+    return grpc::Status::OK;
+  };
+  daemon.remove = [](grpc::ServerContext&, const v1::RemoveImageRequest& request, v1::RemoveImageResponse& answer) {
+    answer.add_names(request.image());
+    return grpc::Status::OK;
+  };
+  daemon.usage = [](grpc::ServerContext&, const v1::DiskUsageRequest&, v1::DiskUsageResponse& answer) {
+    answer.set_images(2);
+    return grpc::Status::OK;
+  };
+  daemon.list = [](grpc::ServerContext&, const v1::ListImagesRequest&, v1::ListImagesResponse& answer) {
+    answer.add_images()->set_size(1);
+    answer.add_images()->set_size(2);
+    return grpc::Status::OK;
+  };
+  const auto run = [&](Words arguments) {
+    TestWorld one;
+    arguments.insert(arguments.begin(), {"-s", daemon.socket()});
+    EXPECT_EQ(one.Run(arguments), 0) << one.err();
+    auto document = json::Document::Parse(one.out(), Reason::kInternal);
+    EXPECT_TRUE(document) << one.out();
+    return document;
+  };
+  EXPECT_EQ(run({"inspect", "-o", "json", "a"})->root().Find("names")->at(0).Dump(), "\"a\"");
+  EXPECT_EQ(run({"inspect", "-o", "json", "a", "b"})->root().at(1).Find("names")->at(0).Dump(), "\"b\"");
+  EXPECT_EQ(run({"rm", "-o", "json", "a", "b"})->root().at(1).Find("names")->at(0).Dump(), "\"b\"");
+  EXPECT_EQ(run({"pull", "-q", "-o", "json", "reg.test/a:1"})->root().Find("image")->Dump(), "\"reg.test/a:1\"");
+  EXPECT_EQ(run({"pull", "-q", "-o", "json", "reg.test/a:1", "reg.test/b:1"})->root().at(1).Find("image")->Dump(), "\"reg.test/b:1\"");
+  const auto usage = run({"df", "-v", "-o", "json"});
+  EXPECT_EQ(usage->root().Find("images")->Dump(), "2");
+  EXPECT_EQ(usage->root().Find("by_image")->at(1).Find("size")->Dump(), "2");
+  EXPECT_FALSE(run({"df", "-o", "json"})->root().Find("by_image"));
+}
+
+struct Form { std::string name; Words arguments; std::string want; };
+std::ostream& operator<<(std::ostream& out, const Form& row) { return out << row.name; }
+class Forms : public Service, public ::testing::WithParamInterface<Form> {};
+TEST_P(Forms, AreOfTheJsonDocument) {
+  daemon.list = [](grpc::ServerContext&, const v1::ListImagesRequest&, v1::ListImagesResponse& answer) {
+    *answer.add_images() = AnImage();
+    return grpc::Status::OK;
+  };
+  daemon.inspect = [](grpc::ServerContext&, const v1::InspectImageRequest& request, v1::InspectImageResponse& answer) {
+    answer.mutable_image()->add_names(request.image());
+    answer.set_config_json(R"({"config":{"Labels":{"a.b/c":"x"}}})");
+    return grpc::Status::OK;
+  };
+  daemon.usage = [](grpc::ServerContext&, const v1::DiskUsageRequest&, v1::DiskUsageResponse& answer) {
+    answer.set_store_bytes(91226112);
+    return grpc::Status::OK;
+  };
+  daemon.mounts = [](grpc::ServerContext&, const v1::ListMountsRequest&, v1::ListMountsResponse& answer) {
+    answer.add_mounts()->set_target("/mnt");
+    return grpc::Status::OK;
+  };
+  daemon.check = [](grpc::ServerContext&, const v1::CheckStoreRequest&, grpc::ServerWriter<v1::CheckStoreEvent>& writer) {
+    v1::CheckStoreEvent finding, summary;
+    finding.mutable_finding()->set_kind("layer");
+    summary.mutable_summary()->set_objects(3);
+    return writer.Write(finding), writer.Write(summary), grpc::Status::OK;
+  };
+  EXPECT_EQ(Run(GetParam().arguments), 0) << world.err();
+  EXPECT_EQ(world.out(), GetParam().want);
+}
+INSTANTIATE_TEST_SUITE_P(
+    Table, Forms,
+    ::testing::Values(
+        Form{"images", {"images", "-o", "jsonpath={range .images[*]}{.names[0]} {.size}{'\\n'}{end}"}, "reg.test:5712/team/app:v1 91226112\n"},
+        Form{"images_go", {"images", "-o", "go-template={{range .images}}{{.id}} {{.size}}{{end}}"}, kId + " 91226112"},
+        Form{"first", {"-o", "jsonpath={.images[0].platform}", "images"}, "linux/amd64"},
+        Form{"nothing_there", {"images", "-o=jsonpath={.images[0].pin.owner}"}, ""}, Form{"no_value", {"images", "-o", "go-template={{(index .images 0).pin.owner}}"}, "<no value>"},
+        Form{"inspect", {"inspect", "a", "-o", "jsonpath={.names[0]} {.config.config.Labels.a\\.b/c}"}, "a x"},
+        Form{"inspect_several", {"inspect", "a", "b", "-o", "go-template={{range .}}{{index .names 0}},{{end}}"}, "a,b,"},
+        Form{"df", {"df", "-o", "go-template={{printf \"%d\" .store_bytes}}"}, "91226112"}, Form{"df_images", {"df", "-v", "-o", "jsonpath={.by_image[*].platform}"}, "linux/amd64"},
+        Form{"mounts", {"mount", "-o", "jsonpath={.mounts[*].target}"}, "/mnt"}, Form{"fsck", {"fsck", "-o", "jsonpath={.findings[*].kind} {.summary.objects}"}, "layer 3"},
+        Form{"pull", {"pull", "-q", "reg.test/a:1", "-o", "jsonpath={.image} {.digest}"}, "reg.test/a:1 " + kIndex},
+        Form{"pull_several", {"pull", "-q", "reg.test/a:1", "reg.test/b:1", "-o", "jsonpath={[*].image}"}, "reg.test/a:1 reg.test/b:1"},
+        Form{"version", {"version", "-o", "go-template={{.client.api}}"}, "berth.v1"}),
+    [](const auto& row) { return row.param.name; });
+
+TEST_F(Service, ATemplateThatDoesNotFitTheDataIsAUsageError) {
+  daemon.list = [](grpc::ServerContext&, const v1::ListImagesRequest&, v1::ListImagesResponse&) { return grpc::Status::OK; };
+  EXPECT_EQ(Run({"images", "-o", "jsonpath={.images[0].id}"}), 2);
+  EXPECT_EQ(world.out(), "");
+  EXPECT_THAT(world.err(), ::testing::StartsWith("error: E-USAGE jsonpath, column 9: there is no item 0 in a list of 0\nnext: "));
+}
+
+TEST_F(Service, ATemplateMovesNoCursorOnATerminal) {
+  daemon.list = [](grpc::ServerContext&, const v1::ListImagesRequest&, v1::ListImagesResponse& answer) {
+    answer.add_images()->add_names("a\x1b[2Jb");
+    return grpc::Status::OK;
+  };
+  TestWorld terminal;
+  terminal.out_terminal = true;
+  EXPECT_EQ(terminal.Run({"-s", daemon.socket(), "images", "-o", R"(jsonpath={.images[0].names[0]}{"\t!\n"})"}), 0);
+  EXPECT_EQ(terminal.out(), "a\\x1b[2Jb\t!\n");
+  EXPECT_EQ(Run({"images", "-o", "jsonpath={.images[0].names[0]}"}), 0);
+  EXPECT_EQ(world.out(), "a\x1b[2Jb");
+}
+
+TEST_F(Service, VerbosityTellsWhatIsDoneAndNeverASecret) {
+  daemon.list = [](grpc::ServerContext&, const v1::ListImagesRequest&, v1::ListImagesResponse&) { return grpc::Status::OK; };
+  const auto told = [&](Words arguments, int status = 0) {
+    TestWorld one("hunter2\n");
+    arguments.insert(arguments.begin(), {"-s", daemon.socket()});
+    EXPECT_EQ(one.Run(arguments), status) << one.err();
+    return one.err();
+  };
+  const std::string head = "I[0-9]{4} [0-9:]{8}\\.[0-9]{6} +[0-9]+ berth\\] ";
+  EXPECT_EQ(told({"images", "-q"}), "");
+  EXPECT_EQ(told({"images", "-q", "-v", "0"}), "");
+  EXPECT_THAT(told({"images", "-q", "-v", "1"}), MatchesRegex(head + "berth [0-9.]+ images\n" + head + "images ended with exit status 0 after [0-9.]+ms\n"));
+  const std::string four = told({"-v", "4", "images"}), six = told({"images", "--v=6"}), ten = told({"-v10", "images"});
+  EXPECT_THAT(four, AllOf(HasSubstr("] connected to the socket " + daemon.socket() + " (--socket)\n"), HasSubstr("] call berth.v1.Berth/ListImages took "), Not(HasSubstr("OK"))));
+  EXPECT_THAT(six, AllOf(HasSubstr("] call berth.v1.Berth/ListImages\n"), HasSubstr(": OK, messages received: 1\n")));
+  EXPECT_THAT(ten, HasSubstr(": OK, messages received: 1\n"));
+  EXPECT_THAT(told({"-v", "6", "pull", "reg.test/notfound:1"}, 3), AllOf(HasSubstr("call berth.v1.Berth/Pull took "), HasSubstr(": UNKNOWN, messages received: 1\n"), HasSubstr("pull ended with exit status 3")));
+  // Whichever way a password comes, and wherever it is wrong.
+  for (const Words& secret : {Words{"--creds", "alice:hunter2"}, Words{"--creds", "alice"}, Words{"--creds", "alice", "--password-stdin"}, Words{"--auth", "YWxpY2U6aHVudGVyMg=="}}) {
+    Words arguments{"-v", "10", "pull", "reg.test/a:1"};
+    arguments.insert(arguments.end(), secret.begin(), secret.end());
+    EXPECT_THAT(told(arguments), AllOf(HasSubstr("credentials of the command line"), HasSubstr("berth.v1.Berth/Pull"), Not(HasSubstr("hunter2")), Not(HasSubstr("YWxpY2U6"))));
+  }
+  EXPECT_EQ(daemon.pulls().back().credentials(0).password(), "hunter2");
 }
 
 TEST_F(Service, ReclaimPassesTheAge) {
@@ -720,6 +1018,18 @@ TEST_F(Program, IsInterruptedWhileItReadsStdin) {
   ASSERT_TRUE(status);
   // Before or after its handler was there: both end it.
   EXPECT_TRUE(status->signalled ? status->code == SIGINT : status->code == 130) << status->Text();
+}
+
+// Libraries open descriptors before main(): none of them is what the program reads.
+TEST_F(Program, ReadsNothingFromAStdinThatIsClosed) {
+  const std::string berth = Spec({}, {}).program;
+  for (const char* words : {"name <&-", "lint -f - <&-", "creds test --username a --password-stdin reg.test/a <&-", "name </tmp"}) {
+    const std::string script = "exec \"$0\" -s " + daemon.socket() + " " + words;
+    const auto ran = host::RunCaptured(task::Context(), {.program = "/bin/sh", .argv = {"sh", "-c", script, berth}}, {});
+    ASSERT_TRUE(ran) << ran.error().Text();
+    EXPECT_FALSE(ran->status.success()) << words;
+    EXPECT_THAT(ran->stderr_tail, AllOf(HasSubstr("error: E-"), HasSubstr("standard input"), HasSubstr("\nnext: give it a file or a pipe"))) << words;
+  }
 }
 
 TEST_F(Program, EndsQuietlyWhenItsReaderGoes) {

@@ -7,10 +7,17 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 
 #include "apps/berth/format.h"
+#include "apps/berth/trace.h"
+#include "host/dir.h"
+#include "json/document.h"
+#include "yaml/document.h"
+#include "yaml/writer.h"
 
 namespace berth::cli {
 namespace {
@@ -21,10 +28,28 @@ Error NoSocket(std::string message, std::string next) { return Error(Reason::kSo
 
 }  // namespace
 
-Result<Endpoint> FindEndpoint(const World& world, std::string_view flag) {
+namespace {
+// image-endpoint, else runtime-endpoint; a file that is not there or not crictl's says nothing.
+Endpoint FromCrictl(World& world) {
+  std::string path = world.Variable("CRI_CONFIG_FILE");
+  if (path.empty()) path = "/etc/crictl.yaml";
+  const auto text = host::ReadSmallFile(path, 64u << 10);
+  world.Trace(4, "crictl's configuration " + Escape(path) + (text ? " is read" : " cannot be read"));
+  const auto documents = text ? yaml::Parse(*text, path, Reason::kConfig) : Result<std::vector<yaml::Document>>(text.error());
+  if (!documents || documents->empty()) return {};
+  for (const char* key : {"image-endpoint", "runtime-endpoint"})
+    if (const auto value = documents->front().root().Find(key); value && value->IsString() && !value->AsString()->empty())
+      return {std::string(*value->AsString()), path};
+  return {};
+}
+}  // namespace
+
+Result<Endpoint> FindEndpoint(World& world, std::string_view flag) {
   Endpoint found{std::string(flag), "--socket"};
-  for (const char* name : {"BERTH_SOCKET", "IMAGE_SERVICE_ENDPOINT"})
+  for (const char* name : {"BERTH_SOCKET", "IMAGE_SERVICE_ENDPOINT", "CONTAINER_RUNTIME_ENDPOINT"})
     if (found.path.empty()) found = {world.Variable(name), name};
+  // crictl's file is about the node's runtime, which is seldom us: it counts only where nothing is at our own place.
+  if (found.path.empty() && ::access(std::string(kDefaultSocket).c_str(), F_OK) != 0) found = FromCrictl(world);
   if (found.path.empty()) return Endpoint{std::string(kDefaultSocket), "the default"};
   std::string_view path = found.path;
   if (path.starts_with("unix:")) path.remove_prefix(path.starts_with("unix://") ? 7 : 5);
@@ -86,9 +111,11 @@ Failure FromStatus(const grpc::Status& status, const grpc::ClientContext& contex
   }
 }
 
-Session::Session(World& world, Globals globals) : world_(world), globals_(std::move(globals)) {
-  if (const auto timeout = ParseDuration(globals_.timeout); timeout && *timeout > time::Duration::zero())
+Session::Session(World& world, Globals globals) : world_(world), globals_(std::move(globals)), begun_(world.clock.SteadyNow()) {
+  if (const auto timeout = ParseDuration(globals_.timeout); timeout && *timeout > time::Duration::zero()) {
     deadline_ = world_.clock.WallNow() + *timeout;
+    steady_deadline_ = begun_ + *timeout;
+  }
 }
 
 Colour Session::colour(const Stream& stream) const {
@@ -98,15 +125,51 @@ Colour Session::colour(const Stream& stream) const {
 }
 
 void Session::Warn(std::string_view text) const {
+  if (globals_.json_talk) {
+    json::Writer w;
+    w.BeginObject().Key("ts").String(Timestamp(world_.clock.WallNow())).Key("event").String("warning").Key("text").String(text).EndObject();
+    return world_.err.Write(std::move(w).Take() + "\n");
+  }
   world_.err.Write((colour(world_.err) == Colour::kYes ? "\x1b[33mwarning:\x1b[0m " : "warning: ") + Escape(text) + "\n");
 }
 
 void Session::OutJson(std::string_view json) const {
-  Out(globals_.output == Output::kJson ? Indent(json) : std::string(json) + "\n");
+  if (globals_.output == Output::kJson) return Out(Indent(json));
+  if (globals_.output == Output::kJsonl) return Out(std::string(json) + "\n");
+  // Documents of the node's own lists and of images: many values, and deeper than what others send us.
+  const auto document = json::Document::Parse(json, Reason::kInternal, {.bytes = 256u << 20, .depth = 100, .values = 50'000'000});
+  if (!document) {
+    output_status_ = Fail(FromError(document.error()));
+    return;
+  }
+  if (globals_.output == Output::kYaml) return Out(yaml::Print(document->root()));
+  const json::Tree tree(document->root());
+  const auto* path = std::get_if<JsonPath>(&globals_.form);
+  const auto text = path != nullptr ? path->Print(tree) : std::get<GoTemplate>(globals_.form).Print(tree);
+  if (!text) {
+    output_status_ = Fail(FromError(text.error()));
+    return;
+  }
+  if (!world_.out.terminal()) return Out(*text);
+  // Names and labels come from outside: on a terminal they move no cursor. Lines and tabs are the template's.
+  std::string shown;
+  for (std::size_t at = 0; at < text->size();) {
+    const std::size_t end = std::min(text->find_first_of("\n\t", at), text->size());
+    shown += Escape(std::string_view(*text).substr(at, end - at));
+    if (end < text->size()) shown += (*text)[end];
+    at = end + 1;
+  }
+  Out(shown);
+}
+
+int Session::Ended(std::string_view command, int status) const {
+  const int all = MostActionable(std::array{status, output_status_});
+  world_.Trace(1, std::string(command) + " ended with exit status " + std::to_string(all) + " after " + TraceTime(world_.clock.SteadyNow() - begun_));
+  return all;
 }
 
 int Session::Fail(const Failure& failure) const {
-  world_.err.Write(json() ? JsonLine(failure) : Lines(failure, colour(world_.err)));
+  world_.err.Write(json_errors() ? JsonLine(failure) : Lines(failure, colour(world_.err)));
   return failure.exit_status;
 }
 
@@ -120,6 +183,7 @@ Result<> Session::Connect() {
   if (channel_ != nullptr) return {};
   ASSIGN_OR_RETURN(const Endpoint endpoint, FindEndpoint(world_, globals_.socket));
   ASSIGN_OR_RETURN(host::Fd fd, ConnectTo(endpoint));
+  world_.Trace(4, "connected to the socket " + Escape(endpoint.path) + " (" + endpoint.origin + ")");
   // Their own log lines are for their developers.
   if (world_.Variable("GRPC_VERBOSITY").empty()) gpr_set_log_function([](gpr_log_func_args*) {});
   google::protobuf::SetLogHandler(nullptr);
@@ -127,8 +191,15 @@ Result<> Session::Connect() {
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
   arguments.SetMaxReceiveMessageSize(kAnswerBytes);
-  channel_ = grpc::CreateCustomInsecureChannelFromFd("localhost", fd.release(), arguments);
+  if (world_.verbosity < 4) channel_ = grpc::CreateCustomInsecureChannelFromFd("localhost", fd.release(), arguments);
+  else
+    channel_ = grpc::experimental::CreateCustomInsecureChannelWithInterceptorsFromFd("localhost", fd.release(), arguments, CallTracers(world_));
   return {};
+}
+
+task::Context Session::context() const {
+  const task::Context ctx(world_.stop, world_.clock);
+  return steady_deadline_ ? ctx.WithDeadline(*steady_deadline_) : ctx;
 }
 
 void Session::Prepare(grpc::ClientContext& context) const {
@@ -140,15 +211,20 @@ Failure Session::Judge(const grpc::Status& status, const grpc::ClientContext& co
     return Judge(Error(Reason::kCanceled, ""));
   // The daemon knows the deadline too and may give up a moment before our own timer does, in its own words.
   const bool late = deadline_ && world_.clock.WallNow() + std::chrono::seconds(1) >= *deadline_;
-  if (late && (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED || status.error_code() == grpc::StatusCode::CANCELLED)) {
-    Failure failure = FromError(Error(Reason::kTimeout, "not done within " + globals_.timeout + " (--timeout)"));
-    failure.exit_status = kTimeoutStatus;
-    return failure;
-  }
+  if (late && (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED || status.error_code() == grpc::StatusCode::CANCELLED))
+    return Late();
   return FromStatus(status, context);
 }
 
+Failure Session::Late() const {
+  Failure failure = FromError(Error(Reason::kTimeout, "not done within " + globals_.timeout + " (--timeout)")
+                                  .Next("give it a longer --timeout; berth doctor shows whether berthd answers"));
+  failure.exit_status = kTimeoutStatus;
+  return failure;
+}
+
 Failure Session::Judge(const Error& error) const {
+  if (error.reason() == Reason::kTimeout && steady_deadline_ && world_.clock.SteadyNow() >= *steady_deadline_) return Late();
   if (!error.cancelled() || !world_.stop.stop_requested()) return FromError(error);
   Failure failure = FromError(Error(Reason::kCanceled, "interrupted"));
   failure.exit_status = world_.interrupted_status();

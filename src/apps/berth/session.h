@@ -12,13 +12,17 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <variant>
 
 #include "apps/berth/failure.h"
+#include "apps/berth/go_template.h"
+#include "apps/berth/json_path.h"
 #include "apps/berth/world.h"
 #include "berth/v1/berth.grpc.pb.h"
 #include "berth/v1/explain.grpc.pb.h"
 #include "berth/v1/node.grpc.pb.h"
 #include "host/fd.h"
+#include "task/context.h"
 
 namespace berth::cli {
 
@@ -27,22 +31,25 @@ namespace v1 = berth::v1;
 inline constexpr std::string_view kDefaultSocket = "/run/berth/berth.sock";
 inline constexpr int kTimeoutStatus = 124;  // --timeout, as timeout(1) has it
 
-enum class Output : std::uint8_t { kTable, kWide, kJson, kJsonl, kName, kYaml };
+enum class Output : std::uint8_t { kTable, kWide, kJson, kJsonl, kName, kYaml, kTemplate };
 
 struct Globals {
   std::string socket;              // --socket
   std::string colour = "auto";     // --color
   std::string timeout;             // --timeout, of the whole command
   Output output = Output::kTable;  // -o
+  std::variant<std::monostate, GoTemplate, JsonPath> form;  // of kTemplate
   bool no_headers = false, no_trunc = false, quiet = false;
+  bool json_talk = false;          // --progress json: a program reads stderr
 };
 
 struct Endpoint {
   std::string path;
   std::string origin;  // "--socket", "BERTH_SOCKET", …
 };
-// --socket, BERTH_SOCKET, IMAGE_SERVICE_ENDPOINT, the default; "unix:///x", "unix:/x" and "/x" are spellings of one path.
-Result<Endpoint> FindEndpoint(const World& world, std::string_view flag);
+// --socket, BERTH_SOCKET, IMAGE_SERVICE_ENDPOINT, CONTAINER_RUNTIME_ENDPOINT, the default, and where nothing is there crictl's
+// configuration (CRI_CONFIG_FILE, /etc/crictl.yaml); "unix:///x", "unix:/x" and "/x" are spellings of one path.
+Result<Endpoint> FindEndpoint(World& world, std::string_view flag);
 // kSocket with what is wrong and what to do about it.
 Result<host::Fd> ConnectTo(const Endpoint& endpoint);
 
@@ -56,27 +63,37 @@ class Session {
 
   World& world() const { return world_; }
   const Globals& globals() const { return globals_; }
-  bool json() const { return globals_.output == Output::kJson || globals_.output == Output::kJsonl; }
+  // What is printed is made of JSON: the document itself, lines, or a template over the document.
+  bool json() const { return globals_.output == Output::kTemplate || json_documents(); }
+  bool json_errors() const { return globals_.json_talk || json_documents(); }
+  // For programs: JSON or YAML.
+  bool data() const { return json() || globals_.output == Output::kYaml; }
   // Digests on a terminal are cut to 12 digits; on a pipe nothing ever is.
   bool whole() const { return globals_.no_trunc || !world_.out.terminal(); }
   Colour colour(const Stream& stream) const;
 
   void Out(std::string_view text) const { world_.out.Write(text); }
   void Talk(std::string_view text) const { if (!globals_.quiet) world_.err.Write(text); }
-  void Warn(std::string_view text) const;
-  // -o json: indented; -o jsonl: one line.
+  void Warn(std::string_view text) const;  // an event among the others with --progress json
+  // -o json: indented; -o jsonl: one line; -o yaml: that; a template: what it makes of the document. Once per command, but for jsonl
+  // (see Documents) and watches. What goes wrong with a template is said here and counts in Ended().
   void OutJson(std::string_view json) const;
-  // Says it on stderr (as JSON when the output is) and returns its exit status.
+  // Says it on stderr (as JSON when the output or the progress is) and returns its exit status.
   int Fail(const Failure& failure) const;
+  // The exit status of the command that says `status`; at -v 1 with its duration.
+  int Ended(std::string_view command, int status) const;
 
   // Connected stub. Fails with kSocket, or kUsage for an endpoint that is none.
   Result<v1::Berth::Stub*> Stub();
   template <class StubType>
   Result<StubType*> StubOf();
+  // For what waits for somebody other than the daemon: stdin, prompts, helpers. Signals and --timeout end it.
+  task::Context context() const;
   // The deadline of --timeout on a call; Cancelled calls and passed deadlines are told from the daemon's own here.
   void Prepare(grpc::ClientContext& context) const;
   Failure Judge(const grpc::Status& status, const grpc::ClientContext& context) const;
-  Failure Judge(const Error& error) const;  // kCanceled by a signal: with that signal's exit status
+  // kCanceled by a signal: with that signal's exit status; kTimeout of context(): as that of a call.
+  Failure Judge(const Error& error) const;
 
   // One call with one answer, of either service; the failure if it failed. Stops when a signal comes.
   template <class StubType, class Request, class Response>
@@ -110,14 +127,38 @@ class Session {
   }
 
  private:
+  bool json_documents() const { return globals_.output == Output::kJson || globals_.output == Output::kJsonl; }
   Result<> Connect();
+  Failure Late() const;
   World& world_;
   const Globals globals_;
+  const time::SteadyTime begun_;
+  mutable int output_status_ = 0;
   std::optional<time::WallTime> deadline_;
+  std::optional<time::SteadyTime> steady_deadline_;
   std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<v1::Berth::Stub> stub_;
   std::unique_ptr<v1::Node::Stub> node_stub_;
   std::unique_ptr<v1::Explain::Stub> explain_stub_;
+};
+
+// What a command has to say of each of several names, as one document: an array, of one name the value itself; jsonl: lines.
+class Documents {
+ public:
+  Documents(const Session& session, bool several)
+      : session_(session), array_(several && session.globals().output != Output::kJsonl) {}
+  void Add(std::string_view json) {
+    if (!array_) return session_.OutJson(json);
+    all_ += (all_.empty() ? "" : ",") + std::string(json);
+  }
+  void End() const {
+    if (array_) session_.OutJson("[" + all_ + "]");
+  }
+
+ private:
+  const Session& session_;
+  const bool array_;
+  std::string all_;
 };
 
 template <>

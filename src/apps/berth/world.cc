@@ -6,7 +6,10 @@
 
 #include <array>
 #include <cerrno>
+#include <chrono>
+#include <cstdio>
 #include <cstdlib>
+#include <ctime>
 
 namespace berth::cli {
 
@@ -17,9 +20,22 @@ void Stream::Write(std::string_view text) {
     else if (errno != EINTR) {
       const int saved = errno;
       closed_pipe_ = saved == EPIPE;
-      broken_ = result::FromErrno(saved, "write the output");
+      broken_ = result::FromErrno(saved, "write the output").Next("check where the output goes: a file there may be incomplete");
     }
   }
+}
+
+void World::Trace(int level, std::string_view text) {
+  if (verbosity < level) return;
+  const auto now = clock.WallNow().time_since_epoch();
+  const std::time_t seconds = std::chrono::duration_cast<std::chrono::seconds>(now).count();
+  std::tm parts{};
+  localtime_r(&seconds, &parts);
+  const auto micros = std::chrono::duration_cast<std::chrono::microseconds>(now).count() % 1'000'000;
+  std::array<char, 64> head{};
+  std::snprintf(head.data(), head.size(), "I%02d%02d %02d:%02d:%02d.%06d %7d berth] ", parts.tm_mon + 1, parts.tm_mday, parts.tm_hour, parts.tm_min,
+                parts.tm_sec, static_cast<int>(micros), static_cast<int>(getpid()));
+  err.Write(std::string(head.data()) + std::string(text) + "\n");
 }
 
 World RealWorld() {

@@ -44,11 +44,15 @@ struct World {
   std::stop_token stop = {};                         // SIGINT or SIGTERM came
   std::function<int()> interrupted_status = [] { return 130; };  // exit status after that: 130, 143
   std::string directory = "/";                       // working directory
+  int verbosity = 0;                                 // -v: 0 … 10
 
   std::string Variable(const char* name) const {
     const char* value = variable(name);
     return value == nullptr ? "" : value;
   }
+  // A line on err in klog's form, if -v is at least `level`: 1 what is done, 4 where and from which files, names and durations of
+  // requests, 6 their statuses. Never a secret, nor an argument that could be one; text from outside comes escaped.
+  void Trace(int level, std::string_view text);
   // A terminal that can move its cursor, on err.
   bool SmartTerminal() const { return err.terminal() && Variable("TERM") != "dumb" && !Variable("TERM").empty(); }
 };

@@ -401,17 +401,71 @@ TEST_F(BerthdTest, AnImpatientSecondSignalEndsItAtOnce) {
 TEST_F(BerthdTest, ACatalogThatIsGoneIsNoEmptyStore) {  // E-12
   {
     auto daemon = Start();
+    Stop(daemon);
+  }
+  std::filesystem::copy(Path("store/catalog.db"), Path("young.db"));  // of a store that had nothing yet
+  {
+    auto daemon = Start();
     registry_.PutImage("app", "1", {kBig});
     ASSERT_TRUE(Pull().first.ok());
     Stop(daemon);
   }
-  for (const char* file : {"catalog.db", "catalog.db-wal", "catalog.db-shm"}) std::filesystem::remove(Path("store/") + file);
-  EXPECT_EQ(Fails(), 9);
-  EXPECT_THAT(Errors(), HasSubstr("E-CORRUPT catalog.db is missing, and the store holds 1 layers"));
-  std::ofstream(Path("store/catalog.db")) << std::string(8192, 'x');
-  EXPECT_EQ(Fails(), 9);
-  EXPECT_THAT(Errors(), HasSubstr("E-CORRUPT"));
-  EXPECT_FALSE(std::filesystem::is_empty(Path("store/layers"))) << "nothing was thrown away";
+  const std::string catalog = Path("store/catalog.db");
+  std::filesystem::rename(catalog, Path("good.db"));
+  const auto refuses = [&](const std::string& why) {
+    EXPECT_EQ(Fails(), 9) << why;
+    EXPECT_THAT(Errors(), HasSubstr("berthd: E-CORRUPT " + why));
+    EXPECT_THAT(Errors(), HasSubstr("next: put a good copy of catalog.db back, or move the store away and pull the images again\n"))
+        << "nothing that needs the daemon";
+    EXPECT_FALSE(std::filesystem::is_empty(Path("store/layers"))) << "nothing was thrown away";
+  };
+  refuses("catalog.db is missing, and the store holds 1 layer");
+  EXPECT_FALSE(std::filesystem::exists(catalog));
+
+  // SQLite takes no bytes for a new database, and drops its log, which may hold all that is left.
+  std::ofstream(catalog).close();
+  std::ofstream(catalog + "-wal") << "a log";
+  for (int i = 0; i < 2; ++i) refuses("catalog.db is empty, and the store holds 1 layer");
+  EXPECT_EQ(std::filesystem::file_size(catalog), 0u);
+  EXPECT_EQ(Read(catalog + "-wal"), "a log");
+  std::filesystem::remove(catalog + "-wal");
+
+  std::filesystem::copy(Path("young.db"), catalog, std::filesystem::copy_options::overwrite_existing);
+  for (int i = 0; i < 2; ++i) refuses("catalog.db knows nothing, and the store holds 1 layer");
+
+  std::ofstream(catalog, std::ios::trunc) << std::string(8192, 'x');
+  refuses("catalog.db: file is not a database");
+
+  std::filesystem::rename(Path("good.db"), catalog);
+  auto daemon = Start();
+  EXPECT_TRUE(Pull().second.was_present());
+  Stop(daemon);
+}
+
+TEST_F(BerthdTest, InTreeFormContentsAreCheckedAndMadeAnewAsATree) {
+  WriteConfig("form: tree\npull.keepBlobs: Always\n");
+  auto daemon = Start();
+  const auto image = registry_.PutImage("app", "1", {kBig});
+  ASSERT_TRUE(Pull().first.ok());
+  const std::string file = Path("store/layers/") + image.layers[0].digest.Hex() + ".tree/big";
+  const auto check = [&](bool repair) {
+    grpc::ClientContext context;
+    v1::CheckStoreRequest request;
+    request.set_repair(repair);
+    const auto stub = Connect();
+    const auto reader = stub->CheckStore(&context, request);
+    v1::CheckStoreEvent event;
+    while (reader->Read(&event)) {}
+    EXPECT_TRUE(reader->Finish().ok());
+    return event.summary();
+  };
+  EXPECT_EQ(check(false).findings(), 0u);
+  std::filesystem::resize_file(file, 5);
+  EXPECT_EQ(check(false).findings(), 1u);
+  EXPECT_EQ(check(true).repaired(), 1u);
+  EXPECT_EQ(check(false).findings(), 0u);
+  EXPECT_EQ(std::filesystem::file_size(file), 3'000'000u);
+  EXPECT_EQ(Stop(daemon), "exit status 0");
 }
 
 TEST_F(BerthdTest, SaysWhatIsWrongWithItsSettings) {
@@ -422,6 +476,14 @@ TEST_F(BerthdTest, SaysWhatIsWrongWithItsSettings) {
   EXPECT_EQ(Fails({"--no-such-flag"}), 2);
   EXPECT_EQ(Fails({"--set", "socket=" + Path("config.yaml")}), 2);
   EXPECT_THAT(Errors(), HasSubstr("is there and is no socket"));
+  EXPECT_EQ(Fails({"--set", "pull.layers=many"}), 2);
+  EXPECT_THAT(Errors(), HasSubstr("\nnext: correct it; berthd --config-reference"));
+  EXPECT_EQ(Fails({"--set", "root=" + Path("config.yaml")}), 9);
+  EXPECT_THAT(Errors(), ::testing::AllOf(HasSubstr("E-IO open the folder \"" + Path("config.yaml") + "\": Not a directory"), HasSubstr("\nnext: name a folder")));
+  EXPECT_EQ(std::filesystem::status(Path("config.yaml")).permissions() & std::filesystem::perms::owner_exec, std::filesystem::perms::none)
+      << "what is no folder is left as it was";
+  EXPECT_EQ(Fails({"--set", "root=/proc/nope"}), 9);
+  EXPECT_THAT(Errors(), HasSubstr("E-MISSING make the folder \"/proc/nope\": No such file or directory\nnext: name a folder")) << "no registry's 404";
   EXPECT_EQ(Fails({"--print-config"}), 0);
   EXPECT_THAT(Errors(), HasSubstr("retry.base: 1ms  # " + Path("config.yaml") + ":10"));
 }
@@ -474,7 +536,7 @@ TEST_F(BerthdTest, TestsItsOwnHardeningAtStart) {
   EXPECT_EQ(verdicts["seccomp"], want(here.seccomp));
   EXPECT_EQ(verdicts["landlock"], want(here.landlock_abi > 0));
   EXPECT_EQ(verdicts["openat2"], want(here.openat2));
-  EXPECT_EQ(verdicts["cgroup"], want(here.cgroup_version > 0));
+  EXPECT_EQ(verdicts["cgroup"], want(here.cgroup_version == 2));
   EXPECT_EQ(verdicts["sandbox"], want(here.landlock_abi > 0));
 }
 
@@ -494,7 +556,7 @@ TEST(Probes, ShowWhatAMachineLacks) {
   EXPECT_EQ(sandbox->verdict + ": " + sandbox->detail, "missing: no layer can be unpacked: the filter was refused");
 }
 
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#ifndef BERTH_SANITIZED
 TEST_F(BerthdTest, IdlesWithinFortyMebibytes) {  // architecture 7
   const auto resident = [](const host::Process& process) {
     const std::string status = Read("/proc/" + std::to_string(process.pid()) + "/status");

@@ -40,7 +40,7 @@ struct ExplainStack::State {
   State(const config::DaemonConfig& config, Parts parts)
       : options(OptionsOf(config, parts.node)),
         registry(parts.http, time::SystemClock(), std::move(parts.random), options.registry),
-        own_sources(config.profile, {.node = &parts.node_config}),
+        own_sources(config.profile, {.node = &parts.node_config}, config.docker_config),
         cluster(parts.node ? std::make_unique<NodeCluster>(*parts.node) : nullptr),
         explainer({registry, parts.http, &parts.catalog, parts.node ? parts.node->sources() : own_sources, &parts.proxies,
                    parts.node ? parts.node->records() : nullptr, &parts.verifier}, options),

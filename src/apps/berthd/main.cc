@@ -24,6 +24,7 @@
 #include "host/listen.h"
 #include "host/lock.h"
 #include "host/machine.h"
+#include "host/standard_streams.h"
 #include "json/document.h"
 #include "log/log.h"
 #include "reclaim/image_gc.h"
@@ -45,20 +46,31 @@ using LoadSettings = std::function<Result<config::DaemonConfig>()>;
 Result<host::StoreLock> LockSocket(const std::string& socket) {
   const auto slash = socket.rfind('/');
   ASSIGN_OR_RETURN(const host::Dir folder, host::Dir::Open(slash == 0 ? "/" : socket.substr(0, slash)));
-  auto lock = host::StoreLock::Acquire(folder, socket.substr(slash + 1) + ".lock");
+  auto lock = host::StoreLock::Acquire(folder, time::SystemClock(), socket.substr(slash + 1) + ".lock");
   if (!lock && lock.error().reason() == Reason::kConflict)
     return Error(Reason::kConflict, "another berthd serves the socket " + Quoted(socket)).Next("stop it, or set `socket`");
   return lock;
 }
 
-// A catalog that is gone must not look like an empty store whose layers nobody needs.
-Result<> CheckCatalogIsThere(const host::Dir& root, const layer::LayerStore& layers) {
-  ASSIGN_OR_RETURN(const bool there, root.Exists("catalog.db"));
-  if (there) return {};
-  ASSIGN_OR_RETURN(const auto left, layers.List());
-  if (left.empty()) return {};
-  return Error(Reason::kCorrupt, "catalog.db is missing, and the store holds " + std::to_string(left.size()) + " layers")
-      .Next("put catalog.db back, or move the store away and pull the images again");
+// A catalog that is gone must not look like an empty store whose layers nobody needs. A missing or empty file is not opened:
+// SQLite would make a new database of it and drop its log, with which the old one can perhaps be had back. One that knows
+// nothing is another store's, or older than this one's first pull (a lost log): a pull has its row before its first layer.
+Result<std::unique_ptr<catalog::Catalog>> OpenCatalog(const config::DaemonConfig& config, const host::Dir& root,
+                                                      const layer::LayerStore& layers, const time::Clock& clock) {
+  const auto check = [&](const std::string& how) -> Result<> {
+    std::vector<std::string> damaged;
+    ASSIGN_OR_RETURN(const auto whole, layers.List(&damaged));
+    const std::size_t left = whole.size() + damaged.size();
+    if (left == 0) return {};
+    return db::Damaged("catalog.db", "catalog.db " + how + ", and the store holds " + std::to_string(left) + (left == 1 ? " layer" : " layers"));
+  };
+  const auto file = root.Stat("catalog.db");
+  if (!file && file.error().reason() != Reason::kMissing) return file.error();
+  if (!file || file->size == 0) RETURN_IF_ERROR(check(file ? "is empty" : "is missing"));
+  ASSIGN_OR_RETURN(auto catalog, catalog::Catalog::Open(config.root, clock, {.entries = config.journal, .age = config.journal_age}));
+  ASSIGN_OR_RETURN(const bool empty, catalog->Empty());
+  if (empty) RETURN_IF_ERROR(check("knows nothing"));
+  return catalog;
 }
 
 void Tell(const verify::Rules& rules) {
@@ -201,7 +213,7 @@ Result<int> Serve(config::DaemonConfig config, const LoadSettings& load) {
   RETURN_IF_ERROR(MakePrivateFolder(config.root));
   RETURN_IF_ERROR(MakePrivateFolder(config.run_dir));
   ASSIGN_OR_RETURN(const host::Dir root, host::Dir::Open(config.root));
-  auto lock = host::StoreLock::Acquire(root);
+  auto lock = host::StoreLock::Acquire(root, time::SystemClock());
   if (!lock) return std::move(lock).error().Context(config.root);
   ASSIGN_OR_RETURN(const auto socket_lock, LockSocket(config.socket));
   ASSIGN_OR_RETURN(const std::string worker, FindWorker(config));
@@ -210,16 +222,16 @@ Result<int> Serve(config::DaemonConfig config, const LoadSettings& load) {
 
   // What it holds.
   ASSIGN_OR_RETURN(auto content, content::Store::Open(root));
-  ASSIGN_OR_RETURN(auto layers, layer::LayerStore::Open(config.root, {.worker = worker, .unpack = config.unpack}));
-  RETURN_IF_ERROR(CheckCatalogIsThere(root, *layers));
-  ASSIGN_OR_RETURN(auto catalog, catalog::Catalog::Open(config.root, clock, {.entries = config.journal, .age = config.journal_age}));
+  ASSIGN_OR_RETURN(auto layers, layer::LayerStore::Open(config.root, {.worker = worker, .unpack = config.unpack,
+                                                       .zstd_budget_bytes = config.zstd_budget_bytes}));
+  ASSIGN_OR_RETURN(auto catalog, OpenCatalog(config, root, *layers, clock));
   catalog::Leases leases;
   reclaim::Reclaimer reclaimer({*content, *layers, *catalog, leases}, clock);
   ASSIGN_OR_RETURN(const auto recovery, reclaimer.Recover({}));
   if (recovery.leftovers + recovery.adopted + recovery.lost + recovery.interrupted > 0)
     log::Info("store recovered", {{"leftovers", recovery.leftovers}, {"adopted", recovery.adopted}, {"lost", recovery.lost},
                                   {"interrupted_pulls", recovery.interrupted}});
-  ASSIGN_OR_RETURN(auto mounter, rootfs::Mounter::Open(config.root, *layers));
+  ASSIGN_OR_RETURN(auto mounter, rootfs::Mounter::Open(config.root, *layers, {config.run_dir}));
 
   // The way to the registries.
   ASSIGN_OR_RETURN(auto proxies, http::ProxyRules::FromEnvironment(&host::Variable));
@@ -232,13 +244,14 @@ Result<int> Serve(config::DaemonConfig config, const LoadSettings& load) {
     return std::uniform_real_distribution<double>(0, 1)(generator);
   };
   credentials::NodeConfig node_config(
-      {.config_json = config.node_config, .dockercfg = config.node_config, .profile = config.profile}, clock);
+      {.config_json = config.node_config, .dockercfg = config.node_config, .profile = config.profile, .limits = config.docker_config},
+      clock);
   // Mirrors are the node's, and so are their passwords.
   config.registry.mirror_credentials = [&node_config](const std::string& repository) { return node_config.Get()->Find(repository); };
   registry::Client registry(http, clock, random, config.registry);
 
   // The stories.
-  verify::RuleVerifier verifier(config.verification, clock);
+  verify::RuleVerifier verifier(config.verification, clock, std::chrono::seconds(60), config.signatures);
   Tell(config.verification);
   config.pull.observer = &telemetry;
   pull::Puller puller({registry, *content, *layers, *catalog, leases, root, &verifier}, config.pull);
@@ -351,10 +364,10 @@ Result<int> Serve(config::DaemonConfig config, const LoadSettings& load) {
 int Main(int argc, char** argv) {
   HardenProcess();
   CLI::App app{"berthd: the image daemon of a node"};
-  std::string file = ::access("/etc/berth/config.yaml", R_OK) == 0 ? "/etc/berth/config.yaml" : "";
+  std::string file;
   std::vector<std::string> overrides;
   bool print = false, reference = false, version = false, points = false;
-  app.add_option("-c,--config", file, "configuration file (default: /etc/berth/config.yaml if it is there)");
+  app.add_option("-c,--config", file, "configuration file (default: /etc/berth/config.yaml if it is there); config.d/*.yaml beside it come after it");
   app.add_option("--set", overrides, "key=value, over the file's (may be repeated)")->allow_extra_args(false);
   app.add_flag("--print-config", print, "show the settings and where each is from");
   app.add_flag("--config-reference", reference, "print docs/config.md");
@@ -375,7 +388,9 @@ int Main(int argc, char** argv) {
   }
   const auto fail = [](const Error& error) {
     std::fprintf(stderr, "berthd: %s %s\n", std::string(error.info().code).c_str(), error.Text().c_str());
-    if (!error.next_step().empty()) std::fprintf(stderr, "next: %s\n", error.next_step().c_str());
+    std::string next = error.next_step();
+    if (next.empty() && error.reason() == Reason::kConfig) next = "correct it; berthd --config-reference lists all settings and what they take";
+    if (!next.empty()) std::fprintf(stderr, "next: %s\n", next.c_str());
     return error.info().exit_status;
   };
   const LoadSettings load = [&] { return config::LoadConfig(file, overrides); };
@@ -391,4 +406,7 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace berth::berthd
 
-int main(int argc, char** argv) { return berth::berthd::Main(argc, argv); }
+int main(int argc, char** argv) {
+  berth::host::KeepStandardStreams();
+  return berth::berthd::Main(argc, argv);
+}

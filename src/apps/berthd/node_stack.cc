@@ -167,6 +167,7 @@ Result<std::unique_ptr<NodeStack>> NodeStack::Start(const task::Context& ctx, co
   if (!config.node.plugin_config.empty()) {
     credentials::ProviderOptions plugins{
         .config = config.node.plugin_config, .bin_dir = config.node.plugin_bin_dir, .rules = {.profile = config.profile}};
+    plugins.limits = config.node.plugins;
     plugins.parse = ParseYaml;
     plugins.on_run = parts.on_plugin_run;
     ASSIGN_OR_RETURN(state->tokens, node::ServiceTokens::Open(parts.root, *state->store, clock, parts.random,
@@ -175,7 +176,8 @@ Result<std::unique_ptr<NodeStack>> NodeStack::Start(const task::Context& ctx, co
   }
   state->node_config = &parts.node_config;
   state->sources.emplace(config.profile, credentials::Sources::Parts{.node = &parts.node_config, .plugins = state->plugins.get(),
-                                                                     .helpers = config.node.helpers ? &state->helper_options : nullptr});
+                                                                     .helpers = config.node.helpers ? &state->helper_options : nullptr},
+                         config.docker_config);
   state->credentials.emplace(*state->store, *state->sources);
   state->images.emplace(parts.puller, parts.catalog, parts.leases, parts.layers, config.pull.host);
 
@@ -197,7 +199,8 @@ Result<std::unique_ptr<NodeStack>> NodeStack::Start(const task::Context& ctx, co
   if (!shim) state->probes.push_back({"berth-shim", "missing", shim.error().Text()});
   if (probe.setup) {
     ASSIGN_OR_RETURN(auto runtime, launch::Runtime::Open(*probe.setup));
-    ASSIGN_OR_RETURN(state->runtime, node::Launcher::Open({.pods = pods, .logs = logs, .node_name = name, .host_ip = config.node.host_ip},
+    ASSIGN_OR_RETURN(state->runtime, node::Launcher::Open({.pods = pods, .logs = logs, .node_name = name, .host_ip = config.node.host_ip,
+                                                           .accounts = {config.node.account_file_bytes, config.node.account_line_bytes}},
                                                           std::move(runtime), std::move(machine),
                                                           {*state->store, *state->images, parts.content, parts.mounts, clock}));
   } else {

@@ -58,7 +58,7 @@ std::vector<api::Probe> Describe(const Machine& m, const host::Dir& root) {
   rows.push_back(Row("seccomp", m.can.seccomp, m.can.seccomp ? "unpack workers run under a filter" : "unpack workers run without a filter", "degraded"));
   rows.push_back(Row("landlock", m.can.landlock_abi > 0, m.can.landlock_abi > 0 ? "ABI " + std::to_string(m.can.landlock_abi) : "not in this kernel", "degraded"));
   rows.push_back(Sandbox(m.jail));
-  rows.push_back(Row("cgroup", m.can.cgroup_version > 0, m.can.cgroup_version > 0 ? "v" + std::to_string(m.can.cgroup_version) : "not mounted", "degraded"));
+  rows.push_back(Row("cgroup", m.can.cgroup_version == 2, m.can.cgroup_version > 0 ? "version " + std::to_string(m.can.cgroup_version) : "not mounted", "degraded"));
   if (const auto space = root.FreeSpace()) {
     const std::uint64_t percent = space->total_bytes == 0 ? 0 : space->available_bytes * 100 / space->total_bytes;
     rows.push_back(Row("disk", percent >= 10, std::to_string(percent) + "% free below the store", "degraded"));

@@ -1,5 +1,6 @@
 #include "apps/berthd/process.h"
 
+#include <fcntl.h>
 #include <malloc.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -12,6 +13,7 @@
 #include <climits>
 #include <csignal>
 
+#include "host/fd.h"
 #include "host/poll.h"
 #include "log/log.h"
 
@@ -59,13 +61,23 @@ std::jthread GuardTheEnd(const host::Fd& signals, time::Duration limit) {
   });
 }
 
+namespace {
+Error Unusable(int saved_errno, const std::string& what) {
+  Error error = host::OsError(saved_errno, what);
+  if (!error.next_step().empty()) return error;  // what to do about a full disk is known
+  return std::move(error).Next("name a folder that can be used: root, runDir and node.logs in the configuration (berthd --print-config)");
+}
+}  // namespace
+
 Result<> MakePrivateFolder(const std::string& path) {
   for (std::size_t i = 1; i <= path.size(); ++i) {
     if (i < path.size() && path[i] != '/') continue;
     const std::string part = path.substr(0, i);
-    if (::mkdir(part.c_str(), 0755) != 0 && errno != EEXIST) return host::OsError(errno, "make the folder " + Quoted(part));
+    if (::mkdir(part.c_str(), 0755) != 0 && errno != EEXIST) return Unusable(errno, "make the folder " + Quoted(part));
   }
-  if (::chmod(path.c_str(), 0700) != 0) return host::OsError(errno, "close the folder " + Quoted(path) + " to others");
+  const host::Fd folder(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!folder.valid()) return Unusable(errno, "open the folder " + Quoted(path));
+  if (::fchmod(folder.get(), 0700) != 0) return Unusable(errno, "close the folder " + Quoted(path) + " to others");
   return {};
 }
 

@@ -86,7 +86,7 @@ class Bench {
     Write("plugins.json", R"({"apiVersion":"kubelet.config.k8s.io/v1","kind":"CredentialProviderConfig","providers":[{"name":"plug","matchImages":[")" + host +
                               R"("],"defaultCacheDuration":"0s","apiVersion":"credentialprovider.kubelet.k8s.io/v1"}]})");
     auto set = credentials::ProviderSet::Load(
-        {.config = scratch.path("plugins.json"), .bin_dir = scratch.path("bin"), .limit = plugin_limit}, time::SystemClock(),
+        {.config = scratch.path("plugins.json"), .bin_dir = scratch.path("bin"), .limits = {.time = plugin_limit}}, time::SystemClock(),
         nullptr);
     BERTH_CHECK(set.has_value());
     plugins_ = *std::move(set);

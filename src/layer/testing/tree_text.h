@@ -73,12 +73,16 @@ inline std::string PathOf(const erofs::Tree& tree, std::uint32_t node) {
 // The root is a line only when it is not the default.
 inline std::vector<std::string> Describe(const erofs::Tree& tree, const std::vector<std::string>& data, const Fixups& fixups = {}) {
   std::vector<std::string> lines;
-  for (const std::uint32_t i : CanonicalOrder(tree)) {
-    const erofs::Node& named = tree.nodes[i];
-    const erofs::Node& n = named.hard_link == erofs::kNoNode ? named : tree.nodes[named.hard_link];
+  const std::vector<std::uint32_t> order = CanonicalOrder(tree);
+  std::map<std::uint32_t, std::uint32_t> names;  // of an inode: its own, or the first where that is gone
+  for (const std::uint32_t i : order)
+    if (tree.Inode(i) == i) names.emplace(i, i);
+  for (const std::uint32_t i : order) names.try_emplace(tree.Inode(i), i);
+  for (const std::uint32_t i : order) {
+    const erofs::Node& n = tree.nodes[tree.Inode(i)];
     std::string line = PathOf(tree, i);
-    if (&n != &named) {
-      lines.push_back(line + "=>" + PathOf(tree, named.hard_link));
+    if (const std::uint32_t name = names.at(tree.Inode(i)); name != i) {
+      lines.push_back(line + "=>" + PathOf(tree, name));
       continue;
     }
     std::uint32_t mode = 0644;

@@ -4,7 +4,7 @@
 //   node.registry.PutImage("app", "1", {Tar("a", "x")});
 //   auto done = node.Pull(node.Ask("app:1"));
 //
-// Retries wait a millisecond. The store's clock is a manual one (ages), the network's is the system's.
+// Retries wait a millisecond. The store's clock is a manual one (ages), the network's is the system's, or another one given.
 #pragma once
 
 #include <memory>
@@ -31,8 +31,9 @@ inline credentials::Credential Login(const std::string& user, const std::string&
 
 class Node {
  public:
-  explicit Node(PullerOptions options = {}, layer::UnpackOptions unpack = {}, const verify::Verifier* verifier = nullptr)
-      : stores(unpack), options_(std::move(options)), verifier_(verifier) {
+  explicit Node(PullerOptions options = {}, layer::UnpackOptions unpack = {}, const verify::Verifier* verifier = nullptr,
+                const time::Clock& clock = time::SystemClock())
+      : stores(unpack), options_(std::move(options)), verifier_(verifier), clock_(clock) {
     options_.host = *oci::Platform::Parse("linux/amd64");
     Start();
   }
@@ -44,7 +45,7 @@ class Node {
     client.hosts.plain_http = {registry.host(), "127.0.0.1"};
     client.retry.rounds = 2;
     client.retry.base = client.retry.cap = std::chrono::milliseconds(1);
-    client_ = std::make_unique<registry::Client>(http_, time::SystemClock(), [] { return 0.5; }, client);
+    client_ = std::make_unique<registry::Client>(http_, clock_, [] { return 0.5; }, client);
     puller = std::make_unique<Puller>(
         Puller::Stores{*client_, *stores.content, *stores.layers, *stores.catalog, *stores.leases, stores.root, verifier_}, options_);
   }
@@ -77,6 +78,7 @@ class Node {
  private:
   PullerOptions options_;
   const verify::Verifier* verifier_;
+  const time::Clock& clock_;
   http::Client http_;
   std::unique_ptr<registry::Client> client_;
 };

@@ -8,6 +8,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -33,6 +34,16 @@ inline std::string WorkerPath() {
 // An archive of one file.
 inline std::string Tar(std::string_view name, std::string_view contents) {
   return tar::testing::Builder().File(name, contents).Finish();
+}
+
+// Damage: one bit of the byte at `at`.
+inline void Flip(const std::string& file, std::streamoff at) {
+  std::fstream stream(file, std::ios::in | std::ios::out | std::ios::binary);
+  stream.seekg(at);
+  const char c = static_cast<char>(stream.get() ^ 0x20);
+  stream.seekp(at);
+  stream.put(c);
+  if (!stream.flush()) throw std::runtime_error("cannot damage " + file);
 }
 
 class Folder {
@@ -95,11 +106,12 @@ class Stores {
     return digest;
   }
 
-  Image Publish(const std::string& name, const std::vector<std::string>& archives, bool keep_blobs = false) {
+  Image Publish(const std::string& name, const std::vector<std::string>& archives, bool keep_blobs = false,
+                layer::Form form = layer::Form::kErofs) {
     Image image;
     catalog::ImageRecord row{.platform = "linux/amd64", .size = 1};
     for (const auto& archive : archives) {
-      image.layers.push_back(AddLayer(archive, keep_blobs));
+      image.layers.push_back(AddLayer(archive, keep_blobs, form));
       row.layers.push_back({image.layers.back(), image.layers.back(), ""});
     }
     std::string text;

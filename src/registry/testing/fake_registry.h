@@ -57,6 +57,7 @@ class FakeRegistry {
   void Corrupt(const std::string& repository, const digest::Digest& digest, std::string bytes);
 
   // Access. Users may be added; the last Require decides the kind.
+  void RequireNothing() { Set(auth_, Auth::kNone); }
   void RequireBasic(const std::string& user, const std::string& password);
   void RequireBearer(const std::string& user, const std::string& password);
   void AllowAnonymousTokens();                 // Bearer is still asked for

@@ -25,13 +25,14 @@ class TestWorld {
   time::testing::ManualClock manual;
   std::stop_source stop;
   TerminalSize size;
+  int stdin_fd = -1;  // instead of the input
   std::string directory = "/work";
 
   // What main() does, with these arguments.
   int Run(const std::vector<std::string>& arguments) {
     World world{.out = Stream(out_.get(), out_terminal),
                 .err = Stream(err_.get(), err_terminal),
-                .stdin_fd = in_.get(),
+                .stdin_fd = stdin_fd >= 0 ? stdin_fd : in_.get(),
                 .variable = [this](const char* name) -> const char* {
                   const auto found = variables.find(name);
                   return found == variables.end() ? nullptr : found->second.c_str();
