@@ -16,7 +16,7 @@
 namespace berth::host {
 namespace {
 
-constexpr int kBacklog = 128;
+constexpr int kBacklog = SOMAXCONN;  // a caller that finds no place in it is turned away; the system may allow less
 constexpr long kMostInherited = 64;
 
 Error SocketError(int saved_errno, const std::string& what, const char* next) {

@@ -4,12 +4,15 @@
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdlib>
 #include <filesystem>
 #include <functional>
+#include <vector>
 
 namespace berth::host {
 namespace {
@@ -69,6 +72,21 @@ TEST_F(ListenTest, AUnixSocketHasTheModeAndReplacesAStaleOne) {
   }
   RemoveSocket(path);
   EXPECT_FALSE(std::filesystem::exists(path));
+}
+
+// Clients that do not block (gRPC, Go) fail when the queue of a Unix socket is full, and do not wait.
+TEST_F(ListenTest, CallersQueueWhileNobodyAccepts) {
+  const std::string path = folder_ + "/a.sock";
+  const auto listener = ListenUnix(path);
+  ASSERT_TRUE(listener) << listener.error().Text();
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  path.copy(address.sun_path, sizeof address.sun_path - 1);
+  std::vector<Fd> callers;
+  for (int i = 0; i < 500; ++i) {
+    callers.emplace_back(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    ASSERT_EQ(::connect(callers.back().get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0) << "caller " << i << ", errno " << errno;
+  }
 }
 
 TEST_F(ListenTest, AFileThatIsNoSocketStays) {
