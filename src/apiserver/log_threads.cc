@@ -1,5 +1,7 @@
 #include "apiserver/log_threads.h"
 
+#include <system_error>
+
 namespace berth::apiserver {
 
 LogThreads::~LogThreads() {
@@ -22,11 +24,16 @@ bool LogThreads::Start(Job job) {
   }
   if (workers_.size() >= limit_) return false;
   Worker& worker = workers_.emplace_back();
-  worker.thread = std::jthread([this, &worker, job = std::move(job)](const std::stop_token& stop) {
-    job(stop);
-    std::lock_guard hold(mutex_);
-    worker.done = true;
-  });
+  try {
+    worker.thread = std::jthread([this, &worker, job = std::move(job)](const std::stop_token& stop) {
+      job(stop);
+      std::lock_guard hold(mutex_);
+      worker.done = true;
+    });
+  } catch (const std::system_error&) {  // the kernel has no thread to give
+    workers_.pop_back();
+    return false;
+  }
   return true;
 }
 

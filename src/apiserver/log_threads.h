@@ -16,7 +16,7 @@ class LogThreads {
   using Job = std::function<void(const std::stop_token& stop)>;
   explicit LogThreads(std::size_t limit) : limit_(limit) {}
   ~LogThreads();
-  // False when all are at work.
+  // False when all are at work, or the kernel has no thread to give.
   bool Start(Job job);
 
  private:

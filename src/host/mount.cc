@@ -8,9 +8,11 @@
 
 #include <array>
 #include <cerrno>
+#include <functional>
 #include <thread>
 
 #include "host/loop.h"
+#include "task/spawn.h"
 
 namespace berth::host {
 namespace {
@@ -188,11 +190,12 @@ Result<> DescriptorOverlay(const OverlaySpec& spec, const Place& target) {
   if (options.size() > 4095)
     return Error(Reason::kLimitExceeded, std::to_string(spec.lowers.size()) + " layers do not fit the mount options of this kernel");
   int error = 0;
-  std::jthread([&] {
+  const auto joined = [](const std::function<void()>& body) { std::jthread(body).join(); };
+  RETURN_IF_ERROR(task::Start(joined, [&] {
     const bool done = ::unshare(CLONE_FS) == 0 && ::chdir("/proc/self/fd") == 0 &&
                       ::mount(spec.source.c_str(), target.Name().c_str(), "overlay", OldFlags(spec.flags), options.c_str()) == 0;
     if (!done) error = errno;
-  }).join();
+  }));
   if (error != 0) return MountError(error, "mount an overlay");
   return {};
 }
