@@ -33,6 +33,12 @@ std::string SourceAt(const std::vector<host::MountInfo>& mounts, const std::stri
   return ours ? top->source : "";
 }
 
+Result<std::string> FileNumber(const std::string& path) {
+  struct stat st {};
+  if (::stat(path.c_str(), &st) != 0) return host::OsError(errno, "look at " + Quoted(path));
+  return std::to_string(st.st_dev) + ":" + std::to_string(st.st_ino);
+}
+
 // An overlay's root shows the attributes of its upper directory: they are to be the image's.
 Result<> CopyAttributes(int from, int to) {
   const std::string source = host::Place(from).Name();
@@ -108,10 +114,17 @@ Result<> Mounter::CheckTarget(const std::string& target) const {
   return {};
 }
 
+// A layer that was removed and made anew (fsck --repair) is not what is mounted of its old files, whose numbers are nobody else's
+// for as long.
 Result<Mounter::LayerMount> Mounter::OpenLayer(const LayerRef& layer) {
-  const std::string name = layer.blob.ToString() + "@" + layer.variant;
-  if (auto open = open_[name].lock()) return open;
   ASSIGN_OR_RETURN(const auto source, layers_.Sources(layer.blob, layer.variant));
+  ASSIGN_OR_RETURN(std::string name, FileNumber(source.meta));
+  for (const auto& data : source.data) {
+    ASSIGN_OR_RETURN(const std::string number, FileNumber(data));
+    name += "," + number;
+  }
+  name += " of " + layer.blob.ToString() + "@" + layer.variant;
+  if (auto open = open_[name].lock()) return open;
   LayerMount mount;
   if (source.form == layer::Form::kTree) {
     ASSIGN_OR_RETURN(const host::Dir tree, host::Dir::Open(source.meta));

@@ -72,7 +72,7 @@ class Mounter {
   host::Dir writable_;
   std::vector<std::string> in_use_;  // canonical: the store's first
   std::mutex mutex_;
-  std::map<std::string, std::weak_ptr<host::Fd>> open_;       // guarded by mutex_: layer mounts by name
+  std::map<std::string, std::weak_ptr<host::Fd>> open_;       // guarded by mutex_: layer mounts, by files and layer
   std::map<std::string, std::vector<LayerMount>> attached_;   // guarded by mutex_: by target
 };
 

@@ -45,7 +45,8 @@ class MounterTest : public ::testing::TestWithParam<layer::Form> {
     auto opened = Mounter::Open(stores_.folder.path(), *stores_.layers);
     ASSERT_TRUE(opened) << opened.error().Text();
     mounter_ = *std::move(opened);
-    base_ = Add(Builder().Dir("etc").File("etc/name", "base").File("etc/gone", "x").Dir("opq").File("opq/old", "x").File("data", std::string(100'000, 'd')).Finish());
+    base_archive_ = Builder().Dir("etc").File("etc/name", "base").File("etc/gone", "x").Dir("opq").File("opq/old", "x").File("data", std::string(100'000, 'd')).Finish();
+    base_ = Add(base_archive_);
     top_ = Add(Builder().Dir("etc").File("etc/name", "top").File("etc/.wh.gone", "").Dir("opq").File("opq/.wh..wh..opq", "").File("opq/new", "n").Finish());
   }
   LayerRef Add(const std::string& archive) { return {stores_.AddLayer(archive, false, GetParam()), ""}; }
@@ -56,7 +57,7 @@ class MounterTest : public ::testing::TestWithParam<layer::Form> {
   }
 
   Stores stores_;
-  std::string target_;
+  std::string target_, base_archive_;
   std::unique_ptr<Mounter> mounter_;
   LayerRef base_, top_;
 };
@@ -87,6 +88,29 @@ TEST_P(MounterTest, ADamagedLayerIsNamedWithTheWayOut) {
   EXPECT_EQ(mounted.error().reason(), Reason::kCorrupt);
   EXPECT_THAT(mounted.error().Text(), HasSubstr(top_.blob.ToString()));
   EXPECT_THAT(mounted.error().next_step(), HasSubstr("berth fsck --repair"));
+}
+
+// Found by an audit: whoever mounts a repaired layer gets what is on the disk now, also while somebody looks at what was there before.
+TEST_P(MounterTest, ALayerThatWasMadeAnewIsNotWhatStillIsMountedOfTheOldFiles) {
+  const bool tree = GetParam() == layer::Form::kTree;
+  const std::string file = tree ? stores_.LayerFile(base_.blob, ".tree") + "/data" : stores_.LayerFile(base_.blob, ".data");
+  {
+    std::fstream data(file, std::ios::in | std::ios::out | std::ios::binary);
+    data << std::string(50'000, '!');
+    ASSERT_TRUE(data.flush().good()) << file;
+  }
+  ASSERT_TRUE(mounter_->Mount({}, {.layers = {base_}, .target = target_}));
+  EXPECT_NE(Read(target_ + "/data"), std::string(100'000, 'd'));
+  ASSERT_TRUE(*stores_.layers->Remove({}, base_.blob));
+  const auto anew = Add(base_archive_);
+  ASSERT_EQ(anew.blob, base_.blob);
+  const std::string beside = stores_.folder.path() + "/beside";
+  std::filesystem::create_directory(beside);
+  const auto mounted = mounter_->Mount({}, {.layers = {anew}, .target = beside});
+  ASSERT_TRUE(mounted) << mounted.error().Text();
+  EXPECT_EQ(Read(beside + "/data"), std::string(100'000, 'd'));
+  EXPECT_NE(Read(target_ + "/data"), std::string(100'000, 'd')) << "who looks at the old one goes on with it";
+  EXPECT_TRUE(*mounter_->Unmount(beside));
 }
 
 TEST_P(MounterTest, OneLayerAloneShowsNoWhiteoutsAndNoLayersAtAllAnEmptyFolder) {
