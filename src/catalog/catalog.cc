@@ -317,6 +317,7 @@ Result<std::optional<VerdictRecord>> Catalog::FindVerdict(std::string_view subje
 
 Result<std::optional<NameRecord>> Catalog::FindName(std::string_view name) {
   std::lock_guard lock(reader_mutex_);
+  ASSIGN_OR_RETURN([[maybe_unused]] const auto one_state, reader_->Snapshot());
   std::optional<NameRecord> found;
   RETURN_IF_ERROR(reader_->Query(Sql({kNameColumns, "WHERE name = ?"}), [&](const Row& row) -> Result<> {
     ASSIGN_OR_RETURN(found, NameAt(row));
@@ -328,6 +329,7 @@ Result<std::optional<NameRecord>> Catalog::FindName(std::string_view name) {
 
 Result<std::vector<NameRecord>> Catalog::ListNames() {
   std::lock_guard lock(reader_mutex_);
+  ASSIGN_OR_RETURN([[maybe_unused]] const auto one_state, reader_->Snapshot());
   std::vector<NameRecord> names;
   RETURN_IF_ERROR(reader_->Query(Sql({kNameColumns, "ORDER BY name"}), [&](const Row& row) -> Result<> {
     ASSIGN_OR_RETURN(names.emplace_back(), NameAt(row));
@@ -339,6 +341,7 @@ Result<std::vector<NameRecord>> Catalog::ListNames() {
 
 Result<std::optional<ImageRecord>> Catalog::FindImage(const Digest& manifest) {
   std::lock_guard lock(reader_mutex_);
+  ASSIGN_OR_RETURN([[maybe_unused]] const auto one_state, reader_->Snapshot());
   std::optional<ImageRecord> found;
   RETURN_IF_ERROR(reader_->Query(Sql({kImageColumns, "WHERE i.manifest = ?"}), [&](const Row& row) -> Result<> {
     ASSIGN_OR_RETURN(found, ImageAt(row));
@@ -353,6 +356,7 @@ Result<std::vector<ImageRecord>> Catalog::FindImagesById(std::string_view hex_pr
   const std::string_view hex = hex_prefix.starts_with("sha256:") ? hex_prefix.substr(7) : hex_prefix;
   if (hex.size() < 4 || hex.find_first_not_of("0123456789abcdef") != hex.npos) return found;
   std::lock_guard lock(reader_mutex_);
+  ASSIGN_OR_RETURN([[maybe_unused]] const auto one_state, reader_->Snapshot());
   RETURN_IF_ERROR(reader_->Query(
       Sql({kImageColumns, "WHERE substr(i.config, 1, length(?1)) = ?1 OR substr(i.manifest, 1, length(?1)) = ?1 ORDER BY i.manifest"}),
       [&](const Row& row) -> Result<> {
@@ -366,6 +370,7 @@ Result<std::vector<ImageRecord>> Catalog::FindImagesById(std::string_view hex_pr
 
 Result<std::vector<ImageRecord>> Catalog::ListImages() {
   std::lock_guard lock(reader_mutex_);
+  ASSIGN_OR_RETURN([[maybe_unused]] const auto one_state, reader_->Snapshot());
   std::vector<ImageRecord> images;
   std::map<std::string, std::size_t, std::less<>> place;
   RETURN_IF_ERROR(reader_->Query(Sql({kImageColumns, "ORDER BY i.pulled DESC, i.manifest"}), [&](const Row& row) -> Result<> {
@@ -443,6 +448,7 @@ Result<bool> Catalog::HasBlob(const Digest& digest) {
 
 Result<Usage> Catalog::Measure() {
   std::lock_guard lock(reader_mutex_);
+  ASSIGN_OR_RETURN([[maybe_unused]] const auto one_state, reader_->Snapshot());
   Usage usage;
   const auto read = [&](std::uint64_t& into, std::string_view sql) -> Result<> {
     ASSIGN_OR_RETURN(const std::int64_t number, Number(*reader_, sql));
@@ -540,6 +546,7 @@ Result<bool> Catalog::RemoveImage(const Digest& manifest, const Removal& how) {
 
 Result<Unreferenced> Catalog::FindUnreferenced(time::WallTime before) {
   std::lock_guard lock(reader_mutex_);
+  ASSIGN_OR_RETURN([[maybe_unused]] const auto one_state, reader_->Snapshot());
   Unreferenced free;
   const std::int64_t now = Nanos(clock_.WallNow());
   RETURN_IF_ERROR(reader_->Query(Sql({"SELECT blob FROM layers WHERE (added < ?1 OR added > ?2) AND ", kLayerIsFree}), [&](const Row& row) -> Result<> {

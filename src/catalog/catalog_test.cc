@@ -3,7 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <filesystem>
+#include <thread>
 
 #include "time/testing/manual_clock.h"
 
@@ -413,6 +415,23 @@ TEST_F(CatalogTest, TheJournalForgetsWhatIsTooOld) {
   add("e");
   ASSERT_TRUE(catalog_->TrimJournal());
   EXPECT_EQ(names(), "d e ") << "no limit";
+}
+
+// Found by an audit: a name that moves is read with the images of the target that is read.
+TEST_F(CatalogTest, AReaderSeesOneStateWhilePublicationsGoOn) {
+  Publish("a:1", "one", {"base"});
+  std::atomic<bool> over{false};
+  std::jthread writer([&] {
+    for (int i = 0; i < 300; ++i) Publish("a:1", i % 2 == 0 ? "two" : "one", {"base"});
+    over = true;
+  });
+  do {
+    const auto name = *catalog_->FindName("a:1");
+    ASSERT_TRUE(name);
+    EXPECT_THAT(name->images, ElementsAre(name->target));
+    for (const auto& listed : *catalog_->ListNames()) EXPECT_THAT(listed.images, ElementsAre(listed.target)) << listed.name;
+    for (const auto& image : *catalog_->ListImages()) EXPECT_EQ(image.layers.size(), 1u);
+  } while (!over);
 }
 
 }  // namespace

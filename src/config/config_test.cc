@@ -37,6 +37,7 @@ INSTANTIATE_TEST_SUITE_P(
     Specification, LimitTest,
     testing::Values(
         Limit{"ManifestIndexConfig", "limits.document_bytes", "4Mi"}, Limit{"DocumentsPerPull", "limits.documents", "64"},
+        Limit{"DocumentBytesPerPull", "limits.documents_bytes", "16Mi"},
         Limit{"IndexDepth", "limits.index_depth", "4"}, Limit{"IndexEntries", "limits.index_entries", "50000"},
         Limit{"Layers", "limits.layers", "500"}, Limit{"LayerCompressed", "limits.layer_bytes", "64Gi"},
         Limit{"LayerStream", "limits.output_bytes", "256Gi"}, Limit{"LayerUnpacked", "limits.unpacked_bytes", "256Gi"},

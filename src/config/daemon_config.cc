@@ -212,6 +212,7 @@ const std::vector<Setting>& Settings() {
       Switch("layers.blockDevices", "block devices in layers are kept instead of refused", AT(unpack.build.block_devices)),
       Size("limits.document_bytes", "manifest, index, config, each", AT(pull.limits.document_bytes)),
       Size("limits.documents", "documents of one pull", AT(pull.documents)),
+      Size("limits.documents_bytes", "those that its image needs, together", AT(pull.documents_bytes)),
       Size("limits.index_depth", "indexes inside indexes", AT(pull.index_depth)),
       Size("limits.index_entries", "entries of an index", AT(pull.limits.index_entries)),
       Size("limits.layers", "layers of an image", AT(pull.limits.layers)),

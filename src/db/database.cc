@@ -132,6 +132,10 @@ Result<Database::Transaction> Database::Begin() {
   RETURN_IF_ERROR(Run("BEGIN IMMEDIATE"));
   return Transaction(this);
 }
+Result<Database::Transaction> Database::Snapshot() {
+  RETURN_IF_ERROR(Run("BEGIN DEFERRED"));
+  return Transaction(this);
+}
 Result<> Database::Transaction::Commit() {
   Database* db = std::exchange(db_, nullptr);
   Result<> committed = db->Run("COMMIT");

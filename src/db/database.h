@@ -71,6 +71,8 @@ class Database {
     Database* db_;
   };
   Result<Transaction> Begin();
+  // All queries until it goes see the state of the first one, whatever is committed meanwhile.
+  Result<Transaction> Snapshot();
 
   // A statement without rows. Arguments: std::int64_t and what converts to it, text, std::nullopt_t, std::optional.
   template <class... Args>

@@ -148,6 +148,20 @@ Result<> CheckPlatform(const ImageConfig& config, const PlatformMatcher& host) {
   return Error(Reason::kNoMatch, "the image is for " + is.ToString() + ", this host is " + host.host().ToString());
 }
 
+Platform EffectivePlatform(const ImageConfig& config, const std::optional<Platform>& promised, const PlatformMatcher& host) {
+  Platform is = promised ? *promised : config.platform;
+  const auto fill = [](std::string& part, const std::string& second, const std::string& third) {
+    if (part.empty()) part = second.empty() ? third : second;
+  };
+  fill(is.os, config.platform.os, host.host().os);
+  fill(is.architecture, config.platform.architecture, host.host().architecture);
+  is = is.Normalized();
+  if (promised || host.Rank(is)) return is;
+  const auto& all = host.acceptable();
+  const auto fit = std::ranges::find_if(all, [&](const Platform& p) { return p.os == is.os && p.architecture == is.architecture; });
+  return fit == all.end() ? is : *fit;
+}
+
 std::vector<digest::Digest> ChainIds(const std::vector<digest::Digest>& diff_ids) {
   std::vector<digest::Digest> out;
   out.reserve(diff_ids.size());

@@ -178,6 +178,24 @@ TEST(CheckPlatform, B48_TheConfigMayContradictTheIndex) {
   }
 }
 
+TEST(EffectivePlatform, IsFoundAgainByWhoAccepted) {
+  struct Case { std::string_view config, promised, host, is; };
+  for (const Case& row : {Case{R"("os":"linux","architecture":"amd64")", "", "linux/amd64", "linux/amd64"},
+                         Case{R"("created":"")", "", "linux/amd64", "linux/amd64"}, Case{R"("os":"linux")", "", "linux/arm64", "linux/arm64"},
+                         Case{R"("architecture":"386")", "", "linux/amd64", "linux/386"},
+                         Case{R"("os":"linux","architecture":"amd64","variant":"v3")", "", "linux/amd64", "linux/amd64"},
+                         Case{R"("os":"linux","architecture":"arm")", "", "linux/arm/v6", "linux/arm/v6"},
+                         Case{R"("os":"linux","architecture":"arm")", "linux/arm/v6", "linux/arm/v7", "linux/arm/v6"},
+                         Case{R"("os":"linux","architecture":"s390x")", "", "linux/amd64", "linux/s390x"}}) {
+    const auto config = ImageConfig::Parse(ConfigText("{}", "[]", row.config));
+    const PlatformMatcher host(*Platform::Parse(row.host));
+    const auto promised = row.promised.empty() ? std::optional<Platform>() : *Platform::Parse(row.promised);
+    const Platform is = EffectivePlatform(*config, promised, host);
+    EXPECT_EQ(is.ToString(), row.is) << row.config;
+    EXPECT_EQ(CheckPlatform(*config, host).has_value(), host.Rank(*Platform::Parse(is.ToString())).has_value()) << row.config;
+  }
+}
+
 TEST(ChainIds, HashTheTextOfTheOneBelowAndTheDiffId) {
   const digest::Digest a = *digest::Digest::Parse(DigestOf('a')), b = *digest::Digest::Parse(DigestOf('b'));
   EXPECT_TRUE(ChainIds({}).empty());

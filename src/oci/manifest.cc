@@ -166,10 +166,6 @@ Result<Descriptor> ReadDescriptor(const json::Value& value, MostOf most_of) {
   return out;
 }
 
-bool IsNamed(const std::optional<Platform>& platform) {
-  return platform && !(platform->os.empty() && platform->architecture.empty());
-}
-
 bool IsCandidate(const Descriptor& entry) {
   return (IsManifestType(entry.media_type) || IsIndexType(entry.media_type)) && !IsAttestation(entry);
 }
@@ -268,6 +264,10 @@ bool IsAttestation(const Descriptor& entry) {
   return entry.annotations.contains(kMark);
 }
 
+bool HasPlatform(const Descriptor& entry) {
+  return entry.platform && !(entry.platform->os.empty() && entry.platform->architecture.empty());
+}
+
 Result<LayerKind> LayerKindOf(const Descriptor& layer) {
   const std::string& type = layer.media_type;
   if (type.ends_with("+encrypted")) return Unsupported("encrypted layers are not supported");
@@ -327,7 +327,7 @@ std::vector<const Descriptor*> Index::Select(const PlatformMatcher& host) const 
   std::vector<Ranked> ranked;
   for (const Descriptor* entry : Candidates()) {
     constexpr std::size_t kLast = static_cast<std::size_t>(-1);
-    const std::optional<std::size_t> rank = IsNamed(entry->platform) ? host.Rank(*entry->platform) : kLast;
+    const std::optional<std::size_t> rank = HasPlatform(*entry) ? host.Rank(*entry->platform) : kLast;
     if (rank) ranked.push_back({*rank, entry});
   }
   std::stable_sort(ranked.begin(), ranked.end(), [](const Ranked& a, const Ranked& b) { return a.rank < b.rank; });
@@ -337,19 +337,25 @@ std::vector<const Descriptor*> Index::Select(const PlatformMatcher& host) const 
   return out;
 }
 
-std::string Index::OfferedPlatforms() const {
-  constexpr std::size_t kShown = 10;
+std::vector<std::string> Index::Platforms() const {
   std::vector<std::string> names;
   std::set<std::string> seen;
   for (const Descriptor& entry : manifests_) {
-    if (!IsCandidate(entry) || !IsNamed(entry.platform)) continue;
+    if (!IsCandidate(entry) || !HasPlatform(entry)) continue;
     std::string name = entry.platform->ToString();
     if (seen.insert(name).second) names.push_back(std::move(name));
   }
-  if (names.empty()) return "none";
+  return names;
+}
+
+std::string Index::OfferedPlatforms() const { return DescribePlatforms(Platforms()); }
+
+std::string DescribePlatforms(const std::vector<std::string>& platforms) {
+  constexpr std::size_t kShown = 10;
+  if (platforms.empty()) return "none";
   std::string out;
-  for (std::size_t i = 0; i < std::min(names.size(), kShown); ++i) out += (i == 0 ? "" : ", ") + names[i];
-  if (names.size() > kShown) out += " and " + std::to_string(names.size() - kShown) + " more";
+  for (std::size_t i = 0; i < std::min(platforms.size(), kShown); ++i) out += (i == 0 ? "" : ", ") + platforms[i];
+  if (platforms.size() > kShown) out += " and " + std::to_string(platforms.size() - kShown) + " more";
   return out;
 }
 

@@ -62,6 +62,9 @@ struct Descriptor {
 // An entry of an index that says something about another entry (vnd.docker.reference.type) and is no image itself.
 bool IsAttestation(const Descriptor& entry);
 
+// Whether an index says what an entry is for: a platform without an operating system and an architecture says nothing.
+bool HasPlatform(const Descriptor& entry);
+
 // How a layer's bytes are packed, by its media type; the content is sniffed all the same.
 enum class LayerKind : std::uint8_t { kTar, kTarGzip, kTarZstd };
 // kUnsupported for encrypted, foreign and unknown layer types and for a layer that names a web address of its own
@@ -102,7 +105,9 @@ class Index {
   std::vector<const Descriptor*> Select(const PlatformMatcher& host) const;
   // The same entries for every platform, in the order of the index.
   std::vector<const Descriptor*> Candidates() const;
-  // "linux/arm64, linux/s390x": at most 10, each once, for the error that nothing matched; "none" when there are none.
+  // Of the entries that say one, each once.
+  std::vector<std::string> Platforms() const;
+  // DescribePlatforms() of these.
   std::string OfferedPlatforms() const;
 
  private:
@@ -110,6 +115,9 @@ class Index {
   std::string media_type_, raw_;
   std::vector<Descriptor> manifests_;
 };
+
+// "linux/arm64, linux/s390x": at most 10, for the error that nothing matched; "none" when there are none.
+std::string DescribePlatforms(const std::vector<std::string>& platforms);
 
 // Either one, told apart by structure, its own mediaType and `content_type`, which must agree.
 Result<std::variant<Manifest, Index>> ParseManifestOrIndex(std::string_view bytes, std::string_view content_type,
@@ -144,6 +152,10 @@ Result<> CheckConfigFits(const Manifest& manifest, const ImageConfig& config);
 // kNoMatch when the config names an operating system or architecture that `host` does not accept, whatever the index said
 // (B-48). Variants are not compared: builders leave them out.
 Result<> CheckPlatform(const ImageConfig& config, const PlatformMatcher& host);
+// What an image is for, for the record: what its entry in the index says (`promised`), else its config. Parts that both leave open are
+// the host's, and so is a variant of the config that `host` has no rank for (CheckPlatform does not ask for it). So Platform::Parse
+// takes the text of it, and whoever accepted the image by CheckPlatform finds it again by Rank.
+Platform EffectivePlatform(const ImageConfig& config, const std::optional<Platform>& promised, const PlatformMatcher& host);
 
 // runtime-registry 3.4: C0 = D0; Ci = sha256("C(i-1) Di"). One per layer, bottom first.
 std::vector<digest::Digest> ChainIds(const std::vector<digest::Digest>& diff_ids);

@@ -27,6 +27,9 @@ struct Planned {
   std::string platform;
 };
 
+// Of one pull at once: many more than there are slots, so that those who sit out a wait of their registry hold up nobody.
+constexpr std::size_t kMostJobs = 32;
+
 std::string JoinPlatforms(const std::vector<oci::Platform>& platforms) {
   std::string text;
   for (const auto& platform : platforms) text += (text.empty() ? "" : ", ") + platform.ToString();
@@ -288,10 +291,10 @@ class Puller::Flight {
                            .size = fetched.bytes.size()},
                           false));
     ASSIGN_OR_RETURN(auto document, oci::ParseManifestOrIndex(fetched.bytes, fetched.media_type, state_.options.limits));
-    Keep(fetched.digest, fetched.bytes);
+    RETURN_IF_ERROR(Keep(fetched.digest, fetched.bytes));
     if (auto* manifest = std::get_if<oci::Manifest>(&document)) {
       media_type_ = manifest->media_type();
-      RETURN_IF_ERROR(Plan(std::move(*manifest), fetched.digest, std::nullopt));
+      RETURN_IF_ERROR(Plan(std::move(*manifest), fetched.digest, nullptr, nullptr));
     } else {
       auto& index = std::get<oci::Index>(document);
       media_type_ = index.media_type();
@@ -300,53 +303,68 @@ class Puller::Flight {
     return FetchLayers();
   }
 
-  void Keep(const Digest& digest, const std::string& bytes) {
-    if (std::ranges::none_of(documents_, [&](const auto& d) { return d.first == digest; })) documents_.emplace_back(digest, bytes);
+  // What leads to an image, and not what was looked at and passed over.
+  Result<> Keep(const Digest& digest, const std::string& bytes) {
+    if (std::ranges::any_of(documents_, [&](const auto& d) { return d.first == digest; })) return {};
+    kept_bytes_ += bytes.size();
+    if (kept_bytes_ > state_.options.documents_bytes)
+      return Error(Reason::kLimitExceeded, "the documents of the image have more than " + std::to_string(state_.options.documents_bytes) +
+                                               " bytes together (limit documents_bytes)");
+    documents_.emplace_back(digest, bytes);
+    return {};
   }
 
   Result<> Choose(const oci::Index& index) {
+    std::set<Digest> seen;
     if (request_.all_platforms) {
-      ASSIGN_OR_RETURN([[maybe_unused]] const bool any, Walk(index, nullptr, 1));
-      if (planned_.empty()) return NoMatch(index, "any platform");
-      return {};
+      ASSIGN_OR_RETURN([[maybe_unused]] const bool any, Walk(index, nullptr, 1, seen));
+      return planned_.empty() ? NoMatch("any platform") : Result<>();
     }
     for (const auto& platform : request_.platforms) {
       const oci::PlatformMatcher matcher(platform);
-      ASSIGN_OR_RETURN(const bool found, Walk(index, &matcher, 1));
-      if (!found) return NoMatch(index, platform.ToString());
+      seen.clear();
+      ASSIGN_OR_RETURN(const bool found, Walk(index, &matcher, 1, seen));
+      if (!found) return NoMatch(platform.ToString());
     }
     return {};
   }
 
-  static Error NoMatch(const oci::Index& index, const std::string& wanted) {
-    const std::string offered = index.OfferedPlatforms();
-    return Error(Reason::kNoMatch, "the image has no manifest for " + wanted + "; there are: " + (offered.empty() ? "none" : offered))
+  Result<> NoMatch(const std::string& wanted) const {
+    if (offered_.empty() && no_image_) return *no_image_;
+    return Error(Reason::kNoMatch, "the image has no manifest for " + wanted + "; there are: " + oci::DescribePlatforms(offered_))
         .Next("pull another tag, or say --platform with one of those");
   }
 
-  // Depth first, best entry first. A matcher stops at the first image that fits; without one every image is taken.
-  Result<bool> Walk(const oci::Index& index, const oci::PlatformMatcher* matcher, std::size_t depth) {
+  void Offer(std::string platform) {
+    if (std::ranges::find(offered_, platform) == offered_.end()) offered_.push_back(std::move(platform));
+  }
+
+  // Depth first, best entry first. A matcher stops at the first image that fits; without one every image is taken. `seen`: by this
+  // matcher, here and above.
+  Result<bool> Walk(const oci::Index& index, const oci::PlatformMatcher* matcher, std::size_t depth, std::set<Digest>& seen) {
     if (depth > state_.options.index_depth)
       return Error(Reason::kLimitExceeded, "indexes are nested deeper than " + std::to_string(state_.options.index_depth) + " (limit index_depth)");
+    for (auto& platform : index.Platforms()) Offer(std::move(platform));
     bool found = false;
     for (const auto* entry : matcher != nullptr ? index.Select(*matcher) : index.Candidates()) {
-      if (std::ranges::any_of(planned_, [&](const Planned& p) { return p.digest == entry->digest; })) {
-        found = true;
-      } else if (visited_.insert(entry->digest).second) {
-        if (visited_.size() > state_.options.documents)
-          return Error(Reason::kLimitExceeded, "the index leads to more than " + std::to_string(state_.options.documents) + " documents (limit documents)");
+      if (!seen.insert(entry->digest).second) continue;
+      visited_.insert(entry->digest);
+      if (visited_.size() > state_.options.documents)
+        return Error(Reason::kLimitExceeded, "the index leads to more than " + std::to_string(state_.options.documents) + " documents (limit documents)");
+      bool fits = false;
+      if (const auto known = std::ranges::find(planned_, entry->digest, &Planned::digest); known != planned_.end()) {
+        ASSIGN_OR_RETURN(fits, IsFor(known->config, entry, matcher));
+      } else {
         ASSIGN_OR_RETURN(const std::string bytes, Document(*entry));
         ASSIGN_OR_RETURN(auto document, oci::ParseManifestOrIndex(bytes, entry->media_type, state_.options.limits));
         if (auto* manifest = std::get_if<oci::Manifest>(&document)) {
-          const std::size_t before = planned_.size();
-          RETURN_IF_ERROR(Plan(std::move(*manifest), entry->digest, entry->platform, matcher));
-          found = found || planned_.size() > before;
+          ASSIGN_OR_RETURN(fits, Plan(std::move(*manifest), entry->digest, entry, matcher));
         } else {
-          ASSIGN_OR_RETURN(const bool deeper, Walk(std::get<oci::Index>(document), matcher, depth + 1));
-          found = found || deeper;
+          ASSIGN_OR_RETURN(fits, Walk(std::get<oci::Index>(document), matcher, depth + 1, seen));
         }
-        Keep(entry->digest, bytes);
+        if (fits) RETURN_IF_ERROR(Keep(entry->digest, bytes));
       }
+      found = found || fits;
       if (found && matcher != nullptr) return true;
     }
     return found;
@@ -354,6 +372,8 @@ class Puller::Flight {
 
   // From the store, or once for all pulls from the registry; verified.
   Result<std::string> Document(const oci::Descriptor& descriptor) {
+    if (const auto kept = std::ranges::find(documents_, descriptor.digest, [](const auto& d) { return d.first; }); kept != documents_.end())
+      return kept->second;
     if (auto stored = stores_.content.ReadDocument(descriptor.digest, state_.options.limits.document_bytes)) return stored;
     if (descriptor.size > state_.options.limits.document_bytes)
       return Error(Reason::kLimitExceeded, "a document of " + std::to_string(descriptor.size) + " bytes is larger than " +
@@ -383,30 +403,38 @@ class Puller::Flight {
     return ticket;
   }
 
-  // `expected`: the platform the index promised. With a matcher an image of another platform is passed over when the
-  // index said nothing, and an error when the index promised otherwise.
-  Result<> Plan(oci::Manifest manifest, const Digest& digest, const std::optional<oci::Platform>& expected,
-                const oci::PlatformMatcher* matcher = nullptr) {
-    RETURN_IF_ERROR(oci::CheckIsImage(manifest));
+  // Whether the image is for who asks. An entry of an index that says nothing was worth a look; what another says is promised.
+  // `entry` null: the image is what the name leads to. `wanted` null: every platform.
+  Result<bool> IsFor(const oci::ImageConfig& config, const oci::Descriptor* entry, const oci::PlatformMatcher* wanted) {
+    if (wanted == nullptr) return true;
+    auto fits = oci::CheckPlatform(config, *wanted);
+    if (fits) return true;
+    if (entry == nullptr || oci::HasPlatform(*entry))
+      return std::move(fits).error().Next("pull an image for this platform, or say --platform " + config.platform.ToString());
+    Offer(config.platform.ToString());
+    return false;
+  }
+
+  // False: passed over. `entry` as above.
+  Result<bool> Plan(oci::Manifest manifest, const Digest& digest, const oci::Descriptor* entry, const oci::PlatformMatcher* matcher) {
+    const bool promised = entry != nullptr && oci::HasPlatform(*entry);
+    if (auto image = oci::CheckIsImage(manifest); !image) {
+      if (entry == nullptr || promised) return std::move(image).error();
+      if (!no_image_) no_image_ = std::move(image).error();  // an artifact beside the images: a bill of materials, a signature
+      return false;
+    }
     ASSIGN_OR_RETURN(const std::string bytes, Document(manifest.config()));
     auto parsed = oci::ImageConfig::Parse(bytes, state_.options.limits);
     if (!parsed) return std::move(parsed).error().Context("config " + manifest.config().digest.Short());
     RETURN_IF_ERROR(oci::CheckConfigFits(manifest, *parsed));
     const oci::PlatformMatcher own(request_.platforms.front());
-    const oci::PlatformMatcher* wanted = matcher != nullptr ? matcher : request_.all_platforms ? nullptr : &own;
-    if (wanted != nullptr) {
-      if (auto fits = oci::CheckPlatform(*parsed, *wanted); !fits) {
-        // An entry without a platform was worth a look; any other promised one.
-        if (matcher != nullptr && !expected) return {};
-        return std::move(fits).error().Next("pull an image for this platform, or say --platform " + parsed->platform.ToString());
-      }
-    }
-    Keep(digest, manifest.raw());
-    Keep(manifest.config().digest, bytes);
-    // Builders leave variants out of the config; the index has them.
-    std::string platform = (expected && !expected->architecture.empty() ? *expected : parsed->platform).ToString();
-    planned_.push_back({std::move(manifest), digest, *std::move(parsed), std::move(platform)});
-    return {};
+    ASSIGN_OR_RETURN(const bool fits, IsFor(*parsed, entry, matcher != nullptr ? matcher : request_.all_platforms ? nullptr : &own));
+    if (!fits) return false;
+    RETURN_IF_ERROR(Keep(digest, manifest.raw()));
+    RETURN_IF_ERROR(Keep(manifest.config().digest, bytes));
+    const auto platform = oci::EffectivePlatform(*parsed, promised ? entry->platform : std::nullopt, matcher != nullptr ? *matcher : own);
+    planned_.push_back({std::move(manifest), digest, *std::move(parsed), platform.ToString()});
+    return true;
   }
 
   // --- layers
@@ -455,13 +483,20 @@ class Puller::Flight {
     return Publish(*variants);
   }
 
-  // Those of `wanted`, to the end. All jobs are started, the largest first: they take their slots in this order.
+  // Those of `wanted`, to the end, the largest first: they take their slots in this order. Each job has a thread: kMostJobs at once.
   Result<> Bring(const std::vector<Wanted>& wanted, std::vector<std::size_t> order) {
     std::ranges::stable_sort(order, std::greater<>(), [&](std::size_t i) { return wanted[i].descriptor.size; });
     std::vector<LayerJobs::Ticket> tickets(wanted.size());
     const time::SteadyTime began = ctx_.clock().SteadyNow();
-    for (const std::size_t i : order)
-      tickets[i] = state_.jobs.Join(ctx_, opened_, wanted[i].descriptor, wanted[i].diff_id, {progress_, i, turn_});
+    std::set<std::size_t> open;
+    auto next = order.begin();
+    const auto start = [&] {
+      for (; next != order.end() && open.size() < kMostJobs; ++next) {
+        tickets[*next] = state_.jobs.Join(ctx_, opened_, wanted[*next].descriptor, wanted[*next].diff_id, {progress_, *next, turn_});
+        open.insert(*next);
+      }
+    };
+    start();
 
     // Meanwhile the documents become durable.
     for (; durable_ < documents_.size(); ++durable_) {
@@ -470,7 +505,6 @@ class Puller::Flight {
     }
 
     // In the order in which they end: the first failure decides, and ends the others (their tickets go).
-    std::set<std::size_t> open(order.begin(), order.end());
     while (!open.empty()) {
       turn_->Await(open.size());
       const auto ended = LayerJobs::Flights::WaitAny(ctx_, tickets, open);
@@ -497,6 +531,7 @@ class Puller::Flight {
       if (layer->fetched_at > began) result_.fetch_seconds = std::max(result_.fetch_seconds, Seconds(layer->fetched_at - began));
       progress_->SetLayer(i, layer->was_present ? LayerPhase::kPresent : LayerPhase::kDone);
       open.erase(i);
+      start();
     }
     return {};
   }
@@ -614,6 +649,9 @@ class Puller::Flight {
   std::optional<catalog::VerdictRecord> verdict_;  // to be kept with the image
   std::string media_type_;
   std::set<Digest> visited_;
+  std::vector<std::string> offered_;    // platforms, each once
+  std::optional<Error> no_image_;       // of the first entry that was passed over as none
+  std::uint64_t kept_bytes_ = 0;        // of documents_
   std::vector<std::pair<Digest, std::string>> documents_;  // all that the image needs, once each
   std::size_t durable_ = 0;                                // of them
   std::set<std::size_t> reused_;                           // layers

@@ -86,7 +86,8 @@ struct Pulled {
 struct PullerOptions {
   std::size_t pulls = 8;                  // at once; more wait in order of arrival
   std::size_t layers = 4;                 // streamed and unpacked at once, all pulls together
-  std::size_t documents = 64;             // per pull
+  std::size_t documents = 64;             // looked at, per pull
+  std::uint64_t documents_bytes = 16u << 20;  // of those that the image needs, per pull: they are in memory until it ends
   std::size_t index_depth = 4;
   std::uint64_t reserve_bytes = 16u << 20;  // free space that no pull begins to use: the catalog must go on, and removals
   KeepBlobs keep_blobs = KeepBlobs::kWhileSpace;

@@ -127,6 +127,21 @@ oci::Descriptor PutIndex(FakeRegistry& registry, const std::string& repository, 
   return registry.PutManifest(repository, oci::testing::IndexText(texts), std::string(oci::kOciIndex), tag);
 }
 
+// The same image with another platform in its config, as JSON ("" of it: none), and more text in its manifest.
+oci::Descriptor PutVariation(FakeRegistry& registry, const std::string& repository, const std::string& tag, const FakeRegistry::Image& image,
+                             const std::string& platform, const std::string& more = "") {
+  const auto replaced = [](std::string text, const std::string& from, const std::string& to) {
+    text.replace(text.find(from), from.size(), to);
+    return text;
+  };
+  const std::string config = replaced(image.config_bytes, R"("architecture":"amd64","os":"linux",)", platform.empty() ? "" : platform + ",");
+  const auto put = registry.PutBlob(repository, config, std::string(oci::kOciConfig));
+  std::string manifest = replaced(image.manifest_bytes, image.config.digest.ToString(), put.digest.ToString());
+  manifest = replaced(manifest, R"("size":)" + std::to_string(image.config.size), R"("size":)" + std::to_string(put.size));
+  if (!more.empty()) manifest.insert(manifest.size() - 1, "," + more);
+  return registry.PutManifest(repository, manifest, std::string(oci::kOciManifest), tag);
+}
+
 TEST(Puller, AnImageIsFetchedOnceVerifiedAndRecorded) {
   Node node;
   const auto image = node.registry.PutImage("team/app", "v1", {kBase, kSmall});
@@ -387,6 +402,112 @@ TEST_F(PlatformTest, AnEntryWithoutAPlatformIsLookedAt) {
   const auto done = node_.Pull(Ask({}, "app:bare"));
   ASSERT_TRUE(done) << done.error().Text();
   EXPECT_EQ(done->images[0].manifest, amd_.manifest.digest);
+}
+
+// Found by an audit: what was accepted is recorded so that it is found again, whatever its documents leave open.
+struct OpenPlatform { const char* name; std::string config, entry; };
+void PrintTo(const OpenPlatform& row, std::ostream* out) { *out << row.name; }
+class OpenPlatforms : public PlatformTest, public ::testing::WithParamInterface<OpenPlatform> {};
+TEST_P(OpenPlatforms, AreThoseOfTheHostThatTookTheImage) {
+  const auto manifest = PutVariation(node_.registry, "app", "x", amd_, GetParam().config);
+  if (GetParam().entry != "-") PutIndex(node_.registry, "app", "x", {{GetParam().entry, manifest}});
+  const auto done = node_.Pull(Ask({}, "app:x"));
+  ASSERT_TRUE(done) << done.error().Text();
+  ASSERT_THAT(done->images, SizeIs(1));
+  EXPECT_EQ(done->images[0].platform, "linux/amd64");
+  const auto again = node_.Pull(node_.Ask("app:x", Policy::kNever));
+  ASSERT_TRUE(again) << again.error().Text();
+  EXPECT_TRUE(again->was_present);
+}
+INSTANTIATE_TEST_SUITE_P(All, OpenPlatforms, ::testing::Values(
+    OpenPlatform{"NoArchitecture", R"("os":"linux")", "-"}, OpenPlatform{"NoOs", R"("architecture":"amd64")", "-"}, OpenPlatform{"Nothing", "", "-"},
+    OpenPlatform{"AVariant", R"("os":"linux","architecture":"amd64","variant":"v3")", "-"}, OpenPlatform{"OtherSpelling", R"("os":"Linux","architecture":"x86_64")", "-"},
+    OpenPlatform{"AnEntryWithoutOs", R"("os":"linux","architecture":"amd64")", "/amd64"}, OpenPlatform{"AnEntryWithNothing", "", ""}),
+    [](const auto& row) { return row.param.name; });
+
+TEST_F(PlatformTest, EachOneAskedForIsFound) {
+  const auto nested = PutIndex(node_.registry, "app", "", {{"linux/arm/v7", arm_.manifest}, {"linux/amd64", amd_.manifest}});
+  struct Row { const char* tag; std::vector<std::pair<std::string, oci::Descriptor>> entries; };
+  for (const Row& row : {Row{"unnamed", {{"", amd_.manifest}, {"", arm_.manifest}}}, Row{"nested", {{"", nested}}}}) {
+    PutIndex(node_.registry, "app", row.tag, row.entries);
+    const auto done = node_.Pull(Ask({"linux/amd64", "linux/arm/v7"}, "app:" + std::string(row.tag)));
+    ASSERT_TRUE(done) << row.tag << ": " << done.error().Text();
+    ASSERT_THAT(done->images, SizeIs(2)) << row.tag;
+    EXPECT_EQ(done->images[0].manifest, amd_.manifest.digest);
+    EXPECT_EQ(done->images[1].manifest, arm_.manifest.digest);
+  }
+  const auto none = node_.Pull(Ask({"linux/amd64", "linux/s390x"}, "app:nested"));
+  ASSERT_FALSE(none);
+  EXPECT_THAT(none.error().Text(), HasSubstr("linux/s390x; there are: linux/arm/v7, linux/amd64"));
+}
+
+TEST_F(PlatformTest, AnArtifactBesideTheImagesIsPassedOver) {
+  const auto artifact = node_.registry.PutManifest(
+      "app", R"({"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","artifactType":"application/spdx+json","config":)" +
+                 oci::testing::DescriptorText("application/vnd.oci.empty.v1+json", node_.registry.PutBlob("app", "{}").digest.ToString(), "2") + R"(,"layers":[]})",
+      std::string(oci::kOciManifest));
+  PutIndex(node_.registry, "app", "bom", {{"", artifact}, {"linux/arm/v7", arm_.manifest}});
+  const auto other = node_.Pull(Ask({}, "app:bom"));
+  ASSERT_FALSE(other);
+  EXPECT_EQ(other.error().reason(), Reason::kNoMatch) << other.error().Text();
+  EXPECT_THAT(other.error().Text(), HasSubstr("there are: linux/arm/v7"));
+  Request all = node_.Ask("app:bom");
+  all.all_platforms = true;
+  const auto done = node_.Pull(std::move(all));
+  ASSERT_TRUE(done) << done.error().Text();
+  EXPECT_THAT(done->images, SizeIs(1));
+  PutIndex(node_.registry, "app", "alone", {{"", artifact}});
+  const auto alone = node_.Pull(Ask({}, "app:alone"));
+  ASSERT_FALSE(alone);
+  EXPECT_EQ(alone.error().reason(), Reason::kUnsupported) << "then it is worth telling that there is one";
+}
+
+TEST(Puller, OnlyTheDocumentsOfTheImageAreKeptAndTheyHaveALimit) {
+  PullerOptions options;
+  options.documents_bytes = 100'000;
+  Node node(options);
+  const auto image = node.registry.PutImage("app", "", {kSmall});
+  const std::string big = R"("annotations":{"a":")" + std::string(60'000, 'x') + "\"}";
+  std::vector<std::pair<std::string, oci::Descriptor>> entries;
+  for (int i = 0; i < 5; ++i)
+    entries.emplace_back("", PutVariation(node.registry, "app", "", image, R"("os":"linux","architecture":"s390x")", big + R"(,"n":)" + std::to_string(i)));
+  const auto passed_over = entries;
+  entries.emplace_back("", image.manifest);
+  PutIndex(node.registry, "app", "1", entries);
+  const auto done = node.Pull(node.Ask("app:1"));
+  ASSERT_TRUE(done) << done.error().Text();
+  EXPECT_EQ(done->images[0].manifest, image.manifest.digest);
+  for (const auto& [platform, entry] : passed_over) EXPECT_FALSE(*node.stores.content->Size(entry.digest)) << "nothing of it stays";
+
+  PutIndex(node.registry, "app", "2", {{"linux/s390x", passed_over[0].second}, {"linux/s390x", passed_over[1].second}});
+  Request all = node.Ask("app:2");
+  all.all_platforms = true;
+  const auto refused = node.Pull(std::move(all));
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().reason(), Reason::kLimitExceeded);
+  EXPECT_THAT(refused.error().Text(), HasSubstr("limit documents_bytes"));
+}
+
+TEST(Puller, AnImageOfManyLayersTakesAFewThreadsAtATime) {
+  PullerOptions options;
+  options.layers = 1;
+  Node node(options);
+  std::vector<std::string> layers;
+  for (int i = 0; i < 120; ++i) layers.push_back(Tar("file" + std::to_string(i), "x"));
+  const auto image = node.registry.PutImage("app", "1", layers);
+  const auto gate = std::make_shared<Gate>();
+  node.registry.On("GET /v2/app/blobs/" + image.layers[0].digest.ToString(), [gate, bytes = layers[0]](const ServerRequest&) {
+    return Reply::Head(200, bytes.size()).WaitFor(gate).Send(bytes);
+  }, 1);
+  const auto threads = [] { return std::distance(std::filesystem::directory_iterator("/proc/self/task"), {}); };
+  const auto before = threads();
+  auto pull = node.puller->Start({}, node.Ask("app:1"));
+  gate->AwaitWaiters(1);
+  EXPECT_LT(threads() - before, 60);
+  gate->Open();
+  const auto done = pull.Wait({});
+  ASSERT_TRUE(done) << done.error().Text();
+  EXPECT_THAT(done->images[0].layers, SizeIs(120));
 }
 
 TEST_F(PlatformTest, NestedIndexesAreFollowedToALimit) {
