@@ -81,7 +81,11 @@ class ApiTest : public ::testing::Test {
         reclaim::Ages{});
     gc_ = std::make_unique<reclaim::ImageGc>(
         reclaim::GcPolicy{.min_age = {}},
-        reclaim::ImageGc::Parts{*stored_, [this](const task::Context&) { return reclaim::MountedImages(*node_.stores.catalog); },
+        reclaim::ImageGc::Parts{*stored_,
+                                [this](const task::Context& ctx) {
+                                  if (while_collecting_) while_collecting_(ctx);
+                                  return reclaim::MountedImages(*node_.stores.catalog);
+                                },
                                 [this]() -> Result<host::Space> { return host::Space{.total_bytes = 1000, .available_bytes = available_}; },
                                 [](std::string_view, const std::string&) {}, {}, node_.stores.clock});
     service_ = std::make_unique<Service>(
@@ -153,11 +157,38 @@ class ApiTest : public ::testing::Test {
   std::unique_ptr<reclaim::StoredImages> stored_;
   std::unique_ptr<reclaim::ImageGc> gc_;
   std::atomic<std::uint64_t> available_ = 500;  // of the 1,000 bytes of the disk that images are collected on
+  std::function<void(const task::Context&)> while_collecting_;
   std::unique_ptr<Service> service_;
   std::unique_ptr<Server> server_;
   std::unique_ptr<v1::Berth::Stub> stub_;
   v1::Failure failure_;
 };
+
+// --- short calls
+
+// Found by an audit: two dozen calls of clients who had gone away held up everybody else for as long as their work took.
+TEST_F(ApiTest, ShortWorkEndsWithItsCaller) {
+  for (const bool by_deadline : {false, true}) {
+    std::latch begun(1);
+    while_collecting_ = [&](const task::Context& ctx) {
+      begun.count_down();
+      while (!ctx.stopped()) std::this_thread::yield();  // for ever, were the caller's end not heard of
+    };
+    grpc::ClientContext context;
+    if (by_deadline) context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(1));
+    grpc::Status status;
+    std::thread caller([&] {
+      v1::CollectImagesResponse answer;
+      status = stub_->CollectImages(&context, {}, &answer);
+    });
+    begun.wait();
+    if (!by_deadline) context.TryCancel();
+    caller.join();
+    EXPECT_EQ(status.error_code(), by_deadline ? grpc::StatusCode::DEADLINE_EXCEEDED : grpc::StatusCode::CANCELLED);
+    Stop();  // waits for all work
+    Start(time::SystemClock(), {});
+  }
+}
 
 // --- pulls
 

@@ -1,5 +1,8 @@
 #include "api/short_calls.h"
 
+#include <memory>
+#include <utility>
+
 #include "api/status.h"
 #include "api/stream.h"
 
@@ -7,6 +10,21 @@ namespace berth::api {
 namespace {
 
 grpc::Status StatusOf(ShortCalls::Call* call, const Result<>& done) { return done ? grpc::Status::OK : ToStatus(*call, done.error()); }
+
+class Reactor final : public grpc::ServerUnaryReactor {
+ public:
+  static std::shared_ptr<Reactor> Make() {
+    auto reactor = std::make_shared<Reactor>();
+    reactor->self_ = reactor;
+    return reactor;
+  }
+  std::stop_source stop;  // the caller is gone, or his deadline has passed
+
+ private:
+  void OnCancel() override { stop.request_stop(); }
+  void OnDone() override { const auto last = std::move(self_); }
+  std::shared_ptr<Reactor> self_;  // until gRPC has let go of the call
+};
 
 }  // namespace
 
@@ -20,15 +38,17 @@ grpc::ServerUnaryReactor* ShortCalls::Finish(Call* call, const Result<>& done) {
 }
 
 grpc::ServerUnaryReactor* ShortCalls::Do(Call* call, Work work) {
-  auto* reactor = call->DefaultReactor();  // once: each time makes it anew
+  const auto reactor = Reactor::Make();
   const bool taken = pool_.Post([this, call, reactor, work = std::move(work)] {
-    const task::Context ctx(stop_, clock_);
-    Result<> done = ctx.stopped() ? Result<>(Stopping()) : work(ctx);
-    if (!done && done.error().cancelled() && ctx.stopped()) done = Stopping();
+    const std::stop_callback with_us(stop_, [&] { reactor->stop.request_stop(); });
+    const task::Context ctx(reactor->stop.get_token(), clock_);
+    Result<> done = ctx.Check();
+    if (done) done = work(ctx);
+    if (!done && done.error().cancelled() && stop_.stop_requested()) done = Stopping();
     reactor->Finish(StatusOf(call, done));
   });
   if (!taken) reactor->Finish(StatusOf(call, Error(Reason::kUnavailable, "berthd has too much to do").Next("try again in a moment")));
-  return reactor;
+  return reactor.get();
 }
 
 }  // namespace berth::api

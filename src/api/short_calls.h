@@ -23,7 +23,8 @@ class ShortCalls {
   // From when `stop` is requested on, work is cancelled and calls fail as "berthd is stopping".
   ShortCalls(std::stop_token stop, std::size_t threads, std::size_t queue, const time::Clock& clock);
 
-  // Runs `work` on the pool; the message and the answer live until the call is finished. kUnavailable when the queue is full.
+  // Runs `work` on the pool; the message and the answer live until the call is finished. Its Context is stopped when the caller is
+  // gone, cancels, or has waited as long as he would: work that has not begun by then never does. kUnavailable when the queue is full.
   grpc::ServerUnaryReactor* Do(Call* call, Work work);
   // On this very thread: what came out.
   static grpc::ServerUnaryReactor* Finish(Call* call, const Result<>& done);
