@@ -13,6 +13,7 @@
 #include "bytes/encoding.h"
 #include "http/testing/black_hole.h"
 #include "registry/blob_stream.h"
+#include "registry/engine.h"
 #include "registry/route.h"
 #include "registry/testing/fake_registry.h"
 #include "time/testing/manual_clock.h"
@@ -1856,6 +1857,19 @@ INSTANTIATE_TEST_SUITE_P(Rows, NowTls,
                                            NowTlsRow{"closed", [] { return Reply::Raw("").Close(); }, "E-EOF"},
                                            NowTlsRow{"alert", [] { return Reply::Raw("\x15\x03\x01\x02\x02\x02\x46").Close(); }, "E-PROTOCOL"}),
                          [](const auto& row) { return row.param.name; });
+
+TEST(HostMemory, TheLastPlainHostIsRememberedHoweverManyThereAre) {
+  const time::testing::ManualClock clock;
+  HostMemory memory(clock);
+  const auto host = [](int i) { return "https://127.0.0.1:" + std::to_string(i); };
+  for (int i = 0; i < 5000; ++i) {
+    memory.SetPlain(host(i), true);
+    ASSERT_TRUE(memory.Plain(host(i))) << "or it is asked by TLS again and again";
+  }
+  int known = 0;
+  for (int i = 0; i < 5000; ++i) known += memory.Plain(host(i));
+  EXPECT_EQ(known, 4096);
+}
 
 TEST_F(ClientTest, WhatStorageDoesIsNoReasonToForgetPlainHttp) {
   plain_.clear();
