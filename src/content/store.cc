@@ -28,18 +28,21 @@ Ingest::~Ingest() {
 }
 
 Result<> Ingest::Append(bytes::View chunk) {
+  if (too_long_) RETURN_IF_ERROR(Restart());
   RETURN_IF_ERROR(host::PwriteAll(file_.get(), chunk, length_));
   length_ += chunk.size();
   return {};
 }
 
 Result<std::size_t> Ingest::ReadAt(std::uint64_t offset, bytes::MutableView room) const {
+  if (too_long_) return std::size_t{0};
   return host::PreadSome(file_.get(), room, offset);
 }
 
 Result<> Ingest::Restart() {
   RETURN_IF_ERROR(host::Truncate(file_.get(), 0));
   length_ = 0;
+  too_long_ = false;
   return {};
 }
 
@@ -135,8 +138,8 @@ Result<std::unique_ptr<Ingest>> Store::Resume(const Digest& digest, std::uint64_
   std::unique_ptr<Ingest> ingest(new Ingest(this, digest, host::Fd(), 0));
   ASSIGN_OR_RETURN(ingest->file_, ingest_.CreateOrOpen(PartialName(digest), 0600));
   ASSIGN_OR_RETURN(const auto info, host::Stat(ingest->file_.get()));
-  ingest->length_ = info.size;
-  if (info.size > size) RETURN_IF_ERROR(ingest->Restart());
+  ingest->too_long_ = info.size > size;
+  ingest->length_ = ingest->too_long_ ? 0 : info.size;
   BERTH_FAULT(kIngestCreated);
   return ingest;
 }

@@ -56,6 +56,7 @@ class Ingest {
   digest::Digest digest_;
   host::Fd file_;
   std::uint64_t length_;
+  bool too_long_ = false;  // what the file holds, and none of it is counted
 };
 
 class Store {
@@ -83,7 +84,8 @@ class Store {
   Result<bool> Remove(const digest::Digest& digest);
   Result<std::vector<Item>> List() const;
 
-  // Continues the partial of `digest`, or begins one. A partial longer than `size` is dropped first.
+  // Continues the partial of `digest`, or begins one. `size` is a claim: a partial that is longer is dropped by the first
+  // Append(), when somebody served bytes for it, and until then reads as empty.
   Result<std::unique_ptr<Ingest>> Resume(const digest::Digest& digest, std::uint64_t size);
   Result<std::vector<Item>> Partials() const;
   bool InUse(const digest::Digest& partial) const;  // somebody is writing it

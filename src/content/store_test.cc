@@ -109,6 +109,29 @@ TEST_F(StoreTest, APartialThatIsTooLongIsDropped) {
   EXPECT_EQ((*store_->Resume(digest_, text_.size()))->length(), 0u);
 }
 
+// A manifest may claim a size that is not the blob's: only bytes that somebody served for it replace what is there.
+TEST_F(StoreTest, APartialThatIsTooLongIsThereUntilTheFirstBytes) {
+  const std::string longer(50, 'x');
+  { ASSERT_TRUE((*store_->Resume(digest_, 100))->Append(bytes::AsView(longer))); }
+  {
+    auto claimed = *store_->Resume(digest_, 1);
+    EXPECT_EQ(claimed->length(), 0u);
+    std::array<std::byte, 4> room;
+    EXPECT_EQ(*claimed->ReadAt(0, room), 0u);
+  }
+  EXPECT_EQ(ReadBack(**store_->Resume(digest_, 100)), longer);
+  {
+    auto right = *store_->Resume(digest_, text_.size());
+    ASSERT_TRUE(right->Append(bytes::AsView("{\"a")));
+    EXPECT_EQ(ReadBack(*right), "{\"a");
+  }
+  auto right = *store_->Resume(digest_, text_.size());
+  EXPECT_EQ(ReadBack(*right), "{\"a");
+  ASSERT_TRUE(right->Append(bytes::AsView("\":1}")));
+  ASSERT_TRUE(right->Keep());
+  EXPECT_TRUE(store_->Verify(digest_));
+}
+
 TEST_F(StoreTest, OneDownloadOfABlobAtATime) {
   auto first = *store_->Resume(digest_, 10);
   EXPECT_EQ(store_->Resume(digest_, 10).error().reason(), Reason::kConflict);

@@ -20,6 +20,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "fsck/checker.h"
@@ -185,13 +186,15 @@ class Store {
     auto ingest = content_->Resume(world_.layers[i].digest, world_.layers[i].blob.size());
     if (ingests_[i]) return Refused(ingest, Reason::kConflict, "two ingests of one blob");
     if (!Ok(ingest)) return;
-    if (!partials_[i] || partials_[i]->size() > world_.layers[i].blob.size()) partials_[i] = "";
-    Require((*ingest)->length() == partials_[i]->size(), "a partial does not go on where it ended");
+    if (!partials_[i]) partials_[i] = "";
+    too_long_[i] = partials_[i]->size() > world_.layers[i].blob.size();
+    Require((*ingest)->length() == (too_long_[i] ? 0 : partials_[i]->size()), "a partial does not go on where it ended");
     ingests_[i] = *std::move(ingest);
   }
   void Append(std::size_t i, const std::string& chunk) {
     if (!ingests_[i]) return;
     const std::uint64_t at = At(i);
+    if (std::exchange(too_long_[i], false)) partials_[i] = "";
     std::string after = partials_[i]->substr(0, at) + chunk;
     if (partials_[i]->size() > after.size()) after += partials_[i]->substr(after.size());
     wanted_[i] = after;
@@ -203,7 +206,7 @@ class Store {
     const auto got = text.empty() ? Result<std::size_t>(std::size_t{0}) : ingests_[i]->ReadAt(0, std::as_writable_bytes(std::span(text)));
     Require(got && *got == text.size() && partials_[i]->starts_with(text), "a partial reads as something else");
     if (Of(text) != world_.layers[i].digest) {
-      if (Ok(ingests_[i]->Restart())) partials_[i] = "";
+      if (Ok(ingests_[i]->Restart())) partials_[i] = "", too_long_[i] = false;
       return;
     }
     const bool done = Ok(keep ? ingests_[i]->Keep() : ingests_[i]->Discard());
@@ -371,6 +374,7 @@ class Store {
   std::map<std::string, std::size_t> named_, mounts_;                              // of images
   std::map<std::string, std::set<std::optional<std::size_t>>> unsure_;             // what a failed step may have left of a name
   std::array<std::optional<std::string>, 3> partials_;                             // of layers
+  std::array<bool, 3> too_long_{};                                                 // which are, until something is appended
   std::array<std::string, 3> wanted_;
   std::set<std::size_t> torn_;                                                     // kept blobs that the power took part of
 };

@@ -66,8 +66,7 @@ Result<> CheckRequest(const Request& r) {
   if (r.tls.client_cert.empty() && !r.tls.client_key.empty())
     return Error(Reason::kConfig, "a client key without a client certificate for " + r.url.Authority());
   for (const Header& h : r.headers) {
-    for (const std::string_view ours : {"Authorization", "Proxy-Authorization", "Cookie", "Host", "Content-Length",
-                                        "Transfer-Encoding", "Accept-Encoding", "Connection", "Upgrade", "TE", "Expect"})
+    for (const std::string_view ours : kHeadersOfTheClient)
       if (EqualNoCase(h.name, ours)) return Error(Reason::kInternal, "a request may not set the header " + std::string(ours));
     if (!Token(h.name) || !FieldValue(h.value)) return Error(Reason::kInternal, "a request header is malformed");
   }

@@ -18,6 +18,7 @@
 // Rules: reliability-security 3.c (C-01 … C-64), 5.5, 5.6, 5.12.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -73,11 +74,15 @@ struct ResolveOverride {
   bool operator==(const ResolveOverride&) const = default;
 };
 
+// Made by the Client, or with a field of its own in Request.
+inline constexpr std::array<std::string_view, 11> kHeadersOfTheClient{
+    "Authorization",   "Proxy-Authorization", "Cookie",  "Host", "Content-Length", "Transfer-Encoding",
+    "Accept-Encoding", "Connection",          "Upgrade", "TE",   "Expect"};
+
 struct Request {
   Method method = Method::kGet;
   Url url;
-  // Authorization, Proxy-Authorization, Cookie, Host, Content-Length, Transfer-Encoding and Accept-Encoding do not belong here
-  // (kInternal).
+  // kHeadersOfTheClient do not belong here (kInternal).
   Headers headers;
   std::optional<secret::Secret> authorization;  // the complete header value; never logged
   secret::Secret body;                          // of a POST or PUT

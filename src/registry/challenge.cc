@@ -12,7 +12,8 @@
 namespace berth::registry {
 namespace {
 
-constexpr std::size_t kMaxScopes = 16, kMaxScopeBytes = 1024;
+// What is answered is a key of the token cache, and is remembered.
+constexpr std::size_t kMaxRealmBytes = 8192, kMaxServiceBytes = 1024, kMaxScopes = 16, kMaxScopeBytes = 1024;
 
 struct RawChallenge {
   std::string_view scheme;
@@ -131,6 +132,13 @@ std::vector<std::string> Scopes(std::string_view text) {
   return scopes;
 }
 
+// What of it is; "" for nothing.
+std::string TooLong(const std::string& realm, const std::string* service) {
+  if (realm.size() > kMaxRealmBytes) return "a realm of more than " + std::to_string(kMaxRealmBytes) + " bytes";
+  if (service && service->size() > kMaxServiceBytes) return "a service of more than " + std::to_string(kMaxServiceBytes) + " bytes";
+  return "";
+}
+
 std::string_view Trim(std::string_view text) {
   while (!text.empty() && text.front() == ' ') text.remove_prefix(1);
   while (!text.empty() && text.back() == ' ') text.remove_suffix(1);
@@ -162,6 +170,7 @@ bool SameRegistrableDomain(const std::string& a, const std::string& b) {
 Result<Challenge> ChooseChallenge(std::span<const std::string> lines) {
   std::optional<Challenge> bearer;
   bool basic = false, malformed = false, other = false;
+  std::string too_long;
   for (const std::string& line : lines) {
     const auto challenges = Parser(line).Run();
     if (!challenges) { malformed = true; continue; }
@@ -171,16 +180,21 @@ Result<Challenge> ChooseChallenge(std::span<const std::string> lines) {
       const std::string* realm = raw.Find("realm");
       if (!realm || realm->empty()) { malformed = true; continue; }
       if (!is_bearer) { basic = true; continue; }
+      const std::string* service = raw.Find("service");
+      if (std::string what = TooLong(*realm, service); !what.empty()) { too_long = std::move(what); continue; }
       if (bearer && bearer->realm != *realm)
         return Error(Reason::kUntrustedRealm, "the registry names two different token services in one answer");
       if (bearer) continue;
       bearer = Challenge{.scheme = Scheme::kBearer, .realm = *realm};
-      if (const std::string* service = raw.Find("service")) bearer->service = *service;
+      if (service) bearer->service = *service;
       if (const std::string* scope = raw.Find("scope")) bearer->scopes = Scopes(*scope);
     }
   }
   if (bearer) return *std::move(bearer);
   if (basic) return Challenge{};
+  if (!too_long.empty())
+    return Error(Reason::kUnauthorized, "the registry asks for authentication with " + too_long)
+        .Next("ask the registry's operator: the Bearer challenge of its 401 answers is too long");
   return Error(Reason::kUnauthorized,
                malformed ? "the registry asks for authentication in a form that cannot be read"
                : other   ? "the registry asks for an authentication scheme other than Basic and Bearer"

@@ -28,7 +28,8 @@ struct Challenge {
 
 // The challenge to answer among all WWW-Authenticate lines: Bearer before Basic, everything else (Digest, Negotiate,
 // NTLM) is never answered. A line may hold several challenges (RFC 9110 11.6.1); a comma inside quotes belongs to the
-// value. A malformed line (unclosed quote, control or non-ASCII bytes, a parameter twice) is dropped as a whole.
+// value. A malformed line (unclosed quote, control or non-ASCII bytes, a parameter twice) is dropped as a whole, a Bearer
+// challenge with a realm of more than 8 KiB or a service of more than 1 KiB by itself.
 // kUnauthorized when nothing answerable is left, kUntrustedRealm when two Bearer challenges name different realms.
 Result<Challenge> ChooseChallenge(std::span<const std::string> lines);
 

@@ -54,6 +54,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     return 0;
   }
   BERTH_CHECK((challenge->scheme == Scheme::kBearer) == !challenge->realm.empty());
+  BERTH_CHECK(challenge->realm.size() <= 8192 && challenge->service.size() <= 1024);
   BERTH_CHECK(challenge->scopes.size() <= 16 && std::is_sorted(challenge->scopes.begin(), challenge->scopes.end()));
   for (const std::string* value : {&challenge->realm, &challenge->service})
     for (const char c : *value) BERTH_CHECK(c >= 0x20 && c <= 0x7e);

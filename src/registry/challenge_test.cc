@@ -19,6 +19,8 @@ struct ChooseRow {
   std::vector<std::string> scopes;
 };
 
+const std::string kRealm8K(8192, 'r'), kService1K(1024, 's');
+
 class Choose : public ::testing::TestWithParam<ChooseRow> {};
 
 TEST_P(Choose, Understood) {
@@ -77,6 +79,13 @@ INSTANTIATE_TEST_SUITE_P(
                   "https://a/t",
                   "",
                   {"*", "repository:a:pull", "repository:b:pull"}},
+        ChooseRow{"longest_realm_and_service",
+                  {"Bearer realm=" + kRealm8K + ",service=" + kService1K},
+                  Scheme::kBearer,
+                  kRealm8K.c_str(),
+                  kService1K.c_str(),
+                  {}},
+        ChooseRow{"realm_too_long_beside_basic", {"Bearer realm=" + kRealm8K + "a", "Basic realm=x"}, Scheme::kBasic, "", "", {}},
         ChooseRow{"scope_of_a_name_with_port",
                   {"Bearer realm=\"https://a/t\",scope=\"repository:h:5000/b:push,pull\""},
                   Scheme::kBearer,
@@ -89,6 +98,7 @@ struct RefuseRow {
   const char* name;
   std::vector<std::string> lines;
   Reason reason = Reason::kUnauthorized;
+  const char* says = "";
 };
 
 class Refuse : public ::testing::TestWithParam<RefuseRow> {};
@@ -97,6 +107,7 @@ TEST_P(Refuse, C52) {
   const auto got = ChooseChallenge(GetParam().lines);
   ASSERT_FALSE(got);
   EXPECT_EQ(got.error().reason(), GetParam().reason);
+  EXPECT_THAT(got.error().Text(), HasSubstr(GetParam().says));
   EXPECT_THAT(got.error().Text(), Not(HasSubstr("canary")));
 }
 
@@ -121,6 +132,11 @@ INSTANTIATE_TEST_SUITE_P(
         RefuseRow{"nul", {std::string("Bearer realm=\"a\0b\"", 18)}}, RefuseRow{"negotiate", {"Negotiate"}},
         RefuseRow{"ntlm", {"NTLM TlRMTVNTUAAB"}}, RefuseRow{"unknown", {"Canary realm=\"https://a/t\""}},
         RefuseRow{"parameter_twice", {"Bearer realm=\"https://a\",Realm=\"https://b\""}},
+        RefuseRow{"realm_too_long", {"Bearer realm=canary" + kRealm8K}, Reason::kUnauthorized, "realm of more than 8192 bytes"},
+        RefuseRow{"service_too_long",
+                  {"Bearer realm=\"https://a/t\",service=canary" + kService1K},
+                  Reason::kUnauthorized,
+                  "service of more than 1024 bytes"},
         RefuseRow{"no_value", {"Bearer realm="}}, RefuseRow{"parameter_first", {"realm=\"x\" Basic"}},
         RefuseRow{"text_after_value", {"Basic realm=\"x\"y"}},
         RefuseRow{"C49_two_realms", {"Bearer realm=\"https://a/t\"", "Bearer realm=\"https://b/t\""}, Reason::kUntrustedRealm}),

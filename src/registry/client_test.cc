@@ -13,6 +13,7 @@
 #include "bytes/encoding.h"
 #include "http/testing/black_hole.h"
 #include "registry/blob_stream.h"
+#include "registry/engine.h"
 #include "registry/route.h"
 #include "registry/testing/fake_registry.h"
 #include "time/testing/manual_clock.h"
@@ -1828,6 +1829,55 @@ TEST_F(ClientTest, LoopbackWithoutConfigurationTriesTlsFirst) {
   EXPECT_EQ(attempts_[1].host, "http://" + registry_.host());
   ASSERT_OK(Open()->Resolve(ctx_));  // known by now
   EXPECT_EQ(attempts_.size(), 3u);
+}
+
+// What a plain server that speaks TLS by now may do to a plain request; 400 is what Go's says.
+struct NowTlsRow {
+  const char* name;
+  Reply (*reply)();
+  const char* code;
+};
+class NowTls : public ClientTest, public ::testing::WithParamInterface<NowTlsRow> {};
+
+TEST_P(NowTls, PlainHttpIsForgotten) {
+  plain_.clear();
+  const auto image = registry_.PutImage("team/app", "v1", {"one"});
+  ASSERT_OK(Open()->Resolve(ctx_));
+  attempts_.clear();
+  registry_.On("", [&](const ServerRequest&) {
+    std::lock_guard lock(mutex_);
+    return attempts_.empty() ? GetParam().reply() : Head(image);
+  });
+  ASSERT_OK(Open()->Resolve(ctx_));
+  EXPECT_THAT(Story(), ElementsAre(std::string("HEAD manifest v1 ") + GetParam().code + " -> wait 0.5 s",
+                                   "HEAD manifest v1 E-HTTP-ON-HTTPS -> plain HTTP, as this host allows", "HEAD manifest v1 200"));
+}
+INSTANTIATE_TEST_SUITE_P(Rows, NowTls,
+                         ::testing::Values(NowTlsRow{"reset", [] { return Reply::Reset(); }, "E-RESET"},
+                                           NowTlsRow{"closed", [] { return Reply::Raw("").Close(); }, "E-EOF"},
+                                           NowTlsRow{"alert", [] { return Reply::Raw("\x15\x03\x01\x02\x02\x02\x46").Close(); }, "E-PROTOCOL"}),
+                         [](const auto& row) { return row.param.name; });
+
+TEST(HostMemory, TheLastPlainHostIsRememberedHoweverManyThereAre) {
+  const time::testing::ManualClock clock;
+  HostMemory memory(clock);
+  const auto host = [](int i) { return "https://127.0.0.1:" + std::to_string(i); };
+  for (int i = 0; i < 5000; ++i) {
+    memory.SetPlain(host(i), true);
+    ASSERT_TRUE(memory.Plain(host(i))) << "or it is asked by TLS again and again";
+  }
+  int known = 0;
+  for (int i = 0; i < 5000; ++i) known += memory.Plain(host(i));
+  EXPECT_EQ(known, 4096);
+}
+
+TEST_F(ClientTest, WhatStorageDoesIsNoReasonToForgetPlainHttp) {
+  plain_.clear();
+  FaultServer storage([](const ServerRequest&) { return Reply::Reset(); });
+  const auto image = registry_.PutImage("team/app", "v1", {"one"});
+  registry_.On("GET " + BlobPath(image.layers[0]), [&](const ServerRequest&) { return Reply::Redirect(307, storage.url("/x")); }, 1);
+  ASSERT_OK(ReadBlob(*Open(), image.layers[0]));
+  EXPECT_EQ(std::ranges::count_if(attempts_, [](const Attempt& a) { return a.reason == Reason::kHttpOnHttps; }), 1);
 }
 
 TEST_F(ClientTest, C58_C59_NoOtherHostIsEverDowngraded) {

@@ -1,6 +1,7 @@
 #include "registry/engine.h"
 
 #include <algorithm>
+#include <iterator>
 
 namespace berth::registry {
 namespace {
@@ -53,8 +54,12 @@ bool HostMemory::Banned(const std::string& host, const digest::Digest& digest) c
 
 void HostMemory::SetPlain(const std::string& authority, bool plain) {
   std::lock_guard lock(mutex_);
-  if (!plain) plain_.erase(authority);
-  else if (plain_.size() < kMost) plain_.insert(authority);
+  if (!plain) {
+    plain_.erase(authority);
+  } else if (plain_.insert(authority).second && plain_.size() > kMost) {
+    // Any other: it will be asked by TLS once more, and this one is waited for.
+    plain_.erase(*plain_.begin() != authority ? plain_.begin() : std::prev(plain_.end()));
+  }
 }
 
 bool HostMemory::Plain(const std::string& authority) const {

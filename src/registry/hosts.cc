@@ -211,9 +211,9 @@ class TomlReader {
       const std::string_view name = key.str();
       if (name.empty() || !std::all_of(name.begin(), name.end(), [](unsigned char c) { return std::isalnum(c) || c == '-' || c == '_'; }))
         return Fail(value, "not a header name");
-      for (const char* ours : {"Proxy-Authorization", "Cookie", "Host", "Content-Length", "Transfer-Encoding", "Accept-Encoding",
-                               "Connection", "Range", "Accept"})
-        if (http::EqualNoCase(name, ours)) return Fail(value, "the header " + std::string(ours) + " cannot be set here");
+      const auto is = [&](std::string_view ours) { return http::EqualNoCase(name, ours); };
+      const bool clients = std::ranges::any_of(http::kHeadersOfTheClient, is) && !is("Authorization");
+      if (clients || is("Range") || is("Accept")) return Fail(value, "the header " + std::string(name) + " cannot be set here");
       for (const std::string& text : values) {
         if (bytes::HasControls(text)) return Fail(value, "a header value holds control characters");
         headers.Add(name, text);

@@ -11,7 +11,8 @@
 //   upstream, which is how air-gapped nodes leak and rate limits are hit.
 // - Without configuration the default host is https. For loopback names (localhost, 127.0.0.0/8, ::1) a server that
 //   answers the TLS handshake in plain HTTP is then spoken to in plain HTTP; no other failure and no other host is
-//   ever downgraded. Certificates are verified on loopback too.
+//   ever downgraded. Certificates are verified on loopback too. That it is plain is remembered until a plain request is
+//   answered by 400 or by nothing that is HTTP.
 // - Of several client certificates of a host the first that can be read is used (containerd lets TLS choose).
 #pragma once
 

@@ -190,6 +190,18 @@ INSTANTIATE_TEST_SUITE_P(
                       BadRow{"header_of_ours", "server=\"https://a\"\n[header]\nhost=\"b\"\n", "/d/hosts.toml:3: "}),
     [](const auto& row) { return row.param.name; });
 
+TEST(HeaderFields, WhatARequestMayNotSetIsNamedWithItsLine) {
+  for (const std::string_view name : http::kHeadersOfTheClient) {
+    const std::string text = "server=\"https://a\"\n[header]\n" + std::string(name) + "=\"b\"\n";
+    const auto got = ParseHosts("reg.test", HostsDirectory{"/d", {}, text}, {});
+    // A request has a place of its own for it.
+    if (name == "Authorization") { EXPECT_TRUE(got); continue; }
+    ASSERT_FALSE(got) << name;
+    EXPECT_EQ(got.error().reason(), Reason::kConfig);
+    EXPECT_THAT(got.error().Text(), HasSubstr("/d/hosts.toml:3: the header " + std::string(name) + " cannot be set here"));
+  }
+}
+
 TEST(DockerLayout, CertificatesByName) {
   const HostsDirectory directory{"/d", {"z.crt", "b.key", "a.crt", "b.cert", "readme", "c.key"}, std::nullopt};
   EXPECT_THAT(Lines(ParseHosts("reg.test", directory, {})),

@@ -26,6 +26,11 @@ bool Unreachable(Reason reason) {
   }
 }
 
+// No answer, or none in HTTP.
+bool NoHttp(Reason reason) {
+  return reason == Reason::kConnectionReset || reason == Reason::kUnexpectedEof || reason == Reason::kProtocolError;
+}
+
 }  // namespace
 
 std::string ErrorCodeOf(std::string_view body) {
@@ -262,6 +267,9 @@ Tried<std::unique_ptr<http::Response>> Session::Exchange(const task::Context& ct
         record.Finish("plain HTTP, as this host allows");
         continue;
       }
+      // A server that was plain and now wants TLS may just close, or answer with an alert: the next try begins with TLS.
+      if (NoHttp(error.reason()) && host.endpoint.plain_fallback && !elsewhere && !request.url.https())
+        engine.memory.SetPlain(host.id, false);
       if (Unreachable(error.reason()) && !elsewhere && ctx.Check()) engine.memory.MarkDead(host.id, engine.options.retry.dead_for);
       return {std::move(error), std::move(record)};
     }
@@ -281,7 +289,7 @@ Tried<std::unique_ptr<http::Response>> Session::Exchange(const task::Context& ct
         record.attempt().bytes = body->size();
         code = ErrorCodeOf(*body);
       }
-    // A server that was plain and now wants TLS says 400 to plain requests.
+    // Others of them say 400 to plain requests.
     if (status == 400 && host.endpoint.plain_fallback && !elsewhere) engine.memory.SetPlain(host.id, false);
     if ((status == 401 || status == 403) && !response.foreign()) {
       auto next = host.auth.Refused(response, *authorization);

@@ -56,6 +56,13 @@ Result<SharedToken> TokenCache::Get(const task::Context& ctx, const TokenKey& ke
   if (!slot) slot = std::make_shared<Entry>();
   const std::shared_ptr<Entry> entry = slot;
   entry->used = ++uses_;
+  ++entry->askers;
+  const struct Asker {
+    ~Asker() { cache.Leave(key, entry); }
+    TokenCache& cache;
+    const TokenKey& key;
+    Entry& entry;
+  } asker{*this, key, *entry};
   for (;;) {
     if (entry->token && entry->token != stale && clock_.SteadyNow() < entry->expires) return entry->token;
     RETURN_IF_ERROR(ctx.Check());
@@ -83,6 +90,13 @@ Result<SharedToken> TokenCache::Get(const task::Context& ctx, const TokenKey& ke
   SharedToken token = entry->token;
   Evict(tokens_, capacity_, [](const auto& item) { return item.second->fetching ? UINT64_MAX : item.second->used; });
   return token;
+}
+
+// The last one that got no token: nobody has a use for the entry. While somebody waits, he may be the one to take over.
+void TokenCache::Leave(const TokenKey& key, Entry& entry) {
+  if (--entry.askers > 0 || entry.token) return;
+  const auto found = tokens_.find(key);
+  if (found != tokens_.end() && found->second.get() == &entry) tokens_.erase(found);
 }
 
 void TokenCache::Drop(const SharedToken& token) {

@@ -5,7 +5,8 @@
 // clamped to 60 s .. 1 h whatever the registry says. Any number of threads asking for one key cause one request.
 //
 // The challenge memory lets the next pull of a repository send the right Authorization at once, which makes a pull of
-// an unchanged tag cost one request. Both are bounded (least recently used goes). Thread-safe.
+// an unchanged tag cost one request. Both are bounded (least recently used goes); what brought no token is not kept, since
+// a registry may name another service each time. Thread-safe.
 #pragma once
 
 #include <condition_variable>
@@ -73,6 +74,7 @@ class TokenCache {
     SharedToken token;           // null: none yet
     time::SteadyTime expires;
     bool fetching = false;
+    int askers = 0;              // threads in Get()
     std::uint64_t failures = 0;  // of fetches; waiters watch it change
     std::optional<Error> failure;
     std::uint64_t used = 0;
@@ -81,6 +83,7 @@ class TokenCache {
     Remembered met;
     std::uint64_t used = 0;
   };
+  void Leave(const TokenKey& key, Entry& entry);  // REQUIRES: mutex_ held
   using Place = std::pair<std::string, std::string>;  // origin, repository; repository "" = all of the origin
 
   const time::Clock& clock_;

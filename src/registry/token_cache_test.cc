@@ -125,6 +125,45 @@ TEST_F(TokenCacheTest, AFailureIsSharedButNotKept) {
   EXPECT_EQ(Get(key, seconds(300)), "t1");
 }
 
+// A registry may name another service each time: what brought no token takes no room, and no token's place.
+struct FailRow {
+  const char* name;
+  Reason reason;
+  int waiters;
+};
+class Failing : public TokenCacheTest, public ::testing::WithParamInterface<FailRow> {};
+
+TEST_P(Failing, LeavesNothing) {
+  const FailRow& row = GetParam();
+  const auto key = [](const std::string& service) { return TokenKey{"o", "r", service, {}, ""}; };
+  Get(key("a"), seconds(300));
+  Get(key("b"), seconds(300));
+  for (int i = 0; i < 5; ++i) {
+    const TokenKey failing = key("failing" + std::to_string(i));
+    std::latch inside(1), go(1);
+    std::vector<std::jthread> threads;
+    const auto ask = [&](bool first) {
+      EXPECT_FALSE(cache_.Get(ctx_, failing, nullptr, [&]() -> Result<Token> {
+        if (first) inside.count_down();
+        go.wait();
+        return Error(row.reason, "no");
+      }));
+    };
+    threads.emplace_back(ask, true);
+    inside.wait();
+    for (int w = 0; w < row.waiters; ++w) threads.emplace_back(ask, false);
+    go.count_down();
+  }
+  Get(key("c"), seconds(300));
+  for (const char* service : {"a", "b", "c"}) Get(key(service), seconds(300));
+  EXPECT_EQ(fetches_, 3);
+}
+INSTANTIATE_TEST_SUITE_P(Rows, Failing,
+                         ::testing::Values(FailRow{"alone", Reason::kTokenError, 0}, FailRow{"canceled", Reason::kCanceled, 0},
+                                           FailRow{"with_waiters", Reason::kTokenError, 3},
+                                           FailRow{"canceled_with_waiters", Reason::kCanceled, 3}),
+                         [](const auto& row) { return row.param.name; });
+
 TEST_F(TokenCacheTest, ACanceledFetchHandsOver) {
   const TokenKey key{"o", "r", "s", {}, ""};
   std::latch inside(1), go(1);
