@@ -10,6 +10,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "erofs/writer.h"
 #include "layer/overlay.h"
 #include "layer/report.h"
 
@@ -156,6 +157,7 @@ struct TreeBuilder::State {
   // The file whose contents come now; kNoNode: they are dropped.
   std::uint32_t current = kNoNode;
   std::uint64_t run_end = 0;  // of the segment being written
+  std::uint64_t chunk = kPage;  // of a sparse file: its extents begin and end at multiples of it
 
   std::vector<std::string_view> parts, target_parts;
   std::string last_folder;  // the parent part of the last name, as it stood there
@@ -385,6 +387,7 @@ struct TreeBuilder::State {
     const bool whole = e.segments.size() == 1 && e.segments[0] == std::pair<std::uint64_t, std::uint64_t>(0, e.size);
     if (e.sparse && !whole) {
       at(current).sparse = std::make_unique<std::vector<erofs::Extent>>();
+      chunk = erofs::SparseAlignment(e.size, e.segments);
     } else if (e.size > 0) {
       ASSIGN_OR_RETURN(at(current).data_offset, sink.Start(tree, current));
     }
@@ -425,29 +428,36 @@ struct TreeBuilder::State {
     return SetAttributes(node, e);
   }
 
-  // Data of a sparse file: extents begin and end at pages; a gap of less than a page is written as zeros.
+  // Data of a sparse file: extents begin and end at chunks; what else is in those is written as zeros.
   Result<> TakeSparse(std::uint64_t offset, bytes::View data) {
     auto& extents = *at(current).sparse;
-    const std::uint64_t page = offset / kPage * kPage;
-    if (extents.empty() || page > (run_end + kPage - 1) / kPage * kPage) {
-      CloseExtent();
-      extents.push_back({.file_offset = page});
+    const std::uint64_t begin = offset / chunk * chunk;
+    if (extents.empty() || begin > ChunkEnd()) {
+      RETURN_IF_ERROR(CloseExtent());
+      extents.push_back({.file_offset = begin});
       ASSIGN_OR_RETURN(extents.back().device_offset, sink.Start(tree, current));
-      run_end = page;
+      run_end = begin;
     }
+    RETURN_IF_ERROR(FillTo(offset));
+    run_end += data.size();
+    return sink.Append(data);
+  }
+  std::uint64_t ChunkEnd() const { return (run_end + chunk - 1) / chunk * chunk; }
+  Result<> FillTo(std::uint64_t offset) {
     while (run_end < offset) {
       const std::uint64_t gap = std::min<std::uint64_t>(offset - run_end, kPage);
       RETURN_IF_ERROR(sink.Append(bytes::View(kZeros).first(gap)));
       run_end += gap;
     }
-    run_end += data.size();
-    return sink.Append(data);
+    return {};
   }
-  void CloseExtent() {
+  Result<> CloseExtent() {
     auto& extents = *at(current).sparse;
-    if (extents.empty()) return;
+    if (extents.empty()) return {};
     erofs::Extent& last = extents.back();
-    last.length = std::min((run_end + kPage - 1) / kPage * kPage, at(current).size) - last.file_offset;
+    RETURN_IF_ERROR(FillTo(std::min(ChunkEnd(), at(current).size)));
+    last.length = run_end - last.file_offset;
+    return {};
   }
 
   void PlaceWhiteouts() {
@@ -517,7 +527,7 @@ Result<> TreeBuilder::OnData(std::uint64_t offset, bytes::View data) {
 Result<> TreeBuilder::OnFileEnd() {
   State& s = *state_;
   if (s.current == kNoNode) return {};
-  if (s.at(s.current).sparse) s.CloseExtent();
+  if (s.at(s.current).sparse) RETURN_IF_ERROR(s.CloseExtent());
   return s.sink.End(s.tree, std::exchange(s.current, kNoNode));
 }
 

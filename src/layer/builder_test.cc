@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "erofs/writer.h"
 #include "layer/testing/rows.h"
 #include "layer/testing/tree_text.h"
 #include "tar/testing/tar_builder.h"
@@ -276,6 +277,23 @@ TEST(TreeBuilder, HolesStayHoles) {
   EXPECT_EQ(built->tree.nodes[1].sparse->size(), 2u);
   EXPECT_LE(sink.data.size(), 8192u);
   EXPECT_EQ(built->unpacked_bytes, 1048577u);
+}
+
+TEST(TreeBuilder, AnOddExtentOfAVastFileTakesLittle) {
+  constexpr std::uint64_t kSize = 255ull << 30, kMiB = 1u << 20;
+  MemorySink sink;
+  Result<Built> built = Build(
+      Builder().Pax({{"GNU.sparse.major", "1"}, {"GNU.sparse.minor", "0"}, {"GNU.sparse.realsize", std::to_string(kSize)}, {"GNU.sparse.name", "f"}})
+          .File("x", tar::testing::Padded("1\n4096\n4096\n") + std::string(4096, 'x')).Finish(), sink);
+  ASSERT_TRUE(built) << built.error().Text();
+  const auto& extents = *built->tree.nodes[1].sparse;
+  ASSERT_EQ(extents.size(), 1u);
+  EXPECT_EQ(extents[0].file_offset, 0u);
+  EXPECT_EQ(extents[0].length, kMiB);
+  EXPECT_EQ(sink.data, std::string(4096, '\0') + std::string(4096, 'x') + std::string(kMiB - 8192, '\0'));
+  const auto image = erofs::WriteImage(built->tree, {.device_bytes = {sink.data.size()}});
+  ASSERT_TRUE(image) << image.error().Text();
+  EXPECT_LE(image->size(), 3 * kMiB);
 }
 
 TEST(TreeBuilder, TheRootSaysWhatUpperLayersNeed) {
