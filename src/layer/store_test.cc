@@ -15,6 +15,7 @@
 #include "codec/testing/window_frame.h"
 #include "layer/testing/layer_lab.h"
 #include "layer/testing/rows.h"
+#include "layer/unpacker.h"
 #include "result/testing/dirs.h"
 #include "tar/testing/tar_builder.h"
 #include "time/testing/manual_clock.h"
@@ -310,6 +311,25 @@ TEST_F(Store, ABombStaysWithinItsLimits) {
   EXPECT_EQ(info.error().reason(), Reason::kLimitExceeded);
   EXPECT_THAT(info.error().Text(), HasSubstr("output_bytes"));
   EXPECT_TRUE(std::filesystem::is_empty(lab.path() + "/tmp"));
+}
+
+// Of what one layer's metadata may be, however much of it one name makes.
+TEST(MetaImage, IsLimitedByItsNames) {
+  erofs::Tree tree;
+  tree.nodes.emplace_back().mode = S_IFDIR | 0755;
+  for (int i = 0; i < 40'000; ++i) {
+    erofs::Node& n = tree.nodes.emplace_back();
+    n.name = std::to_string(i);
+    n.mode = S_IFLNK | 0777;
+    n.link = std::string(i < 30'000 ? 4000 : 100, 'a');
+  }
+  EXPECT_TRUE(MakeImage(tree, erofs::ChildrenByName(tree), {}, {}));
+  for (erofs::Node& n : tree.nodes)
+    if (S_ISLNK(n.mode)) n.link.resize(4000, 'a');
+  const auto refused = MakeImage(tree, erofs::ChildrenByName(tree), {}, {});
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().reason(), Reason::kLimitExceeded);
+  EXPECT_THAT(refused.error().Text(), HasSubstr("larger than the limit of 144"));
 }
 
 // E-06, A-100: an archive whose names alone pass the memory limit.
