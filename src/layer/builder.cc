@@ -208,6 +208,13 @@ struct TreeBuilder::State {
     return node;
   }
 
+  std::vector<std::string> PathOf(std::uint32_t dir) {
+    std::vector<std::string> path;
+    for (; dir != 0; dir = at(dir).parent) path.push_back(at(dir).name);
+    std::ranges::reverse(path);
+    return path;
+  }
+
   // Follows directories and links from the root. Missing directories are made, or, with `missing`, end the walk: then
   // it gets the components of the whole path and kNoNode is returned.
   Result<std::uint32_t> Walk(std::span<const std::string_view> path, std::vector<std::string>* missing) {
@@ -225,7 +232,7 @@ struct TreeBuilder::State {
       }
       std::uint32_t next = Find(here, part);
       if (next == kNoNode && missing) {
-        for (std::uint32_t up = here; up != 0; up = at(up).parent) missing->insert(missing->begin(), at(up).name);
+        *missing = PathOf(here);
         missing->emplace_back(part);
         for (; !todo.empty(); todo.pop_back()) {
           if (todo.back() != "..") {
@@ -349,13 +356,10 @@ struct TreeBuilder::State {
     }
     std::vector<std::string> path;
     ASSIGN_OR_RETURN(const std::uint32_t folder, Walk(std::span(target_parts).first(target_parts.size() - 1), &path));
-    std::uint32_t target = kNoNode;
-    if (folder != kNoNode) {
-      target = Find(folder, target_parts.back());
-      for (std::uint32_t up = folder; up != 0; up = at(up).parent) path.insert(path.begin(), at(up).name);
-    }
+    const std::uint32_t target = folder == kNoNode ? kNoNode : Find(folder, target_parts.back());
     ASSIGN_OR_RETURN(const std::uint32_t parent, Parent(e.name));
     if (target == kNoNode) {
+      if (folder != kNoNode) path = PathOf(folder);
       path.emplace_back(target_parts.back());
       std::string text;
       for (const std::string& part : path) text.append(text.empty() ? "" : "/").append(part);
