@@ -295,6 +295,8 @@ def layer_cases():
     capability = struct.pack("<IIIII", 0x02000001, 1 << 10, 0, 0, 0)
     yield safe("59", "a file capability and an owner", tar(f(b"ping", uid=1000, mode=0o755,
             px={"SCHILY.xattr.security.capability": capability})))
+    yield bad("59-flags", "a file capability with a flag that no kernel knows", tar(f(b"ping", mode=0o755,
+            px={"SCHILY.xattr.security.capability": struct.pack("<IIIII", 0x02000003, 1 << 10, 0, 0, 0)})))
     yield safe("60", "user.* on a link", tar(s(b"s", b"t", px={"SCHILY.xattr.user.x": "y"}), f(b"f", px={"SCHILY.xattr.user.x": "y"})))
     yield bad("61-value", "an attribute of 70,000 bytes", tar(f(b"x", px={"SCHILY.xattr.user.x": b"v" * 70000})))
     yield bad("61-count", "1,000 attributes", tar(f(b"x", px={f"SCHILY.xattr.user.x{n}": "v" for n in range(1000)})))

@@ -127,11 +127,11 @@ bool NextPart(std::string_view& text, std::string_view& part) {
   return true;
 }
 
-// security.capability as the kernel accepts it: VFS_CAP_REVISION_2 (20 bytes) or 3 (24 bytes), flags beyond the
-// effective bit not looked at.
+// security.capability as the kernel accepts it: VFS_CAP_REVISION_2 (20 bytes) or 3 (24 bytes), and no flag but the
+// effective bit: with another one no file system takes it, and no overlay can copy the file up.
 bool IsCapability(std::string_view value) {
   if (value.size() != 20 && value.size() != 24) return false;
-  return static_cast<unsigned char>(value[3]) == (value.size() == 20 ? 2 : 3);
+  return (value[0] & ~1) == 0 && value[1] == 0 && value[2] == 0 && value[3] == (value.size() == 20 ? 2 : 3);
 }
 
 }  // namespace
