@@ -262,8 +262,8 @@ def layer_cases():
     yield safe("45", "a file in place of a hard link to a link", tar(s(b"s", b"/" + C + b"/victim"), h(b"h", b"s"), f(b"h")))
     yield bad("46", "a hard link to a name of the daemon's working directory", tar(h(b"x", b"etc/os-release")))
     for word, parts in (("dir", [d(b"a"), h(b"x", b"a")]), ("self", [h(b"x", b"x")]), ("nothing", [h(b"x", b"gone")]),
-            ("later", [h(b"x", b"y"), f(b"y")])):
-        yield bad("47-" + word, "a hard link to a directory, itself, nothing, a later entry", tar(*parts))
+            ("later", [h(b"x", b"y"), f(b"y")]), ("own", [d(b"d"), f(b"d/t"), h(b"d", b"d/t")])):
+        yield bad("47-" + word, "a hard link to a directory, itself, nothing, a later entry, what is in the directory it replaces", tar(*parts))
     yield safe("48-same", "a file in place of a hard link leaves the other name", tar(f(b"a", b"old"), h(b"b", b"a"), f(b"b", b"new")))
     yield safe("48-below", "the same, with the file in the layer below", tar(f(b"a", b"old")), tar(h(b"b", b"a"), f(b"b", b"new")))
     yield either("49", "70,000 hard links", lambda: tar(f(b"a"), *(h(b"l%d" % n, b"a") for n in range(70000))), word="limit-exceeded")

@@ -371,7 +371,13 @@ struct TreeBuilder::State {
     }
     if (at(target).removed) return Invalid("a hard link to a parent of itself");
     if (IsDir(target)) return Invalid("a hard link to a directory");
-    if (target == Find(parent, parts.back())) return Invalid("a hard link to itself");
+    const std::uint32_t old = Find(parent, parts.back());
+    if (target == old) return Invalid("a hard link to itself");
+    if (old != kNoNode && IsDir(old)) {
+      for (std::uint32_t up = target; up != 0; up = at(up).parent) {
+        if (up == old) return Invalid("a hard link to a file in the directory that it replaces");
+      }
+    }
     const std::uint32_t inode = tree.Inode(target);
     if (++at(inode).links > options.hard_links) return Limit("a file has more names", options.hard_links, "hard_links");
     ASSIGN_OR_RETURN(const std::uint32_t node, Add(parent, parts.back(), at(inode).mode));

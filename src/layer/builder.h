@@ -14,7 +14,7 @@
 //   files (contents ignored) or hard links; other types are refused. ".wh..wh.*" is skipped and counted.
 // - Hard links share the inode and apply their header's owner, mode and time to it (as container runtimes do); a link to
 //   a file that is replaced later keeps the first inode. A target that this layer does not have is a fixup. Links to
-//   directories and to itself are refused.
+//   directories, to itself, and to what is in the directory that they replace are refused.
 // - Extended attributes: security.capability (well-formed v2 or v3, else refused) and user.* on files and directories
 //   are kept, user.overlay.* and all others dropped and counted. Devices by policy (kPolicy), 0:0 always refused.
 // Errors: kInvalidLayer, kPolicy, kLimitExceeded; with the entry's quoted name and byte offset.

@@ -157,6 +157,9 @@ std::vector<Refusal> BadLinks() {
       {"A47_ToItself", Builder().File("f").HardLink("f", "./f").Finish(), Reason::kInvalidLayer, "itself"},
       {"HardLinkBelowAFile", Builder().File("f").HardLink("h", "f/x").Finish(), Reason::kInvalidLayer, "not a directory"},
       {"HardLinkToAParent", Builder().File("f", "x").HardLink("f/h", "f").Finish(), Reason::kInvalidLayer, "parent"},
+      {"HardLinkOverItsOwnDirectory", Builder().Dir("d").File("d/t", "hi").HardLink("d", "d/t").Finish(), Reason::kInvalidLayer, "replaces"},
+      {"HardLinkOverADirectoryAboveIts",
+       Builder().File("d/e/t", "hi").HardLink("d/e/u", "d/e/t").Symlink("s", "d").HardLink("d", "s/e/u").Finish(), Reason::kInvalidLayer, "replaces"},
       {"A49_TooManyNames", ManyLinks(70), Reason::kLimitExceeded, "hard_links", {.hard_links = 64}},
       {"ManyStepsThroughLinks", [] {
          Builder b;

@@ -183,6 +183,7 @@ class NaiveImage {
     const auto folder = Parent(e.path);
     if (!folder || inode->type == 'd') return false;
     const std::string path = Join(*folder, Name(e.path));
+    if (!missing && Below(*target, path)) return false;  // it would go with the directory that it is in
     if (!missing) {
       const auto still = own_.find(*target);  // its folder may have taken the target's place
       if (path == *target || still == own_.end() || still->second.inode != inode) return false;
