@@ -329,6 +329,8 @@ def layer_cases():
     for word, marker in (("link", s(b"a/.wh.v", b"/" + C)), ("dir", d(b"a/.wh.v") + f(b"a/.wh.v/x")), ("file", f(b"a/.wh.v", b"content")),
                          ("hard", f(b"a/w") + h(b"a/.wh.v", b"a/w")), ("device", dev(b"a/.wh.v", 1, 3))):
         yield either("75-" + word, "a marker that is not an empty file", low, tar(marker))
+    yield bad("75-through", "a directory of a marker's name, through a link", tar(s(b"s", b".wh.foo/bar"), f(b"s/f")))
+    yield bad("75-below", "the same, through a link of the layer below", tar(s(b"s", b".wh.foo/bar")), tar(f(b"s/f")))
     yield safe("76-gone", "whiteouts of a file, a directory, a missing name", low, tar(f(b"a/.wh.v", b""), f(b".wh.b", b""),
             f(b".wh.none", b""), f(b"new/.wh.x", b"")))
     yield safe("76-again", "whiteouts, then the names again, in both orders", low, tar(f(b"a/.wh.v", b""), f(b"a/v", b"new"),

@@ -190,6 +190,7 @@ struct TreeBuilder::State {
   Result<std::uint32_t> Add(std::uint32_t parent, std::string_view name, std::uint32_t mode, std::uint8_t flags = 0) {
     if (tree.nodes.size() + whiteouts.size() >= options.entries) return Limit("the layer has more entries", options.entries, "entries");
     if (name.size() > kNameBytes) return Invalid("a link leads to a name with a component longer than 255 bytes");
+    if (name.starts_with(kWhiteout)) return Invalid("a link leads to a name that is reserved for whiteouts");
     const auto depth = static_cast<std::uint16_t>(extra[parent].depth + 1);
     if (depth > options.depth) return Limit("the tree is deeper", options.depth, "depth");
     const auto node = static_cast<std::uint32_t>(tree.nodes.size());

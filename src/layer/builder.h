@@ -11,7 +11,8 @@
 //   child implies, A-99), or together with a whiteout of its name, starts empty: it is made opaque.
 // - Whiteouts (".wh.NAME") and opaque markers affect lower layers only, whatever the order: a whiteout becomes a
 //   character device 0:0 unless this layer has NAME itself; opaque is an attribute (overlay.h). Markers are regular
-//   files (contents ignored) or hard links; other types are refused. ".wh..wh.*" is skipped and counted.
+//   files (contents ignored) or hard links; other types are refused. ".wh..wh.*" is skipped and counted. Links do not
+//   lead to such a name either.
 // - Hard links share the inode and apply their header's owner, mode and time to it (as container runtimes do); a link to
 //   a file that is replaced later keeps the first inode. A target that this layer does not have is a fixup. Links to
 //   directories, to itself, and to what is in the directory that they replace are refused.

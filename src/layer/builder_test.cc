@@ -183,6 +183,9 @@ std::vector<Refusal> BadMarkers() {
   rows.push_back({"A75_MarkerIsADirectory", Builder().Dir(".wh.a").File(".wh.a/x").Finish(), Reason::kInvalidLayer, "not a regular file"});
   rows.push_back({"A75_MarkerHasChildren", Builder().File(".wh.a/x").Finish(), Reason::kInvalidLayer, "reserved"});
   rows.push_back({"A75_OpaqueIsADirectory", Builder().Dir("d/.wh..wh..opq").Finish(), Reason::kInvalidLayer, "not a regular file"});
+  rows.push_back({"MarkerThroughALink", Builder().Symlink("s", ".wh.foo/bar").File("s/f", "hi").Finish(), Reason::kInvalidLayer, "reserved"});
+  rows.push_back({"MarkerThroughALinkToAFolder", Builder().Dir("d").Symlink("s", "d/.wh.foo").Dir("s/f").Finish(), Reason::kInvalidLayer, "reserved"});
+  rows.push_back({"OpaqueThroughALink", Builder().Symlink("s", ".wh..wh..opq").File("s/.wh.f").Finish(), Reason::kInvalidLayer, "reserved"});
   rows.push_back({"A75_MarkerIsADevice", Builder().CharDevice(".wh.a", 1, 3).Finish(), Reason::kInvalidLayer, "not a regular file"});
   rows.push_back({"A75_MarkerIsAFifo", Builder().Fifo(".wh.a").Finish(), Reason::kInvalidLayer, "not a regular file"});
   return rows;
