@@ -354,6 +354,7 @@ def layer_cases():
     yield either("84", "one key twice", tar(pax(raw=record("path", "first") + record("path", "second")) + f(b"x")))
     yield safe("85", "a global header", tar(pax({"path": UP + C + b"/pwned", "size": 512, "linkpath": "/" + CANARY, "uid": 5},
             kind=b"g"), f(b"a", b""), s(b"b", b"a"), f(b"c", b"bytes")))
+    yield safe("85-end", "a global header as the last one", tar(f(b"a", b"bytes"), pax({"comment": "c"}, kind=b"g")))
     for word, raw in (("999", b"999 path=x\n"), ("negative", b"-5 path=x\n"), ("zero", b"0 path=x\n"), ("digits",
             b"9" * 400 + b" path=x\n"), ("newline", b"10 path=xy"), ("equals", b"9 pathxx\n")):
         yield bad("86-" + word, f"a PAX record {raw[:12]!r}", tar(pax(raw=raw) + f(b"x")))
