@@ -836,6 +836,28 @@ TEST_F(Store, LayersFitTheirImage) {
   EXPECT_THAT(listing.at("copy"), HasSubstr("100600"));
   EXPECT_THAT(listing.at("etc/low"), HasSubstr("100600 0:0 0.000000000 inode of copy"));
   EXPECT_THAT(listing.at("copy2"), HasSubstr("100644 0:0 0.000000000 inode of again links 2"));  // as its last link has it
+  // A further pull of the chain leaves the variants as they are: a mount of the same file is the same. But a damaged one is replaced.
+  const std::vector<digest::Digest> chain{image[0].digest, image[1].digest, image[2].digest};
+  const auto names = lab.store().FitToImage(task::Context(), chain);
+  ASSERT_TRUE(names && !(*names)[1].empty());
+  const std::string file = lab.path() + "/layers/" + image[1].digest.Hex() + "@" + (*names)[1] + ".meta", before = ReadFile(file);
+  const auto inode = [&] {
+    struct stat info{};
+    EXPECT_EQ(::stat(file.c_str(), &info), 0);
+    return info.st_ino;
+  };
+  const auto made = inode();
+  EXPECT_EQ(lab.store().FitToImage(task::Context(), chain).value(), *names);
+  EXPECT_EQ(inode(), made);
+  EXPECT_TRUE(std::filesystem::is_empty(lab.path() + "/tmp"));
+  std::string damaged = before;
+  damaged[damaged.size() / 2] ^= 1;
+  for (const std::string& now : {damaged, before.substr(0, before.size() - 1), before + "x", std::string()}) {
+    std::ofstream(file, std::ios::binary) << now;
+    EXPECT_EQ(lab.store().FitToImage(task::Context(), chain).value(), *names);
+    EXPECT_EQ(ReadFile(file), before);
+  }
+
   const auto infos = lab.store().List();
   ASSERT_TRUE(infos);
   std::size_t variants = 0;
