@@ -262,8 +262,8 @@ def layer_cases():
     yield safe("45", "a file in place of a hard link to a link", tar(s(b"s", b"/" + C + b"/victim"), h(b"h", b"s"), f(b"h")))
     yield bad("46", "a hard link to a name of the daemon's working directory", tar(h(b"x", b"etc/os-release")))
     for word, parts in (("dir", [d(b"a"), h(b"x", b"a")]), ("self", [h(b"x", b"x")]), ("nothing", [h(b"x", b"gone")]),
-            ("later", [h(b"x", b"y"), f(b"y")])):
-        yield bad("47-" + word, "a hard link to a directory, itself, nothing, a later entry", tar(*parts))
+            ("later", [h(b"x", b"y"), f(b"y")]), ("own", [d(b"d"), f(b"d/t"), h(b"d", b"d/t")])):
+        yield bad("47-" + word, "a hard link to a directory, itself, nothing, a later entry, what is in the directory it replaces", tar(*parts))
     yield safe("48-same", "a file in place of a hard link leaves the other name", tar(f(b"a", b"old"), h(b"b", b"a"), f(b"b", b"new")))
     yield safe("48-below", "the same, with the file in the layer below", tar(f(b"a", b"old")), tar(h(b"b", b"a"), f(b"b", b"new")))
     yield either("49", "70,000 hard links", lambda: tar(f(b"a"), *(h(b"l%d" % n, b"a") for n in range(70000))), word="limit-exceeded")
@@ -295,6 +295,8 @@ def layer_cases():
     capability = struct.pack("<IIIII", 0x02000001, 1 << 10, 0, 0, 0)
     yield safe("59", "a file capability and an owner", tar(f(b"ping", uid=1000, mode=0o755,
             px={"SCHILY.xattr.security.capability": capability})))
+    yield bad("59-flags", "a file capability with a flag that no kernel knows", tar(f(b"ping", mode=0o755,
+            px={"SCHILY.xattr.security.capability": struct.pack("<IIIII", 0x02000003, 1 << 10, 0, 0, 0)})))
     yield safe("60", "user.* on a link", tar(s(b"s", b"t", px={"SCHILY.xattr.user.x": "y"}), f(b"f", px={"SCHILY.xattr.user.x": "y"})))
     yield bad("61-value", "an attribute of 70,000 bytes", tar(f(b"x", px={"SCHILY.xattr.user.x": b"v" * 70000})))
     yield bad("61-count", "1,000 attributes", tar(f(b"x", px={f"SCHILY.xattr.user.x{n}": "v" for n in range(1000)})))
@@ -327,6 +329,8 @@ def layer_cases():
     for word, marker in (("link", s(b"a/.wh.v", b"/" + C)), ("dir", d(b"a/.wh.v") + f(b"a/.wh.v/x")), ("file", f(b"a/.wh.v", b"content")),
                          ("hard", f(b"a/w") + h(b"a/.wh.v", b"a/w")), ("device", dev(b"a/.wh.v", 1, 3))):
         yield either("75-" + word, "a marker that is not an empty file", low, tar(marker))
+    yield bad("75-through", "a directory of a marker's name, through a link", tar(s(b"s", b".wh.foo/bar"), f(b"s/f")))
+    yield bad("75-below", "the same, through a link of the layer below", tar(s(b"s", b".wh.foo/bar")), tar(f(b"s/f")))
     yield safe("76-gone", "whiteouts of a file, a directory, a missing name", low, tar(f(b"a/.wh.v", b""), f(b".wh.b", b""),
             f(b".wh.none", b""), f(b"new/.wh.x", b"")))
     yield safe("76-again", "whiteouts, then the names again, in both orders", low, tar(f(b"a/.wh.v", b""), f(b"a/v", b"new"),
@@ -350,6 +354,7 @@ def layer_cases():
     yield either("84", "one key twice", tar(pax(raw=record("path", "first") + record("path", "second")) + f(b"x")))
     yield safe("85", "a global header", tar(pax({"path": UP + C + b"/pwned", "size": 512, "linkpath": "/" + CANARY, "uid": 5},
             kind=b"g"), f(b"a", b""), s(b"b", b"a"), f(b"c", b"bytes")))
+    yield safe("85-end", "a global header as the last one", tar(f(b"a", b"bytes"), pax({"comment": "c"}, kind=b"g")))
     for word, raw in (("999", b"999 path=x\n"), ("negative", b"-5 path=x\n"), ("zero", b"0 path=x\n"), ("digits",
             b"9" * 400 + b" path=x\n"), ("newline", b"10 path=xy"), ("equals", b"9 pathxx\n")):
         yield bad("86-" + word, f"a PAX record {raw[:12]!r}", tar(pax(raw=raw) + f(b"x")))

@@ -286,7 +286,9 @@ class Overlay:
             with tarfile.open(fileobj=file, mode="r:", tarinfo=_Info, encoding="utf-8", errors="surrogateescape") as tar:
                 members = list(tar)
                 file.seek(tar.offset)
-                if file.read(512).strip(b"\0"):
+                while (block := file.read(512))[156:157] == b"g":  # the module stops at a global header that nothing follows
+                    file.seek(-(-int(block[124:136].strip(b" \0") or b"0", 8) // 512) * 512, 1)
+                if block.strip(b"\0"):
                     raise Rejected("invalid-layer", f"no header at byte {tar.offset}")
                 kept, folders = self._markers(members)
                 for info in kept:

@@ -442,9 +442,23 @@ Result<std::vector<std::byte>> WriteImage(Tree& tree, const Children& children, 
   return Writer(tree, children, options).Write();
 }
 
-std::uint64_t SparseAlignment(std::uint64_t size) {
-  const std::uint64_t least = std::max(kBlock, size / 65536 + (size % 65536 != 0));
-  return std::bit_ceil(least);
+std::uint64_t SparseAlignment(std::uint64_t size, std::span<const std::pair<std::uint64_t, std::uint64_t>> segments) {
+  std::uint64_t best = kBlock, least = std::numeric_limits<std::uint64_t>::max();
+  for (unsigned bits = 0; bits <= kMaxChunkBits; ++bits) {
+    const std::uint64_t chunk = kBlock << bits;
+    std::uint64_t room = sizeof(format::ChunkIndex) * (size / chunk + 1), end = 0;
+    for (const auto& [offset, length] : segments) {
+      const std::uint64_t from = std::max(end, offset / chunk * chunk);
+      end = std::max(end, std::min(size, RoundUp(offset + length, chunk)));
+      room += end - std::min(from, end);
+    }
+    if (room < least) {
+      least = room;
+      best = chunk;
+    }
+    if (chunk >= size) break;
+  }
+  return best;
 }
 
 }  // namespace berth::erofs

@@ -23,6 +23,8 @@
 
 #include <array>
 #include <cstdint>
+#include <span>
+#include <utility>
 #include <vector>
 
 #include "bytes/bytes.h"
@@ -49,8 +51,9 @@ Result<std::vector<std::byte>> WriteImage(Tree& tree, const Children& children, 
 
 // A sparse file costs 8 bytes of metadata for each chunk, and a chunk can be no larger than what divides all bounds of
 // its extents: one stray 4 KiB extent in a 256 GiB file makes that 512 MiB. So start and end the extents of a file of
-// `size` bytes at multiples of this (a power of two, 4096 for files to 256 MiB), both in the file and in the device:
-// then it has at most 65,536 chunks. The zeros this adds around the data are holes of the data file and take no room.
-std::uint64_t SparseAlignment(std::uint64_t size);
+// `size` bytes with data in `segments` (offset and length, ascending, inside the file) at multiples of this in the file, or
+// at its end: the power of two, 4096 or more, with which index and zeros around the data take the least room together.
+// About sqrt(8 * size * segments) bytes of each: 1 to 2 MiB in the example.
+std::uint64_t SparseAlignment(std::uint64_t size, std::span<const std::pair<std::uint64_t, std::uint64_t>> segments);
 
 }  // namespace berth::erofs

@@ -390,16 +390,22 @@ INSTANTIATE_TEST_SUITE_P(Rows, ChunkRows, ::testing::Values(
     ChunkRow{"empty_extents_do_not_count", kMiB, {{4096, 0, 0}, {512 << 10, 0, 512 << 10}}, 512 << 10}),
   [](const auto& row) { return row.param.row; });
 
-TEST(Writer, SparseAlignmentKeepsTheIndexSmall) {
-  EXPECT_EQ(SparseAlignment(0), 4096u);
-  EXPECT_EQ(SparseAlignment(256 * kMiB), 4096u);
-  EXPECT_EQ(SparseAlignment(256 * kMiB + 1), 8192u);
-  EXPECT_EQ(SparseAlignment(256 * kGiB), 4 * kMiB);
-  for (const std::uint64_t size : {100 * kGiB, kTiB, std::uint64_t{1} << 62}) {
-    EXPECT_LE((size - 1) / SparseAlignment(size) + 1, 65536u) << size;
-  }
+TEST(Writer, SparseAlignmentKeepsIndexAndPaddingSmall) {
+  using Segments = std::vector<std::pair<std::uint64_t, std::uint64_t>>;
+  EXPECT_EQ(SparseAlignment(0, {}), 4096u);
+  EXPECT_EQ(SparseAlignment(4096, Segments{{0, 1}}), 4096u);
+  EXPECT_EQ(SparseAlignment(kMiB, Segments{{4096, 4096}}), 4096u);
+  EXPECT_EQ(SparseAlignment(256 * kMiB, Segments{{4096, 4096}}), 32u << 10);
+  EXPECT_EQ(SparseAlignment(256 * kGiB, Segments{{4096, 4096}}), kMiB);
+  EXPECT_EQ(SparseAlignment(256 * kGiB, Segments{{0, kMiB}, {128 * kGiB, 512}, {256 * kGiB - 512, 512}}), kMiB);
+  EXPECT_EQ(SparseAlignment(5 * kMiB, Segments{{0, 4096}, {4096, 5 * kMiB - 4096}}), 8 * kMiB) << "what touches is one";
+  EXPECT_EQ(SparseAlignment(std::uint64_t{1} << 62, Segments{{4096, 4096}}), 2 * kGiB);
+  Segments many;
+  for (std::uint64_t i = 0; i < 5000; ++i) many.emplace_back(i * 20 * kMiB, 512);
+  const std::uint64_t some = SparseAlignment(100 * kGiB, many);
+  EXPECT_LE(8 * (100 * kGiB / some) + many.size() * some, 140 * kMiB);
   TreeBuilder b;
-  const std::uint64_t at = SparseAlignment(kTiB);
+  const std::uint64_t at = 16 * kMiB;
   b.Sparse("lastlog", kTiB, {{0, 0, at}, {kTiB / 2 + at, at, at}});
   const auto image = WriteImage(b.tree, Devices({kGiB}));
   ASSERT_TRUE(image) << image.error().Text();

@@ -13,6 +13,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
@@ -40,6 +41,9 @@ constexpr std::array<std::string_view, 7> kSteps{"make a session",   "enter the 
 struct Failure {
   int step = 0, error = 0;
 };
+
+constexpr rlim_t kMostFiles = 1 << 20;
+std::atomic<rlim_t> g_files_before = 0;  // 0: never raised
 
 // Everything the child needs, made before fork(): afterwards nothing allocates.
 struct Plan {
@@ -126,6 +130,12 @@ std::vector<char*> Pointers(const std::vector<std::string>& strings) {
 
   const rlimit no_core{};
   if (::setrlimit(RLIMIT_CORE, &no_core) != 0) Fail(report, kLimits, errno);
+  if (const rlim_t before = g_files_before; before != 0) {
+    rlimit files{};
+    if (::getrlimit(RLIMIT_NOFILE, &files) != 0) Fail(report, kLimits, errno);
+    files.rlim_cur = std::min(before, files.rlim_max);
+    if (::setrlimit(RLIMIT_NOFILE, &files) != 0) Fail(report, kLimits, errno);
+  }
   for (const ResourceLimit& limit : spec.limits) {
     const rlimit value{limit.value, limit.value};
     if (::setrlimit(static_cast<__rlimit_resource>(limit.resource), &value) != 0) Fail(report, kLimits, errno);
@@ -181,6 +191,14 @@ Result<std::vector<std::string>> Programs(const ProcessSpec& spec) {
 }
 
 }  // namespace
+
+void RaiseOpenFiles() {
+  rlimit files{};
+  if (::getrlimit(RLIMIT_NOFILE, &files) != 0) return;
+  const rlim_t before = files.rlim_cur;
+  files.rlim_cur = std::min(files.rlim_max, kMostFiles);
+  if (before < files.rlim_cur && ::setrlimit(RLIMIT_NOFILE, &files) == 0) g_files_before = before;
+}
 
 std::string ExitStatus::Text() const {
   return (signalled ? "killed by signal " : "exit status ") + std::to_string(code);

@@ -24,6 +24,10 @@
 
 namespace berth::host {
 
+// Our soft limit of descriptors becomes the hard one, or a million where that is more. Children get the soft limit that was ours
+// before, as their programs may use select(), which knows 1,024.
+void RaiseOpenFiles();
+
 struct Identity {
   std::uint32_t uid = 0, gid = 0;  // supplementary groups are dropped
 };
@@ -39,7 +43,7 @@ struct ProcessSpec {
   std::vector<std::string> argv;  // from argv[0]
   std::vector<std::string> env;   // "NAME=value", exactly these
   std::vector<std::pair<int, int>> fds;  // number in the child, our descriptor (borrowed)
-  std::vector<ResourceLimit> limits;     // RLIMIT_CORE is 0 unless given
+  std::vector<ResourceLimit> limits;     // RLIMIT_CORE is 0 unless given; RLIMIT_NOFILE: RaiseOpenFiles()
   std::optional<Identity> identity;
   std::string working_directory = "/";
   bool search_path = false;

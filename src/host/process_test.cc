@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <thread>
 
@@ -169,6 +170,34 @@ TEST(Process, LimitsAndSession) {
   const auto numbers = out.substr(5);
   const auto middle = numbers.find('\n');
   EXPECT_EQ(numbers.substr(0, middle + 1), numbers.substr(middle + 1)) << "leader of its own session";
+}
+
+TEST(Process, ChildrenGetTheSoftLimitOfDescriptorsThatWasOurs) {
+  rlimit ours{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &ours), 0);
+  const rlimit few{200, ours.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &few), 0);
+  RaiseOpenFiles();
+  rlimit raised{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &raised), 0);
+  EXPECT_EQ(raised.rlim_cur, std::min<rlim_t>(ours.rlim_max, 1 << 20));
+  EXPECT_EQ(raised.rlim_max, ours.rlim_max);
+  RaiseOpenFiles();  // changes nothing
+  ProcessSpec spec = Shell("ulimit -Sn; ulimit -Hn");
+  const std::string hard = ours.rlim_max == RLIM_INFINITY ? "unlimited" : std::to_string(ours.rlim_max);
+  EXPECT_EQ(Out(spec), "200\n" + hard + "\n");
+  spec.own = ProcessSpec::Own::kContained;
+  EXPECT_EQ(Out(spec), "200\n" + hard + "\n");
+  spec.limits = {{RLIMIT_NOFILE, 33}};
+  EXPECT_EQ(Out(spec), "33\n33\n");
+  // A descriptor in the child may have a number beyond.
+  const Fd null(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  spec = Program({"/bin/readlink", "/proc/self/fd/250"});
+  spec.fds = {{250, null.get()}};
+  EXPECT_EQ(Out(spec), "/dev/null\n");
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &ours), 0);
+  RaiseOpenFiles();
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &ours), 0);
 }
 
 TEST(Process, ChangesIdentity) {

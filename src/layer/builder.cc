@@ -10,6 +10,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "erofs/writer.h"
 #include "layer/overlay.h"
 #include "layer/report.h"
 
@@ -126,11 +127,11 @@ bool NextPart(std::string_view& text, std::string_view& part) {
   return true;
 }
 
-// security.capability as the kernel accepts it: VFS_CAP_REVISION_2 (20 bytes) or 3 (24 bytes), flags beyond the
-// effective bit not looked at.
+// security.capability as the kernel accepts it: VFS_CAP_REVISION_2 (20 bytes) or 3 (24 bytes), and no flag but the
+// effective bit: with another one no file system takes it, and no overlay can copy the file up.
 bool IsCapability(std::string_view value) {
   if (value.size() != 20 && value.size() != 24) return false;
-  return static_cast<unsigned char>(value[3]) == (value.size() == 20 ? 2 : 3);
+  return (value[0] & ~1) == 0 && value[1] == 0 && value[2] == 0 && value[3] == (value.size() == 20 ? 2 : 3);
 }
 
 }  // namespace
@@ -156,6 +157,7 @@ struct TreeBuilder::State {
   // The file whose contents come now; kNoNode: they are dropped.
   std::uint32_t current = kNoNode;
   std::uint64_t run_end = 0;  // of the segment being written
+  std::uint64_t chunk = kPage;  // of a sparse file: its extents begin and end at multiples of it
 
   std::vector<std::string_view> parts, target_parts;
   std::string last_folder;  // the parent part of the last name, as it stood there
@@ -188,6 +190,7 @@ struct TreeBuilder::State {
   Result<std::uint32_t> Add(std::uint32_t parent, std::string_view name, std::uint32_t mode, std::uint8_t flags = 0) {
     if (tree.nodes.size() + whiteouts.size() >= options.entries) return Limit("the layer has more entries", options.entries, "entries");
     if (name.size() > kNameBytes) return Invalid("a link leads to a name with a component longer than 255 bytes");
+    if (name.starts_with(kWhiteout)) return Invalid("a link leads to a name that is reserved for whiteouts");
     const auto depth = static_cast<std::uint16_t>(extra[parent].depth + 1);
     if (depth > options.depth) return Limit("the tree is deeper", options.depth, "depth");
     const auto node = static_cast<std::uint32_t>(tree.nodes.size());
@@ -204,6 +207,13 @@ struct TreeBuilder::State {
     n.mode = static_cast<std::uint16_t>(mode);
     extra.push_back({depth, flags});
     return node;
+  }
+
+  std::vector<std::string> PathOf(std::uint32_t dir) {
+    std::vector<std::string> path;
+    for (; dir != 0; dir = at(dir).parent) path.push_back(at(dir).name);
+    std::ranges::reverse(path);
+    return path;
   }
 
   // Follows directories and links from the root. Missing directories are made, or, with `missing`, end the walk: then
@@ -223,7 +233,7 @@ struct TreeBuilder::State {
       }
       std::uint32_t next = Find(here, part);
       if (next == kNoNode && missing) {
-        for (std::uint32_t up = here; up != 0; up = at(up).parent) missing->insert(missing->begin(), at(up).name);
+        *missing = PathOf(here);
         missing->emplace_back(part);
         for (; !todo.empty(); todo.pop_back()) {
           if (todo.back() != "..") {
@@ -347,13 +357,10 @@ struct TreeBuilder::State {
     }
     std::vector<std::string> path;
     ASSIGN_OR_RETURN(const std::uint32_t folder, Walk(std::span(target_parts).first(target_parts.size() - 1), &path));
-    std::uint32_t target = kNoNode;
-    if (folder != kNoNode) {
-      target = Find(folder, target_parts.back());
-      for (std::uint32_t up = folder; up != 0; up = at(up).parent) path.insert(path.begin(), at(up).name);
-    }
+    const std::uint32_t target = folder == kNoNode ? kNoNode : Find(folder, target_parts.back());
     ASSIGN_OR_RETURN(const std::uint32_t parent, Parent(e.name));
     if (target == kNoNode) {
+      if (folder != kNoNode) path = PathOf(folder);
       path.emplace_back(target_parts.back());
       std::string text;
       for (const std::string& part : path) text.append(text.empty() ? "" : "/").append(part);
@@ -365,7 +372,13 @@ struct TreeBuilder::State {
     }
     if (at(target).removed) return Invalid("a hard link to a parent of itself");
     if (IsDir(target)) return Invalid("a hard link to a directory");
-    if (target == Find(parent, parts.back())) return Invalid("a hard link to itself");
+    const std::uint32_t old = Find(parent, parts.back());
+    if (target == old) return Invalid("a hard link to itself");
+    if (old != kNoNode && IsDir(old)) {
+      for (std::uint32_t up = target; up != 0; up = at(up).parent) {
+        if (up == old) return Invalid("a hard link to a file in the directory that it replaces");
+      }
+    }
     const std::uint32_t inode = tree.Inode(target);
     if (++at(inode).links > options.hard_links) return Limit("a file has more names", options.hard_links, "hard_links");
     ASSIGN_OR_RETURN(const std::uint32_t node, Add(parent, parts.back(), at(inode).mode));
@@ -385,6 +398,7 @@ struct TreeBuilder::State {
     const bool whole = e.segments.size() == 1 && e.segments[0] == std::pair<std::uint64_t, std::uint64_t>(0, e.size);
     if (e.sparse && !whole) {
       at(current).sparse = std::make_unique<std::vector<erofs::Extent>>();
+      chunk = erofs::SparseAlignment(e.size, e.segments);
     } else if (e.size > 0) {
       ASSIGN_OR_RETURN(at(current).data_offset, sink.Start(tree, current));
     }
@@ -425,29 +439,36 @@ struct TreeBuilder::State {
     return SetAttributes(node, e);
   }
 
-  // Data of a sparse file: extents begin and end at pages; a gap of less than a page is written as zeros.
+  // Data of a sparse file: extents begin and end at chunks; what else is in those is written as zeros.
   Result<> TakeSparse(std::uint64_t offset, bytes::View data) {
     auto& extents = *at(current).sparse;
-    const std::uint64_t page = offset / kPage * kPage;
-    if (extents.empty() || page > (run_end + kPage - 1) / kPage * kPage) {
-      CloseExtent();
-      extents.push_back({.file_offset = page});
+    const std::uint64_t begin = offset / chunk * chunk;
+    if (extents.empty() || begin > ChunkEnd()) {
+      RETURN_IF_ERROR(CloseExtent());
+      extents.push_back({.file_offset = begin});
       ASSIGN_OR_RETURN(extents.back().device_offset, sink.Start(tree, current));
-      run_end = page;
+      run_end = begin;
     }
+    RETURN_IF_ERROR(FillTo(offset));
+    run_end += data.size();
+    return sink.Append(data);
+  }
+  std::uint64_t ChunkEnd() const { return (run_end + chunk - 1) / chunk * chunk; }
+  Result<> FillTo(std::uint64_t offset) {
     while (run_end < offset) {
       const std::uint64_t gap = std::min<std::uint64_t>(offset - run_end, kPage);
       RETURN_IF_ERROR(sink.Append(bytes::View(kZeros).first(gap)));
       run_end += gap;
     }
-    run_end += data.size();
-    return sink.Append(data);
+    return {};
   }
-  void CloseExtent() {
+  Result<> CloseExtent() {
     auto& extents = *at(current).sparse;
-    if (extents.empty()) return;
+    if (extents.empty()) return {};
     erofs::Extent& last = extents.back();
-    last.length = std::min((run_end + kPage - 1) / kPage * kPage, at(current).size) - last.file_offset;
+    RETURN_IF_ERROR(FillTo(std::min(ChunkEnd(), at(current).size)));
+    last.length = run_end - last.file_offset;
+    return {};
   }
 
   void PlaceWhiteouts() {
@@ -517,7 +538,7 @@ Result<> TreeBuilder::OnData(std::uint64_t offset, bytes::View data) {
 Result<> TreeBuilder::OnFileEnd() {
   State& s = *state_;
   if (s.current == kNoNode) return {};
-  if (s.at(s.current).sparse) s.CloseExtent();
+  if (s.at(s.current).sparse) RETURN_IF_ERROR(s.CloseExtent());
   return s.sink.End(s.tree, std::exchange(s.current, kNoNode));
 }
 

@@ -11,10 +11,11 @@
 //   child implies, A-99), or together with a whiteout of its name, starts empty: it is made opaque.
 // - Whiteouts (".wh.NAME") and opaque markers affect lower layers only, whatever the order: a whiteout becomes a
 //   character device 0:0 unless this layer has NAME itself; opaque is an attribute (overlay.h). Markers are regular
-//   files (contents ignored) or hard links; other types are refused. ".wh..wh.*" is skipped and counted.
+//   files (contents ignored) or hard links; other types are refused. ".wh..wh.*" is skipped and counted. Links do not
+//   lead to such a name either.
 // - Hard links share the inode and apply their header's owner, mode and time to it (as container runtimes do); a link to
 //   a file that is replaced later keeps the first inode. A target that this layer does not have is a fixup. Links to
-//   directories and to itself are refused.
+//   directories, to itself, and to what is in the directory that they replace are refused.
 // - Extended attributes: security.capability (well-formed v2 or v3, else refused) and user.* on files and directories
 //   are kept, user.overlay.* and all others dropped and counted. Devices by policy (kPolicy), 0:0 always refused.
 // Errors: kInvalidLayer, kPolicy, kLimitExceeded; with the entry's quoted name and byte offset.

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "erofs/writer.h"
 #include "layer/testing/rows.h"
 #include "layer/testing/tree_text.h"
 #include "tar/testing/tar_builder.h"
@@ -156,6 +157,9 @@ std::vector<Refusal> BadLinks() {
       {"A47_ToItself", Builder().File("f").HardLink("f", "./f").Finish(), Reason::kInvalidLayer, "itself"},
       {"HardLinkBelowAFile", Builder().File("f").HardLink("h", "f/x").Finish(), Reason::kInvalidLayer, "not a directory"},
       {"HardLinkToAParent", Builder().File("f", "x").HardLink("f/h", "f").Finish(), Reason::kInvalidLayer, "parent"},
+      {"HardLinkOverItsOwnDirectory", Builder().Dir("d").File("d/t", "hi").HardLink("d", "d/t").Finish(), Reason::kInvalidLayer, "replaces"},
+      {"HardLinkOverADirectoryAboveIts",
+       Builder().File("d/e/t", "hi").HardLink("d/e/u", "d/e/t").Symlink("s", "d").HardLink("d", "s/e/u").Finish(), Reason::kInvalidLayer, "replaces"},
       {"A49_TooManyNames", ManyLinks(70), Reason::kLimitExceeded, "hard_links", {.hard_links = 64}},
       {"ManyStepsThroughLinks", [] {
          Builder b;
@@ -179,6 +183,9 @@ std::vector<Refusal> BadMarkers() {
   rows.push_back({"A75_MarkerIsADirectory", Builder().Dir(".wh.a").File(".wh.a/x").Finish(), Reason::kInvalidLayer, "not a regular file"});
   rows.push_back({"A75_MarkerHasChildren", Builder().File(".wh.a/x").Finish(), Reason::kInvalidLayer, "reserved"});
   rows.push_back({"A75_OpaqueIsADirectory", Builder().Dir("d/.wh..wh..opq").Finish(), Reason::kInvalidLayer, "not a regular file"});
+  rows.push_back({"MarkerThroughALink", Builder().Symlink("s", ".wh.foo/bar").File("s/f", "hi").Finish(), Reason::kInvalidLayer, "reserved"});
+  rows.push_back({"MarkerThroughALinkToAFolder", Builder().Dir("d").Symlink("s", "d/.wh.foo").Dir("s/f").Finish(), Reason::kInvalidLayer, "reserved"});
+  rows.push_back({"OpaqueThroughALink", Builder().Symlink("s", ".wh..wh..opq").File("s/.wh.f").Finish(), Reason::kInvalidLayer, "reserved"});
   rows.push_back({"A75_MarkerIsADevice", Builder().CharDevice(".wh.a", 1, 3).Finish(), Reason::kInvalidLayer, "not a regular file"});
   rows.push_back({"A75_MarkerIsAFifo", Builder().Fifo(".wh.a").Finish(), Reason::kInvalidLayer, "not a regular file"});
   return rows;
@@ -205,6 +212,12 @@ std::vector<Refusal> BadAttributes() {
       {"A64_OwnerMinus1", Builder().File("f").Uid(4294967295).Finish()},
       {"A65_PaxOwner", Builder().File("f").Record("uid", "4294967296").Finish()},
       {"CapabilityOfNoVersion", Builder().File("f").Xattr("security.capability", "x").Finish(),
+       Reason::kInvalidLayer, "security.capability"},
+      {"CapabilityOfUnknownFlags", Builder().File("f").Xattr("security.capability", "\3" + testing::kCap2.substr(1)).Finish(),
+       Reason::kInvalidLayer, "security.capability"},
+      {"CapabilityOfUnknownBytes", Builder().File("f").Xattr("security.capability", "\1\1" + testing::kCap2.substr(2)).Finish(),
+       Reason::kInvalidLayer, "security.capability"},
+      {"CapabilityOfUnknownUpperBytes", Builder().File("f").Xattr("security.capability", testing::kCap2.substr(0, 2) + "\1" + testing::kCap2.substr(3)).Finish(),
        Reason::kInvalidLayer, "security.capability"},
       {"A94_UnknownType", Builder().Entry('Z', "f").Finish()},
       {"A95_ApparentBytes",
@@ -276,6 +289,23 @@ TEST(TreeBuilder, HolesStayHoles) {
   EXPECT_EQ(built->tree.nodes[1].sparse->size(), 2u);
   EXPECT_LE(sink.data.size(), 8192u);
   EXPECT_EQ(built->unpacked_bytes, 1048577u);
+}
+
+TEST(TreeBuilder, AnOddExtentOfAVastFileTakesLittle) {
+  constexpr std::uint64_t kSize = 255ull << 30, kMiB = 1u << 20;
+  MemorySink sink;
+  Result<Built> built = Build(
+      Builder().Pax({{"GNU.sparse.major", "1"}, {"GNU.sparse.minor", "0"}, {"GNU.sparse.realsize", std::to_string(kSize)}, {"GNU.sparse.name", "f"}})
+          .File("x", tar::testing::Padded("1\n4096\n4096\n") + std::string(4096, 'x')).Finish(), sink);
+  ASSERT_TRUE(built) << built.error().Text();
+  const auto& extents = *built->tree.nodes[1].sparse;
+  ASSERT_EQ(extents.size(), 1u);
+  EXPECT_EQ(extents[0].file_offset, 0u);
+  EXPECT_EQ(extents[0].length, kMiB);
+  EXPECT_EQ(sink.data, std::string(4096, '\0') + std::string(4096, 'x') + std::string(kMiB - 8192, '\0'));
+  const auto image = erofs::WriteImage(built->tree, {.device_bytes = {sink.data.size()}});
+  ASSERT_TRUE(image) << image.error().Text();
+  EXPECT_LE(image->size(), 3 * kMiB);
 }
 
 TEST(TreeBuilder, TheRootSaysWhatUpperLayersNeed) {

@@ -274,6 +274,7 @@ class Fitter {
         if (IsOpaque(n)) found.dirs.clear();
       }
       if (part.size() > 255) return Invalid("a link leads to a name with a component longer than 255 bytes");
+      if (part.starts_with(".wh.")) return Invalid("a link leads to a name that is reserved for whiteouts");
       path.push_back({std::string(part), own, std::move(found.dirs)});
     }
     return {};

@@ -48,7 +48,7 @@ std::vector<NaiveEntry> Layer(const std::uint8_t*& at, const std::uint8_t* end) 
     switch (at[0] % 8) {
       case 0: layer.push_back({What::kFile, path, path, n}); break;
       case 1: layer.push_back({What::kDirectory, path, "", n, n}); break;
-      case 2: layer.push_back({What::kSymlink, path, kTargets[n % 8]}); break;
+      case 2: layer.push_back({What::kSymlink, path, n == 0xf8 ? ".wh.a" : n == 0xf9 ? "/b/.wh.c/d" : kTargets[n % 8]}); break;
       case 3: layer.push_back({What::kHardLink, path, kPaths[n % 16], n}); break;
       case 4: layer.push_back({What::kWhiteout, path, ""}); break;
       case 5: layer.push_back({What::kOpaque, folder, ""}); break;

@@ -182,6 +182,7 @@ INSTANTIATE_TEST_SUITE_P(
                       Refusal{"LoopBelow", {Builder().Symlink("a", "b").Symlink("b", "a").Finish(), Builder().File("a/x").Finish()}, "loop"},
                       Refusal{"SelfBelow", {Builder().Symlink("a", "a").Finish(), Builder().File("a/x").Finish()}, "loop"},
                       Refusal{"LoopForAHardLink", {Builder().Symlink("a", "a").Finish(), Builder().HardLink("h", "a/x").Finish()}, "loop"},
+                      Refusal{"ToAMarker", {Builder().Symlink("a", ".wh.x/y").Finish(), Builder().File("a/x").Finish()}, "reserved"},
                       Refusal{"LinkToAFile", {Builder().File("f").Symlink("a", "f").Finish(), Builder().File("a/x").Finish()}, "not a directory"}),
     [](const auto& row) { return std::string(row.param.name); });
 

@@ -105,6 +105,19 @@ std::string VariantName(std::span<const Digest> chain) {
   return Digest::Of(bytes::AsView(text)).Hex().substr(0, kVariantDigits);
 }
 
+// Every byte. What cannot be read is not the same.
+bool SameBytes(int a, int b) {
+  const auto info_a = host::Stat(a), info_b = host::Stat(b);
+  if (!info_a || !info_b || info_a->size != info_b->size) return false;
+  std::vector<std::byte> part_a(64u << 10), part_b(part_a.size());
+  for (std::uint64_t at = 0; at < info_a->size; at += part_a.size()) {
+    part_a.resize(std::min<std::uint64_t>(part_a.size(), info_a->size - at));
+    part_b.resize(part_a.size());
+    if (!host::PreadExact(a, part_a, at) || !host::PreadExact(b, part_b, at) || part_a != part_b) return false;
+  }
+  return true;
+}
+
 // Opens the directory and all above it step by step; a name is a name, not a path.
 Result<Dir> Descend(const Dir& root, std::string_view path) {
   ASSIGN_OR_RETURN(Fd copy, root.Duplicate());
@@ -535,11 +548,13 @@ Result<std::vector<std::string>> LayerStore::FitToImage(const task::Context& ctx
     for (std::size_t i = 0; i < count; ++i) {
       if (!written[i]) continue;
       any = true;
-      RETURN_IF_ERROR(host::SyncFile(variants[i].fd.get()));
-      // The same chain gives the same bytes: an old one, perhaps damaged, may go.
-      RETURN_IF_ERROR(tmp_.Rename(variants[i].tmp, layers_, MetaName(blobs[i], variants[i].name), host::Replace::kYes));
-      variants[i].tmp.clear();
       result[i] = variants[i].name;
+      // The same chain gives the same bytes: an old one stays, as a mount of the same file is the same, unless it is damaged.
+      const std::string name = MetaName(blobs[i], variants[i].name);
+      if (const auto old = layers_.OpenRead(name); old && SameBytes(old->get(), variants[i].fd.get())) continue;
+      RETURN_IF_ERROR(host::SyncFile(variants[i].fd.get()));
+      RETURN_IF_ERROR(tmp_.Rename(variants[i].tmp, layers_, name, host::Replace::kYes));
+      variants[i].tmp.clear();
     }
     return any ? layers_.Sync() : Result<>{};
   };

@@ -15,6 +15,7 @@
 #include "codec/testing/window_frame.h"
 #include "layer/testing/layer_lab.h"
 #include "layer/testing/rows.h"
+#include "layer/unpacker.h"
 #include "result/testing/dirs.h"
 #include "tar/testing/tar_builder.h"
 #include "time/testing/manual_clock.h"
@@ -310,6 +311,25 @@ TEST_F(Store, ABombStaysWithinItsLimits) {
   EXPECT_EQ(info.error().reason(), Reason::kLimitExceeded);
   EXPECT_THAT(info.error().Text(), HasSubstr("output_bytes"));
   EXPECT_TRUE(std::filesystem::is_empty(lab.path() + "/tmp"));
+}
+
+// Of what one layer's metadata may be, however much of it one name makes.
+TEST(MetaImage, IsLimitedByItsNames) {
+  erofs::Tree tree;
+  tree.nodes.emplace_back().mode = S_IFDIR | 0755;
+  for (int i = 0; i < 40'000; ++i) {
+    erofs::Node& n = tree.nodes.emplace_back();
+    n.name = std::to_string(i);
+    n.mode = S_IFLNK | 0777;
+    n.link = std::string(i < 30'000 ? 4000 : 100, 'a');
+  }
+  EXPECT_TRUE(MakeImage(tree, erofs::ChildrenByName(tree), {}, {}));
+  for (erofs::Node& n : tree.nodes)
+    if (S_ISLNK(n.mode)) n.link.resize(4000, 'a');
+  const auto refused = MakeImage(tree, erofs::ChildrenByName(tree), {}, {});
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().reason(), Reason::kLimitExceeded);
+  EXPECT_THAT(refused.error().Text(), HasSubstr("larger than the limit of 144"));
 }
 
 // E-06, A-100: an archive whose names alone pass the memory limit.
@@ -816,6 +836,28 @@ TEST_F(Store, LayersFitTheirImage) {
   EXPECT_THAT(listing.at("copy"), HasSubstr("100600"));
   EXPECT_THAT(listing.at("etc/low"), HasSubstr("100600 0:0 0.000000000 inode of copy"));
   EXPECT_THAT(listing.at("copy2"), HasSubstr("100644 0:0 0.000000000 inode of again links 2"));  // as its last link has it
+  // A further pull of the chain leaves the variants as they are: a mount of the same file is the same. But a damaged one is replaced.
+  const std::vector<digest::Digest> chain{image[0].digest, image[1].digest, image[2].digest};
+  const auto names = lab.store().FitToImage(task::Context(), chain);
+  ASSERT_TRUE(names && !(*names)[1].empty());
+  const std::string file = lab.path() + "/layers/" + image[1].digest.Hex() + "@" + (*names)[1] + ".meta", before = ReadFile(file);
+  const auto inode = [&] {
+    struct stat info{};
+    EXPECT_EQ(::stat(file.c_str(), &info), 0);
+    return info.st_ino;
+  };
+  const auto made = inode();
+  EXPECT_EQ(lab.store().FitToImage(task::Context(), chain).value(), *names);
+  EXPECT_EQ(inode(), made);
+  EXPECT_TRUE(std::filesystem::is_empty(lab.path() + "/tmp"));
+  std::string damaged = before;
+  damaged[damaged.size() / 2] ^= 1;
+  for (const std::string& now : {damaged, before.substr(0, before.size() - 1), before + "x", std::string()}) {
+    std::ofstream(file, std::ios::binary) << now;
+    EXPECT_EQ(lab.store().FitToImage(task::Context(), chain).value(), *names);
+    EXPECT_EQ(ReadFile(file), before);
+  }
+
   const auto infos = lab.store().List();
   ASSERT_TRUE(infos);
   std::size_t variants = 0;

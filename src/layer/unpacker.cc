@@ -266,7 +266,7 @@ Result<> WriteMeta(int meta_fd, Built& built, const std::vector<std::uint32_t>& 
 
 Result<std::vector<std::byte>> MakeImage(erofs::Tree& tree, const erofs::Children& children, const digest::Digest& blob,
                                          std::vector<std::uint64_t> device_bytes) {
-  erofs::WriteOptions options{.device_bytes = std::move(device_bytes), .image_bytes = 4ull << 30};
+  erofs::WriteOptions options{.device_bytes = std::move(device_bytes), .image_bytes = kImageBytes + kImageBytesPerNode * tree.nodes.size()};
   for (std::size_t i = 0; i < options.uuid.size(); ++i) options.uuid[i] = static_cast<std::uint8_t>(blob.raw()[i]);
   MarkWhiteouts(tree);
   return erofs::WriteImage(tree, children, options);

@@ -31,7 +31,10 @@ Result<UnpackReport> UnpackStream(bytes::Source& compressed, int data_fd, int me
 
 // Its last step: image and descriptor, from the start of the file. Completes the report.
 Result<> WriteMeta(int meta_fd, Built& built, const std::vector<std::uint32_t>& crcs, UnpackReport& report);
-// The EROFS image of a layer (or of its variant), whiteouts marked; the volume is named after the blob.
+// The EROFS image of a layer (or of its variant), whiteouts marked; the volume is named after the blob. A name takes about 150
+// bytes: more than these in all is an attack (long targets, large xattrs, indexes of vast sparse files), kLimitExceeded. fsck
+// has the image in the daemon's memory.
+inline constexpr std::uint64_t kImageBytes = 128u << 20, kImageBytesPerNode = 256;
 Result<std::vector<std::byte>> MakeImage(erofs::Tree& tree, const erofs::Children& children, const digest::Digest& blob,
                                          std::vector<std::uint64_t> device_bytes);
 

@@ -113,7 +113,7 @@ struct Reader::State {
       case Phase::kEnded: return {};
       case Phase::kHeader:
         if (staged > 0) return Broken("the archive ends inside a header");
-        if (extensions > 0) return Broken("the archive ends after an extension header");
+        if (Waits()) return Broken("the archive ends after an extension header");
         return {};
       case Phase::kSkip:
         // Some writers that never close an archive leave out the padding of the last file: its contents are whole.
@@ -157,9 +157,12 @@ struct Reader::State {
 
   // --- headers
 
+  // An extension header for an entry of its own; a global one is for none.
+  bool Waits() const { return pax || gnu_name || gnu_link; }
+
   Result<> OnHeader(HeaderView h) {
     if (h.IsZero()) {
-      if (extensions > 0) return Broken("the archive ends after an extension header");
+      if (Waits()) return Broken("the archive ends after an extension header");
       if (zero_block) phase = Phase::kEnded;
       zero_block = true;
       return {};

@@ -168,6 +168,9 @@ std::vector<Rejected> RejectedTable() {
       {"A91EndsInZeroBlock", std::string(100, '\0')},
       {"A91EndsInPax", Builder().Pax({{"path", "abc"}}).Finish(0).substr(0, 515)},
       {"A91EndsInPaxPadding", Builder().Pax({{"path", "abc"}}).Finish(0).substr(0, 700)},
+      {"A91EndsAfterPax", Builder().Pax({{"path", "abc"}}).Finish(), Reason::kInvalidLayer, "ends after an extension"},
+      {"A91EndsAfterAnEmptyPax", Builder().Extension('x', "").Finish(0), Reason::kInvalidLayer, "ends after an extension"},
+      {"A91EndsAfterPaxAndGlobal", Builder().GnuLongName("abc").Global({{"comment", "c"}}).Finish(), Reason::kInvalidLayer, "ends after an extension"},
       {"A91EndsInGlobal", Builder().Global({{"path", "abc"}}).Finish(0).substr(0, 700)},
       {"LoneZeroBlock", Builder().File("a").Raw(std::string(512, '\0')).File("b").Finish()},
       {"A94TypeD", typed('D')},
@@ -399,6 +402,8 @@ std::vector<Accepted> AcceptedTable() {
          EXPECT_EQ(r.entry.uid, 0u);
          EXPECT_EQ(r.data, "ab");
        })},
+      {"A85GlobalAtTheEnd", Builder().File("f", "x").Global({{"comment", "c"}}).Finish(), Holding("x")},
+      {"A85GlobalAtTheEndWithoutEndBlocks", Builder().File("f", "x").Global({{"comment", "c"}}).Finish(0), Holding("x")},
       {"A85GlobalBetweenPaxAndEntry", Builder().Pax({{"path", "p"}}).Global({{"comment", "c"}}).File("f").Finish(),
        Named("p")},
       {"A88BytesAfterTheNul", Builder().GnuLongName("real\0../../x"sv).File("f").Finish(), Named("real")},

@@ -15,6 +15,7 @@
 
 #include "host/fd.h"
 #include "host/poll.h"
+#include "host/process.h"
 #include "log/log.h"
 
 namespace berth::berthd {
@@ -24,6 +25,7 @@ void HardenProcess() {
   ::setrlimit(RLIMIT_CORE, &none);
   ::prctl(PR_SET_DUMPABLE, 0);
   ::umask(077);
+  host::RaiseOpenFiles();
   std::signal(SIGPIPE, SIG_IGN);
   ::mallopt(M_ARENA_MAX, 2);
   ::mallopt(M_TRIM_THRESHOLD, 1 << 20);

@@ -11,7 +11,8 @@
 
 namespace berth::berthd {
 
-// No core dumps, no ptrace by others, private files, no death by a closed pipe, memory given back.
+// No core dumps, no ptrace by others, private files, no death by a closed pipe, memory given back; as many descriptors as
+// may be (an image has two for each layer while it is fitted).
 void HardenProcess();
 
 // SIGTERM, SIGINT, SIGHUP and SIGUSR1 from now on come from one descriptor, for all threads started later.

@@ -86,6 +86,7 @@ class NaiveImage {
   static File Directory() { return std::make_shared<Inode>(); }
   static std::string Folder(const std::string& path) { return path.find('/') == path.npos ? "" : path.substr(0, path.rfind('/')); }
   static std::string Name(const std::string& path) { return path.substr(path.rfind('/') + 1); }
+  static bool Reserved(const std::string& path) { return Name(path).starts_with(".wh."); }
   static std::string Join(const std::string& folder, const std::string& name) { return folder.empty() ? name : folder + "/" + name; }
   static bool Below(const std::string& path, const std::string& folder) {
     return !path.empty() && path != folder && (folder.empty() || path.starts_with(folder + "/"));
@@ -138,6 +139,7 @@ class NaiveImage {
   std::optional<std::string> Parent(const std::string& path) {
     return Walk("", Parts(Folder(path)), [&](const std::string& at, int links, bool) -> std::optional<std::string> {
       const auto here = own_.find(at);
+      if (here == own_.end() && Reserved(at)) return std::nullopt;
       if (here == own_.end()) return Put(at, Directory(), true), "";
       if (here->second.inode->type == 'l') return here->second.inode->text;
       if (here->second.IsDir()) return "";
@@ -183,6 +185,7 @@ class NaiveImage {
     const auto folder = Parent(e.path);
     if (!folder || inode->type == 'd') return false;
     const std::string path = Join(*folder, Name(e.path));
+    if (!missing && Below(*target, path)) return false;  // it would go with the directory that it is in
     if (!missing) {
       const auto still = own_.find(*target);  // its folder may have taken the target's place
       if (path == *target || still == own_.end() || still->second.inode != inode) return false;
@@ -225,6 +228,7 @@ class NaiveImage {
       const File below = implied ? Lower(at) : nullptr;
       if (below && below->type == 'l') return below->text;
       if (below && below->type != 'd' && here == own_.end()) return std::nullopt;
+      if (here == own_.end() && Reserved(at)) return std::nullopt;
       if (here == own_.end() || !here->second.inode || here->second.IsDir()) return "";
       return here->second.inode->type == 'l' ? std::optional(here->second.inode->text) : std::nullopt;
     });

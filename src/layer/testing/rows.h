@@ -246,6 +246,14 @@ inline std::vector<Row> AttributeRows() {
            .Finish(),
        {"f=" + std::string(512, '\0') + std::string(512, 'a') + std::string(512, '\0') +
         std::string(512, 'b') + std::string(9000 - 2048, '\0')}},
+      {"SparseInChunksOfTwoPages",
+       Builder()
+           .Pax({{"GNU.sparse.major", "1"},
+                 {"GNU.sparse.minor", "0"},
+                 {"GNU.sparse.realsize", "6291556"},
+                 {"GNU.sparse.name", "f"}})
+           .File("x", tar::testing::Padded("2\n12288\n512\n6291456\n100\n") + std::string(512, 'a') + std::string(100, 'b')).Finish(),
+       {"f=" + std::string(12288, '\0') + std::string(512, 'a') + std::string(6291456 - 12800, '\0') + std::string(100, 'b')}},
       {"SparseAllHole",
        Builder()
            .Pax({{"GNU.sparse.major", "1"},
