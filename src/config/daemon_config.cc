@@ -362,7 +362,8 @@ Result<DaemonConfig> ParseConfig(const std::vector<ConfigFile>& files, const std
   return config;
 }
 
-Result<DaemonConfig> LoadConfig(const std::string& wanted, const std::vector<std::string>& overrides) {
+Result<DaemonConfig> LoadConfig(const std::string& wanted, const std::vector<std::string>& overrides,
+                                const std::vector<std::string>& before) {
   const std::string path = wanted.empty() ? "/etc/berth/config.yaml" : wanted;
   const std::string folder = path.substr(0, path.rfind('/') + 1) + "config.d";  // of a bare name: here
   std::vector<std::string> names;
@@ -370,7 +371,7 @@ Result<DaemonConfig> LoadConfig(const std::string& wanted, const std::vector<std
   for (const auto& entry : std::filesystem::directory_iterator(folder, none))
     if (entry.path().extension() == ".yaml") names.push_back(entry.path().string());
   std::ranges::sort(names);
-  const bool needed = names.empty() && !wanted.empty();
+  const bool needed = names.empty() && !wanted.empty() && before.empty();
   names.insert(names.begin(), path);
   std::vector<std::string> texts(names.size());
   std::vector<ConfigFile> files;
@@ -383,7 +384,13 @@ Result<DaemonConfig> LoadConfig(const std::string& wanted, const std::vector<std
     texts[i] = *std::move(text);
     files.push_back({texts[i], names[i]});
   }
-  return ParseConfig(files, overrides);
+  for (const auto& name : before)
+    if (std::ranges::find(files, name, &ConfigFile::name) == files.end())
+      return Error(Reason::kConfig, "the configuration file " + Quoted(name) + " was read before and is gone")
+          .Next("put it back, empty if its settings are to go; or start berthd again, which does without it");
+  ASSIGN_OR_RETURN(auto config, ParseConfig(files, overrides));
+  for (const auto& file : files) config.files.emplace_back(file.name);
+  return config;
 }
 
 std::string PrintConfig(const DaemonConfig& config) {
