@@ -79,13 +79,18 @@ Setting Size(std::string_view key, std::string_view doc, At at, bool limit = tru
           },
           [at](const DaemonConfig& c) -> Values { return {PrintSize(static_cast<std::uint64_t>(at(const_cast<DaemonConfig&>(c))))}; }};
 }
+// Now and three times this fit into a clock (64 bits of nanoseconds are 292 years): a wait that overflows ends at once.
+constexpr time::Duration kLongest = std::chrono::hours(800'000);
 template <class At>
-Setting Time(std::string_view key, std::string_view doc, At at, bool limit = false) {
+Setting Time(std::string_view key, std::string_view doc, At at, bool limit = false, time::Duration least = {}) {
   return {key, doc, limit, false,
-          [at, limit](DaemonConfig& c, const Values& v) -> Result<> {
+          [at, limit, least](DaemonConfig& c, const Values& v) -> Result<> {
             ASSIGN_OR_RETURN(const std::uint64_t nanos, WithUnit(v[0], kDurations, "a duration such as 500ms, 10s, 5m or 72h"));
             if (limit && nanos == 0) return Wrong(v[0], "longer than nothing: no limit can be switched off");
-            at(c) = time::Duration(static_cast<std::int64_t>(nanos));
+            const time::Duration duration(static_cast<std::int64_t>(nanos));
+            if (duration < least) return Wrong(v[0], "at least " + PrintDuration(least));
+            if (duration > kLongest) return Wrong(v[0], "at most " + PrintDuration(kLongest));
+            at(c) = duration;
             return {};
           },
           [at](const DaemonConfig& c) -> Values { return {PrintDuration(at(const_cast<DaemonConfig&>(c)))}; }};
@@ -201,7 +206,7 @@ const std::vector<Setting>& Settings() {
                  {"WhileSpace", KeepBlobs::kWhileSpace}, {"Always", KeepBlobs::kAlways}, {"Never", KeepBlobs::kNever}}),
       Time("pull.partialAge", "partial downloads nobody resumed are removed after this", AT(partial_age)),
       Time("pull.leftoverAge", "layers of failed pulls are removed after this", AT(leftover_age)),
-      Time("pull.sweepEvery", "how often that is looked at", AT(sweep_every)),
+      Time("pull.sweepEvery", "how often that is looked at; at least 1s", AT(sweep_every), false, std::chrono::seconds(1)),
       Size("retry.rounds", "tries of each host for one document or blob", AT(registry.retry.rounds)),
       Size("retry.refill", "progress of a blob that gives all its tries back; a sixteenth gives one", AT(registry.retry.refill_bytes)),
       Time("retry.base", "first wait between rounds; doubles", AT(registry.retry.base)),

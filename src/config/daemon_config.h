@@ -3,7 +3,7 @@
 // A YAML file with a document of kind ImageDaemonConfiguration (apiVersion berth.dev/v1alpha1); a KubeletConfiguration in
 // the same file is left alone. Keys nest ("pull: {layers: 4}") or are dotted ("pull.layers: 4"). Precedence: default, file,
 // --set key=value. Unknown keys, wrong types and values out of bounds are kConfig with file, line and the nearest key.
-// Sizes take Ki, Mi, Gi, Ti; durations take ms, s, m, h.
+// Sizes take Ki, Mi, Gi, Ti; durations take ms, s, m, h (up to 800000h).
 #pragma once
 
 #include <map>
