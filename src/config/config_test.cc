@@ -150,6 +150,9 @@ INSTANTIATE_TEST_SUITE_P(Bad, BadConfigTest, testing::Values(
     BadCase{"ListOfMaps", "hostsDirs: [{a: b}]\n", "plain values"},
     BadCase{"BrokenYaml", "root: [\n", "no valid YAML"},
     BadCase{"NoLimitIsOff", "limits: {connect: 0s}\n", "no limit can be switched off"},
+    BadCase{"SweepsWithoutPause", "pull: {sweepEvery: 0s}\n", "f.yaml:3: pull.sweepEvery: \"0s\" is not at least 1s"},
+    BadCase{"SweepsAlmostWithoutPause", "pull: {sweepEvery: 999ms}\n", "at least 1s"},
+    BadCase{"LongerThanClocksGo", "pull: {sweepEvery: 2562047h}\n", "\"2562047h\" is not at most 800000h"},
     BadCase{"ResolveWithoutPort", "resolve: [\"a=b:1\"]\n", "host:port=address:port"},
     BadCase{"ResolveBareIpv6", "resolve: [\"::1:2=b:1\"]\n", "host:port=address:port"},
     BadCase{"OtherKind", "---\nkind: Pod\n", "kind is \"Pod\""},
@@ -234,6 +237,37 @@ TEST(Config, DropInsComeAfterTheFileInTheOrderOfTheirNames) {
   std::filesystem::remove(folder / "config.d/40-bad.yaml");
   std::filesystem::remove(file);
   EXPECT_EQ(LoadConfig(file, {})->root, "/second") << "the folder alone will do";
+}
+
+// What a reload finds gone is no wish to do without it: rules for images may be in there.
+TEST(Config, AReloadMissesFilesThatWereReadBefore) {
+  const std::vector<std::string> all{"config.yaml", "config.d/10-a.yaml", "config.d/20-b.yaml"};
+  struct Row { std::vector<std::string> before; std::string gone; };  // files there, the missing one (or none)
+  for (const Row& row : {Row{all, ""}, Row{all, "config.yaml"}, Row{all, "config.d/10-a.yaml"}, Row{{all[1]}, all[1]}, Row{{all[1], all[2]}, all[2]},
+                         Row{{all[0]}, all[0]}}) {
+    SCOPED_TRACE(std::to_string(row.before.size()) + " files without " + row.gone);
+    const host::testing::Scratch scratch;
+    const std::filesystem::path folder = scratch.path();
+    std::filesystem::create_directory(folder / "config.d");
+    std::vector<std::string> names;
+    for (const auto& name : row.before) std::ofstream(folder / name) << kHead, names.push_back(folder / name);
+    const auto start = LoadConfig(folder / "config.yaml", {});
+    ASSERT_TRUE(start) << start.error().Text();
+    EXPECT_EQ(start->files, names);
+    if (!row.gone.empty()) std::filesystem::remove(folder / row.gone);
+    std::ofstream(folder / "config.d/30-new.yaml") << kHead;
+    const auto again = LoadConfig(folder / "config.yaml", {}, start->files);
+    ASSERT_EQ(static_cast<bool>(again), row.gone.empty());
+    if (again) {
+      EXPECT_EQ(again->files.size(), names.size() + 1);
+      continue;
+    }
+    EXPECT_EQ(again.error().reason(), Reason::kConfig);
+    EXPECT_THAT(again.error().Text(), HasSubstr("the configuration file \"" + (folder / row.gone).string() + "\" was read before and is gone"));
+    EXPECT_THAT(again.error().next_step(), HasSubstr("put it back"));
+    std::ofstream(folder / row.gone) << "";
+    EXPECT_TRUE(LoadConfig(folder / "config.yaml", {}, start->files));
+  }
 }
 
 TEST(Config, TheReferencePageIsCurrent) {

@@ -79,13 +79,18 @@ Setting Size(std::string_view key, std::string_view doc, At at, bool limit = tru
           },
           [at](const DaemonConfig& c) -> Values { return {PrintSize(static_cast<std::uint64_t>(at(const_cast<DaemonConfig&>(c))))}; }};
 }
+// Now and three times this fit into a clock (64 bits of nanoseconds are 292 years): a wait that overflows ends at once.
+constexpr time::Duration kLongest = std::chrono::hours(800'000);
 template <class At>
-Setting Time(std::string_view key, std::string_view doc, At at, bool limit = false) {
+Setting Time(std::string_view key, std::string_view doc, At at, bool limit = false, time::Duration least = {}) {
   return {key, doc, limit, false,
-          [at, limit](DaemonConfig& c, const Values& v) -> Result<> {
+          [at, limit, least](DaemonConfig& c, const Values& v) -> Result<> {
             ASSIGN_OR_RETURN(const std::uint64_t nanos, WithUnit(v[0], kDurations, "a duration such as 500ms, 10s, 5m or 72h"));
             if (limit && nanos == 0) return Wrong(v[0], "longer than nothing: no limit can be switched off");
-            at(c) = time::Duration(static_cast<std::int64_t>(nanos));
+            const time::Duration duration(static_cast<std::int64_t>(nanos));
+            if (duration < least) return Wrong(v[0], "at least " + PrintDuration(least));
+            if (duration > kLongest) return Wrong(v[0], "at most " + PrintDuration(kLongest));
+            at(c) = duration;
             return {};
           },
           [at](const DaemonConfig& c) -> Values { return {PrintDuration(at(const_cast<DaemonConfig&>(c)))}; }};
@@ -201,7 +206,7 @@ const std::vector<Setting>& Settings() {
                  {"WhileSpace", KeepBlobs::kWhileSpace}, {"Always", KeepBlobs::kAlways}, {"Never", KeepBlobs::kNever}}),
       Time("pull.partialAge", "partial downloads nobody resumed are removed after this", AT(partial_age)),
       Time("pull.leftoverAge", "layers of failed pulls are removed after this", AT(leftover_age)),
-      Time("pull.sweepEvery", "how often that is looked at", AT(sweep_every)),
+      Time("pull.sweepEvery", "how often that is looked at; at least 1s", AT(sweep_every), false, std::chrono::seconds(1)),
       Size("retry.rounds", "tries of each host for one document or blob", AT(registry.retry.rounds)),
       Size("retry.refill", "progress of a blob that gives all its tries back; a sixteenth gives one", AT(registry.retry.refill_bytes)),
       Time("retry.base", "first wait between rounds; doubles", AT(registry.retry.base)),
@@ -363,7 +368,8 @@ Result<DaemonConfig> ParseConfig(const std::vector<ConfigFile>& files, const std
   return config;
 }
 
-Result<DaemonConfig> LoadConfig(const std::string& wanted, const std::vector<std::string>& overrides) {
+Result<DaemonConfig> LoadConfig(const std::string& wanted, const std::vector<std::string>& overrides,
+                                const std::vector<std::string>& before) {
   const std::string path = wanted.empty() ? "/etc/berth/config.yaml" : wanted;
   const std::string folder = path.substr(0, path.rfind('/') + 1) + "config.d";  // of a bare name: here
   std::vector<std::string> names;
@@ -371,7 +377,7 @@ Result<DaemonConfig> LoadConfig(const std::string& wanted, const std::vector<std
   for (const auto& entry : std::filesystem::directory_iterator(folder, none))
     if (entry.path().extension() == ".yaml") names.push_back(entry.path().string());
   std::ranges::sort(names);
-  const bool needed = names.empty() && !wanted.empty();
+  const bool needed = names.empty() && !wanted.empty() && before.empty();
   names.insert(names.begin(), path);
   std::vector<std::string> texts(names.size());
   std::vector<ConfigFile> files;
@@ -384,7 +390,13 @@ Result<DaemonConfig> LoadConfig(const std::string& wanted, const std::vector<std
     texts[i] = *std::move(text);
     files.push_back({texts[i], names[i]});
   }
-  return ParseConfig(files, overrides);
+  for (const auto& name : before)
+    if (std::ranges::find(files, name, &ConfigFile::name) == files.end())
+      return Error(Reason::kConfig, "the configuration file " + Quoted(name) + " was read before and is gone")
+          .Next("put it back, empty if its settings are to go; or start berthd again, which does without it");
+  ASSIGN_OR_RETURN(auto config, ParseConfig(files, overrides));
+  for (const auto& file : files) config.files.emplace_back(file.name);
+  return config;
 }
 
 std::string PrintConfig(const DaemonConfig& config) {

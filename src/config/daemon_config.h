@@ -3,7 +3,7 @@
 // A YAML file with a document of kind ImageDaemonConfiguration (apiVersion berth.dev/v1alpha1); a KubeletConfiguration in
 // the same file is left alone. Keys nest ("pull: {layers: 4}") or are dotted ("pull.layers: 4"). Precedence: default, file,
 // --set key=value. Unknown keys, wrong types and values out of bounds are kConfig with file, line and the nearest key.
-// Sizes take Ki, Mi, Gi, Ti; durations take ms, s, m, h.
+// Sizes take Ki, Mi, Gi, Ti; durations take ms, s, m, h (up to 800000h).
 #pragma once
 
 #include <map>
@@ -82,6 +82,7 @@ struct DaemonConfig {
   verify::Rules verification;                           // docs/verification.md; a section of its own, not in the table
 
   std::map<std::string, std::string> origins;  // key -> "file:line" or "--set"; keys at their default are not in it
+  std::vector<std::string> files;              // that LoadConfig read
 };
 
 struct ConfigFile {
@@ -94,7 +95,10 @@ inline Result<DaemonConfig> ParseConfig(std::string_view text, std::string_view 
 }
 // The file, then config.d/*.yaml beside it in the order of their names; where there are such, the file need not be there.
 // "": /etc/berth/config.yaml, and nothing need be there.
-Result<DaemonConfig> LoadConfig(const std::string& path, const std::vector<std::string>& overrides);
+// `before`: the files of the settings in force, at a reload. Each must still be there: a start may do without, a reload that
+// comes while somebody replaces a file must not (an empty file takes its settings back).
+Result<DaemonConfig> LoadConfig(const std::string& path, const std::vector<std::string>& overrides,
+                                const std::vector<std::string>& before = {});
 
 // The effective settings as a configuration file, each with its origin as a comment.
 std::string PrintConfig(const DaemonConfig& config);

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -355,6 +356,40 @@ TEST(Output, ThatCannotBeWrittenIsAFailure) {
   const host::Fd full(::open("/dev/full", O_WRONLY | O_CLOEXEC));
   World world{.out = Stream(full.get(), false), .err = Stream(-1, false), .variable = [](const char*) -> const char* { return nullptr; }};
   EXPECT_EQ(cli::Run(world, {"name", "x"}), 9);
+}
+
+// A shell or a program before us may have left the descriptor non-blocking.
+TEST(Output, OfANonBlockingPipeWaitsForItsReader) {
+  auto pipe = *host::MakePipe();
+  ASSERT_EQ(::fcntl(pipe.write.get(), F_SETFL, O_NONBLOCK), 0);
+  const std::string text(1 << 20, 'x');
+  std::string got;
+  {
+    const std::jthread reader([&] {
+      char some[4096];
+      for (ssize_t n; (n = ::read(pipe.read.get(), some, sizeof some)) > 0;) got.append(some, static_cast<std::size_t>(n));
+    });
+    Stream stream(pipe.write.get(), false);
+    stream.Write(text);
+    stream.Write("end");
+    EXPECT_FALSE(stream.broken()) << stream.broken()->Text();
+    pipe.write = host::Fd();
+  }
+  EXPECT_EQ(got.size(), text.size() + 3);
+  EXPECT_TRUE(got == text + "end");
+}
+
+TEST(Output, OfANonBlockingPipeEndsWithItsReader) {
+  auto pipe = *host::MakePipe();
+  ASSERT_EQ(::fcntl(pipe.write.get(), F_SETFL, O_NONBLOCK), 0);
+  const std::string some(4096, 'x');
+  while (::write(pipe.write.get(), some.data(), some.size()) > 0) {}  // until it is full
+  ASSERT_EQ(errno, EAGAIN);
+  std::signal(SIGPIPE, SIG_IGN);
+  const std::jthread leaves([&] { pipe.read = host::Fd(); });
+  Stream stream(pipe.write.get(), false);
+  stream.Write("x");
+  EXPECT_TRUE(stream.closed_pipe());
 }
 
 }  // namespace

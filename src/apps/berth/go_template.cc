@@ -113,11 +113,13 @@ class Parser {
     Statement block{.kind = word == "if" ? Kind::kIf : word == "with" ? Kind::kWith : Kind::kRange, .at = begin};
     RETURN_IF_ERROR(Head(block));
     RETURN_IF_ERROR(Close());
+    const std::size_t own = variables_.size();  // what the pipeline declares is known in both lists, what a list declares ends with it
     const bool loop = block.kind == Kind::kRange;
     loops_ += loop ? 1 : 0;
     ASSIGN_OR_RETURN(Ending ending, Body(block.body, &block, depth + 1));
     loops_ -= loop ? 1 : 0;
     if (ending.word == "else") {
+      variables_.resize(own);
       Skip();
       const std::size_t next = at_;
       const std::string_view also = Word();
@@ -363,7 +365,10 @@ class Evaluation {
   Result<Flow> Loop(const Statement& statement, const Datum& value, const Datum& dot) {
     if (value.tree == nullptr && !value.is(Datum::Kind::kNone))
       return Wrong(statement.pipe.at, std::string(KindName(value)) + " has nothing to range over", "range takes lists and maps; -o json shows what there is");
-    if (!Truth(value)) return Run(statement.otherwise, dot);
+    if (!Truth(value)) {
+      for (const std::string& name : statement.variables) Set(name, value, statement.declares);  // as Go does
+      return Run(statement.otherwise, dot);
+    }
     const std::size_t scope = variables_.size();
     const auto once = [&](Datum key, const json::Tree& item) -> Result<Flow> {
       variables_.resize(scope);
@@ -402,6 +407,7 @@ class Evaluation {
       case Expression::Kind::kVariable: {
         const auto named = [&](const auto& variable) { return variable.first == e.name; };
         const auto found = std::find_if(variables_.rbegin(), variables_.rend(), named);
+        if (found == variables_.rend() && e.name != "$") return Wrong(e.at, "there is no variable " + Quoted(e.name), "{{" + e.name.substr(0, 40) + " := …}} makes one");
         value = found == variables_.rend() ? Datum(document_) : found->second;
         break;
       }

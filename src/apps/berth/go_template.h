@@ -4,7 +4,8 @@
 // else, break, continue), with; quoted, raw and character texts, numbers, true, false, nil; {{- -}} and {{/* */}}.
 // Functions: and or not eq ne lt le gt ge len index print printf println json.
 // What is not there, and null, prints <no value>, fields of it too (Go stops at a field of null). Maps and lists are compact JSON, where
-// Go writes map[a:1]. Integers and floats compare. %f takes integers, too.
+// Go writes map[a:1]. Integers and floats compare. %f takes integers, too. A variable that one list of a block declares is an unknown
+// one in the other at once (in Go when it comes there).
 #pragma once
 
 #include <memory>

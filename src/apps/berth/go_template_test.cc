@@ -46,7 +46,13 @@ INSTANTIATE_TEST_SUITE_P(
                       Row{"{{if .z}}a{{else if .e}}b{{else if .o}}c{{else}}d{{end}}!", "c!"}, Row{"{{if .n}}y{{end}}{{if 0}}n{{end}}{{if \"\"}}n{{end}}{{if 0.0}}n{{end}}{{if .f}}y{{end}}", "yy"},
                       Row{"{{with .z}}a{{else with .o}}{{.a}}{{else}}c{{end}}", "1"}, Row{"{{$x := .s}}{{$x}}{{$x = \"n\"}}{{$x}}", "textn"} /*k*/, Row{"{{if $y := .s}}{{$y}}{{end}}", "text"} /*k*/,
                       Row{"{{$n := 0}}{{range .items}}{{$n = .name}}{{end}}{{$n}}", "c"}, Row{"{{$x := 1}}{{if .t}}{{$x := 2}}{{$x}}{{end}}{{$x}}", "21"},
-                      Row{"{{range .items}}{{$n := len .k}}{{$n}}{{end}}", "301"}));
+                      Row{"{{range .items}}{{$n := len .k}}{{$n}}{{end}}", "301"},
+                      // What the pipeline declares is known in both lists; before the first element it is what the range goes over.
+                      Row{"{{if $y := .z}}a{{else}}{{$y}}{{end}}", "<no value>"}, Row{"{{with $y := .e}}a{{else}}{{$y}}{{end}}", "[]"},
+                      Row{"{{if $y := .z}}a{{else if $x := .s}}{{$y}}{{$x}}{{end}}", "<no value>text"},
+                      Row{"{{range $i, $e := .e}}x{{else}}{{$i}}{{$e}}{{end}}", "[][]"}, Row{"{{range $e := .missing}}x{{else}}{{$e}}{{end}}", "<no value>"},
+                      Row{"{{$e := 1}}{{range $e = .e}}x{{else}}{{$e}}{{end}}{{$e}}", "[][]"}, Row{"{{$e := 1}}{{range $e := .e}}x{{else}}{{$e}}{{end}}{{$e}}", "[]1"},
+                      Row{"{{$y := 1}}{{if .z}}{{$y := 2}}{{else}}{{$y}}{{end}}", "1"}, Row{"{{$y := 1}}{{if .s}}{{$y := 2}}{{else}}{{$y}}{{end}}{{$y}}", "1"}));
 INSTANTIATE_TEST_SUITE_P(
     Functions, Templates,
     ::testing::Values(Row{"{{len .items}} {{len .s}} {{len .o}}", "3 4 2"} /*k*/, Row{"{{index .items 1 \"name\"}} {{index .o \"zz\"}} {{index .m \"a-b\"}}", "b <no value> dashed"} /*k*/,
@@ -89,7 +95,9 @@ INSTANTIATE_TEST_SUITE_P(
                       Bad{"{{eq .o .o}}", "a map cannot be compared"}, Bad{"{{lt true false}}", "cannot be compared"}, Bad{"{{len .missing}}", "nothing has no length"}, Bad{"{{len 5}}", "a number has no length"},
                       Bad{"{{\"x}}", "does not end"}, Bad{"{{'ab'}}", "one character"}, Bad{"{{\"\\y\"}}", "means nothing"}, Bad{"{{5x}}", "no number"}, Bad{"{{.s .n}}", "only a function takes arguments"},
                       Bad{"{{\"a\"\"b\"}}", "a blank is missing"}, Bad{"{{.s | .n}}", "behind | a function is wanted"}, Bad{"{{1 | 2}}", "behind | a function"}, Bad{"{{(.s}}", "never closed"},
-                      Bad{"{{$x}}", "there is no variable \"$x\""}, Bad{"{{$x = 1}}", "there is no variable"}, Bad{"{{range $i, $e := .items}}{{end}}{{$i}}", "there is no variable"} , Bad{"{{$ := 1}}", "$ is the document"},
+                      Bad{"{{$x}}", "there is no variable \"$x\""}, Bad{"{{$x = 1}}", "there is no variable"}, Bad{"{{range $i, $e := .items}}{{end}}{{$i}}", "there is no variable"},
+                      Bad{"{{if .z}}{{$y := 1}}{{else}}{{$y}}{{end}}", "column 31: there is no variable \"$y\""}, Bad{"{{if .z}}{{$y := 1}}{{else if $y}}{{end}}", "there is no variable"},
+                      Bad{"{{with .z}}{{$y := 1}}{{else}}{{$y = 2}}{{end}}", "there is no variable"}, Bad{"{{range .e}}{{$y := 1}}{{else}}{{$y}}{{end}}", "there is no variable"}, Bad{"{{$ := 1}}", "$ is the document"},
                       Bad{"{{if $i, $e := .s}}{{end}}", "too many variables"}, Bad{"{{break}}", "outside of a range"}, Bad{"{{not 1 2}}", "not takes 1 argument, not 2"}, Bad{"{{and}}", "at least 1 argument"},
                       Bad{"{{eq 1}}", "at least 2 arguments"}, Bad{"{{printf 5}}", "begins with a text"}, Bad{"{{printf}}", "at least 1"}, Bad{"{{printf \"%1001d\" 1}}", "above 1000"}, Bad{"{{/* x }}", "comment does not end"},
                       Bad{"{{define \"x\"}}{{end}}", "\"define\" is not offered"}, Bad{"{{.s.}}", "name is missing"}, Bad{std::string(65537, 'x'), "more than 64 KiB"}));

@@ -28,7 +28,8 @@ bool FitsPattern(const std::string& pattern, const std::string& name) {
   const auto reference = reference::Reference::Parse(name);
   if (fits(name) || !reference) return fits(name);
   const std::string familiar = reference->Familiar();
-  return fits(reference->Repository()) || fits(familiar) || fits(familiar.substr(0, familiar.find_last_of(":@")));
+  const std::size_t end = familiar.find_first_of(":@", familiar.rfind('/') + 1);  // not the colon of a port or in a digest
+  return fits(reference->Repository()) || fits(familiar) || fits(familiar.substr(0, end));
 }
 
 using Less = std::function<bool(const v1::Image&, const v1::Image&)>;

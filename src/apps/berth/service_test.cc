@@ -7,6 +7,7 @@
 #include <sstream>
 #include <thread>
 
+#include "apps/berth/list.h"
 #include "apps/berth/testing/fake_berthd.h"
 #include "apps/berth/testing/test_world.h"
 #include "host/dir.h"
@@ -466,6 +467,24 @@ TEST_F(Service, ImagesInEveryForm) {
   images({"reg.test/*"});
   EXPECT_EQ(filter, "reg.test/*");
 }
+
+struct PatternRow { std::string pattern, image; bool fits = true; };
+void PrintTo(const PatternRow& row, std::ostream* out) { *out << row.pattern << " of " << row.image; }
+class Patterns : public ::testing::TestWithParam<PatternRow> {};
+TEST_P(Patterns, FitNamesAsPeopleWriteThem) {
+  v1::Image image;
+  image.add_names(GetParam().image);
+  EXPECT_EQ(Holds(ParseFilters({"reference=" + GetParam().pattern})->at(0), image), GetParam().fits);
+}
+INSTANTIATE_TEST_SUITE_P(
+    Table, Patterns,
+    ::testing::Values(PatternRow{"busybox", "docker.io/library/busybox:1"}, PatternRow{"busybox:1", "docker.io/library/busybox:1"},
+                      PatternRow{"docker.io/library/busybox", "docker.io/library/busybox:1"}, PatternRow{"busybox:2", "docker.io/library/busybox:1", false},
+                      PatternRow{"busybox", "docker.io/library/busybox@" + kIndex}, PatternRow{"busybox@" + kIndex, "docker.io/library/busybox@" + kIndex},
+                      PatternRow{"team/app", "docker.io/team/app@" + kIndex}, PatternRow{"busybox@sha256", "docker.io/library/busybox@" + kIndex, false},
+                      PatternRow{"reg.test:5000/app", "reg.test:5000/app@" + kIndex}, PatternRow{"reg.test:5000/app", "reg.test:5000/app:v1"},
+                      PatternRow{"reg.test", "reg.test:5000/app@" + kIndex, false}, PatternRow{"reg.test", "reg.test:5000/app:latest", false},
+                      PatternRow{"busybox", "docker.io/library/busybox:latest"}, PatternRow{"reg.test:5000/app", "reg.test:5000/app:latest"}));
 
 TEST_F(Service, ImagesAreFilteredAndSorted) {
   struct Row { const char *name, *pulled; std::uint64_t size; bool pinned; };

@@ -1,6 +1,7 @@
 #include "apps/berth/world.h"
 
 #include <limits.h>
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -16,9 +17,12 @@ namespace berth::cli {
 void Stream::Write(std::string_view text) {
   while (!text.empty() && !broken_) {
     const ssize_t n = ::write(fd_, text.data(), text.size());
-    if (n >= 0) text.remove_prefix(static_cast<std::size_t>(n));
-    else if (errno != EINTR) {
+    if (n >= 0) {
+      text.remove_prefix(static_cast<std::size_t>(n));
+    } else if (errno != EINTR) {
       const int saved = errno;
+      pollfd room{.fd = fd_, .events = POLLOUT, .revents = 0};
+      if (saved == EAGAIN && (::poll(&room, 1, -1) > 0 || errno == EINTR)) continue;
       closed_pipe_ = saved == EPIPE;
       broken_ = result::FromErrno(saved, "write the output").Next("check where the output goes: a file there may be incomplete");
     }

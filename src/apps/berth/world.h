@@ -16,7 +16,8 @@
 
 namespace berth::cli {
 
-// One output stream. After a failed write everything else is dropped: broken() says why (kIo with a closed pipe).
+// One output stream; a non-blocking descriptor is waited for as a blocking one. After a failed write everything else is dropped:
+// broken() says why (kIo with a closed pipe).
 class Stream {
  public:
   Stream(int fd, bool terminal) : fd_(fd), terminal_(terminal) {}  // borrows the descriptor

@@ -380,6 +380,27 @@ TEST_F(BerthdTest, ReadsItsSettingsAgainAndKeepsTheOldWhenTheyAreWrong) {
   EXPECT_THAT(Errors(), HasSubstr("\"state\" running_pulls=0"));
 }
 
+TEST_F(BerthdTest, SettingsThatAreGoneAtAReloadStay) {
+  std::filesystem::create_directory(Path("config.d"));
+  std::ofstream(Path("config.d/10-more.yaml")) << "apiVersion: berth.dev/v1alpha1\nkind: ImageDaemonConfiguration\npull.layers: 3\n";
+  WriteConfig("verification: {default: Deny}\n");
+  Manager manager(Path("notify"));
+  auto daemon = *host::Process::Spawn(Spec({}, {"NOTIFY_SOCKET=" + manager.path()}));
+  ASSERT_EQ(manager.Next(), "READY=1") << Errors();
+  ASSERT_THAT(Fetch(Path("run/ops.sock"), "/configz"), HasSubstr("\nverification: "));
+  for (const char* gone : {"config.yaml", "config.d/10-more.yaml"}) {
+    std::filesystem::rename(Path(gone), Path("away"));
+    ASSERT_TRUE(daemon.Kill(SIGHUP));
+    EXPECT_THAT(manager.Next(), ::testing::StartsWith("RELOADING=1"));
+    EXPECT_EQ(manager.Next(), "READY=1");
+    EXPECT_THAT(Errors(), HasSubstr("the configuration file \\\"" + Path(gone) + "\\\" was read before and is gone"));
+    EXPECT_THAT(Fetch(Path("run/ops.sock"), "/configz"), HasSubstr("\nverification: "));
+    std::filesystem::rename(Path("away"), Path(gone));
+  }
+  EXPECT_THAT(Errors(), Not(HasSubstr("settings read again")));
+  EXPECT_EQ(Stop(daemon), "exit status 0");
+}
+
 TEST_F(BerthdTest, AnImpatientSecondSignalEndsItAtOnce) {
   Manager manager(Path("notify"));
   auto daemon = *host::Process::Spawn(Spec({}, {"NOTIFY_SOCKET=" + manager.path()}));

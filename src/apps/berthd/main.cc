@@ -39,8 +39,8 @@ constexpr auto kGrace = std::chrono::seconds(5);   // for running calls to end
 constexpr auto kEnd = std::chrono::seconds(9);     // for everything: the unit gives fifteen
 constexpr std::uint64_t kLeastSpace = 64u << 20;   // below it no pull can succeed
 
-// Reads the settings (again): the file and what the command line put over it.
-using LoadSettings = std::function<Result<config::DaemonConfig>()>;
+// Reads the settings (again, with the files that were read before): the file and what the command line put over it.
+using LoadSettings = std::function<Result<config::DaemonConfig>(const std::vector<std::string>& before)>;
 
 // Of the socket's folder: two daemons with different stores must not take each other's socket away.
 Result<host::StoreLock> LockSocket(const std::string& socket) {
@@ -91,7 +91,7 @@ class Settings {
     Result<> plugins;
     if (node != nullptr) plugins = node->Reload();
     if (!plugins) log::Failure("credential plug-ins: the old configuration stays", {{"error", plugins.error()}});
-    auto fresh = load();
+    auto fresh = load(current_.files);
     if (fresh) {
       log::Init(fresh->log);
       verifier.Replace(fresh->verification);
@@ -101,6 +101,7 @@ class Settings {
       current_.verification = fresh->verification;
       current_.http_listen = fresh->http_listen;
       current_.origins = fresh->origins;
+      current_.files = fresh->files;
       std::string restart;
       for (const auto& key : config::Differences(current_, *fresh)) {
         restart += (restart.empty() ? "" : ",") + key;
@@ -393,8 +394,8 @@ int Main(int argc, char** argv) {
     if (!next.empty()) std::fprintf(stderr, "next: %s\n", next.c_str());
     return error.info().exit_status;
   };
-  const LoadSettings load = [&] { return config::LoadConfig(file, overrides); };
-  auto config = load();
+  const LoadSettings load = [&](const auto& before) { return config::LoadConfig(file, overrides, before); };
+  auto config = load({});
   if (!config) return fail(config.error());
   if (print) return std::fputs(config::PrintConfig(*config).c_str(), stdout), 0;
   log::Init(config->log);
