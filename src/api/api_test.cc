@@ -20,6 +20,7 @@
 #include "api/service.h"
 #include "berth/v1/berth.grpc.pb.h"
 #include "host/fault.h"
+#include "host/mount.h"
 #include "host/probe.h"
 #include "pull/testing/node.h"
 #include "reclaim/image_gc.h"
@@ -662,6 +663,32 @@ TEST_F(ImagesTest, AMountThatSomebodyElseUndidIsNoReasonToKeepAnImage) {
   EXPECT_TRUE(Call(&v1::Berth::Stub::RemoveImage, request, &answer).ok()) << failure_.message();
   EXPECT_EQ(answer.manifests_size(), 1);
   EXPECT_THAT(*node_.stores.catalog->ListMounts(), IsEmpty());
+}
+
+// Found by an audit: the record went, and with it what kept the image from being removed.
+TEST_F(ImagesTest, AnImageIsInUseAlsoBelowAnotherMount) {
+  if (!host::Probe().can_mount || !host::Probe().erofs) GTEST_SKIP() << "this machine lets us mount nothing";
+  const std::string target = node_.stores.folder.path() + "/mnt";
+  std::filesystem::create_directory(target);
+  v1::MountRequest request;
+  request.set_image(node_.Name("app:2"));
+  request.set_target(target);
+  v1::MountResponse answer;
+  ASSERT_TRUE(Call(&v1::Berth::Stub::Mount, request, &answer).ok()) << failure_.message();
+  ASSERT_TRUE(host::BindReadOnly(node_.stores.folder.path() + "/layers", target));
+  EXPECT_FALSE(Call(&v1::Berth::Stub::Mount, request, &answer).ok());
+  ASSERT_TRUE(service_->Recover());
+  EXPECT_THAT(*node_.stores.catalog->ListMounts(), SizeIs(1));
+  v1::RemoveImageRequest remove;
+  remove.set_image(node_.Name("app:2"));
+  v1::RemoveImageResponse removed;
+  EXPECT_EQ(Call(&v1::Berth::Stub::RemoveImage, remove, &removed).error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+  ASSERT_TRUE(*host::Unmount(target));
+  v1::UnmountRequest unmount;
+  unmount.set_target(target);
+  v1::UnmountResponse unmounted;
+  EXPECT_TRUE(Call(&v1::Berth::Stub::Unmount, unmount, &unmounted).ok()) << failure_.message();
+  EXPECT_TRUE(Call(&v1::Berth::Stub::RemoveImage, remove, &removed).ok());
 }
 
 TEST_F(ImagesTest, MountRecordsOfBeforeARebootAreForgotten) {

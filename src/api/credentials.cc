@@ -29,10 +29,11 @@ Result<std::vector<credentials::Credential>> TakeCredentials(google::protobuf::R
     c.pattern = from.pattern();
     const std::size_t size = c.username.size() + c.password.size() + c.identity_token.size() + c.registry_token.size() +
                              c.source.size() + c.pattern.size();
-    const auto all = std::to_array<std::string_view>({c.username, c.password.Reveal(), c.identity_token.Reveal(), c.registry_token.Reveal(),
-                                                      c.source, c.pattern});
+    // A password may be a whole document with its lines (Google's _json_key): it is sent in base64.
+    const auto lines = std::to_array<std::string_view>({c.username, c.identity_token.Reveal(), c.registry_token.Reveal(), c.source, c.pattern});
     if (size > kCredentialBytes) wrong = Usage("a credential is longer than " + std::to_string(kCredentialBytes) + " bytes");
-    else if (std::ranges::any_of(all, bytes::HasControls)) wrong = Usage("a credential holds control characters");
+    else if (std::ranges::any_of(lines, bytes::HasControls))
+      wrong = Usage("the user name, a token, the source or the pattern of a credential holds control characters");
     else if (c.empty()) wrong = Usage("a credential has neither password nor token");
     taken.push_back(std::move(c));
   }

@@ -7,6 +7,9 @@
 namespace berth::catalog {
 namespace {
 
+// What stays of a catalog that has known layers when all its rows have gone: those that it does not know are leftovers of a crash.
+constexpr std::string_view kMark = "PRAGMA application_id = 1650815604";  // "bert"
+
 constexpr std::array<std::string_view, 3> kMigrations{R"sql(
 CREATE TABLE layers(
   blob TEXT PRIMARY KEY, diff_id TEXT NOT NULL, compressed INTEGER NOT NULL, uncompressed INTEGER NOT NULL,
@@ -232,6 +235,8 @@ Result<> Catalog::AddBlob(const BlobRecord& blob) {
 Result<> Catalog::AddLayer(const LayerRecord& layer) {
   std::lock_guard lock(writer_mutex_);
   const Change change{version_};
+  if (!marked_) RETURN_IF_ERROR(writer_->Run(kMark));
+  marked_ = true;
   return writer_->Run(
       "INSERT INTO layers VALUES(?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
       " diff_id = excluded.diff_id, compressed = excluded.compressed, uncompressed = excluded.uncompressed,"
@@ -713,9 +718,9 @@ Result<std::optional<JournalEntry>> Catalog::LastOf(std::string_view image, std:
 
 Result<bool> Catalog::Empty() {
   std::lock_guard lock(reader_mutex_);
-  std::string sql = "SELECT 1 WHERE ";
+  std::string sql = "SELECT 1 WHERE (SELECT application_id FROM pragma_application_id) = 0";
   for (const char* table : {"layers", "blobs", "images", "names", "pulls", "journal", "verdicts", "pins", "image_use"})
-    sql += (sql.ends_with("WHERE ") ? "" : " AND ") + ("NOT EXISTS(SELECT 1 FROM " + std::string(table) + ")");
+    sql += " AND NOT EXISTS(SELECT 1 FROM " + std::string(table) + ")";
   bool empty = false;
   RETURN_IF_ERROR(reader_->Query(sql, [&](const Row&) -> Result<> { empty = true; return {}; }));
   return empty;

@@ -235,7 +235,7 @@ class Catalog {
   // Removes what is too old by now; what is added does that, too.
   Result<> TrimJournal();
 
-  // Not a single row: nothing was ever pulled, as far as it knows.
+  // Not a single row, and none of a layer ever: nothing was ever pulled, as far as it knows.
   Result<bool> Empty();
   // "ok", or what SQLite's quick check finds.
   Result<std::string> Check();
@@ -260,6 +260,7 @@ class Catalog {
   std::atomic<std::uint64_t> version_{1};
   std::mutex writer_mutex_, reader_mutex_;
   std::unique_ptr<db::Database> writer_;  // guarded by writer_mutex_
+  bool marked_ = false;                   // guarded by writer_mutex_: it is known that it bears the mark of one that had layers
   std::unique_ptr<db::Database> reader_;  // guarded by reader_mutex_
 };
 

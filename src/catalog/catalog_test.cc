@@ -95,6 +95,16 @@ TEST_F(CatalogTest, KnowsWhetherItEverHeldAnything) {
   EXPECT_FALSE(*catalog_->Empty());
 }
 
+// Found by an audit: a crash while the files of the last of them were on their way out kept the daemon from starting.
+TEST_F(CatalogTest, KnowsThatItHeldLayersWhenItHoldsNothingAnyMore) {
+  ASSERT_TRUE(catalog_->AddLayer({.blob = Of("base"), .diff_id = Of("diff")}));
+  ASSERT_TRUE(catalog_->Forget({.layers = {Of("base")}, .blobs = {}}));
+  EXPECT_THAT(*catalog_->ListLayers(), IsEmpty());
+  EXPECT_FALSE(*catalog_->Empty());
+  Reopen();
+  EXPECT_FALSE(*catalog_->Empty());
+}
+
 TEST_F(CatalogTest, ATagThatMovesLeavesTheOldImageUnderItsDigestName) {
   Publish("a:1", "one", {"base"});
   Publish("a:1", "two", {"base", "more"});

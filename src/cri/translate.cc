@@ -76,9 +76,9 @@ Result<Auth> TakeAuth(v1::AuthConfig& from, const reference::Reference& image) {
   } else {
     c.registry_token = std::move(registry);
   }
-  for (const std::string_view text : std::to_array<std::string_view>(
-           {c.username, c.password.Reveal(), c.identity_token.Reveal(), c.registry_token.Reveal()}))
-    if (bytes::HasControls(text)) return Error(Reason::kUsage, "the credentials hold control characters");
+  // A password may be a whole document with its lines (Google's _json_key): it is sent in base64.
+  for (const std::string_view text : std::to_array<std::string_view>({c.username, c.identity_token.Reveal(), c.registry_token.Reveal()}))
+    if (bytes::HasControls(text)) return Error(Reason::kUsage, "the user name or a token holds control characters");
   if (!c.empty()) taken.credentials.push_back(std::move(c));
   return taken;
 }

@@ -155,6 +155,8 @@ INSTANTIATE_TEST_SUITE_P(
         AuthCase{.name = "everything but a user: the identity", .password = "lost", .auth = "YTpi", .identity_token = "i", .registry_token = "r",
                  .expect = "identity:i"},
         AuthCase{.name = "auth before registry token", .auth = "YTpi", .registry_token = "r", .expect = "a:b"},
+        AuthCase{.name = "a key with its lines", .username = "_json_key", .password = "{\n \"type\": \"x\"\n}\n",
+                 .expect = "_json_key:{\n \"type\": \"x\"\n}\n"},
         AuthCase{.name = "line in a name", .username = "a\r\nHost: b", .password = "canary", .expect = "refused"},
         AuthCase{.name = "line in a token", .identity_token = "canary\r\nX: y", .expect = "refused"},
         AuthCase{.name = "own address", .username = "a", .password = "b", .server_address = "https://REG.test:5000/v2/", .expect = "a:b"},

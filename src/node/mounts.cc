@@ -9,8 +9,8 @@ Result<std::size_t> Mounts::Recover() {
   ASSIGN_OR_RETURN(const auto records, catalog_.ListMounts());
   std::size_t gone = 0;
   for (const auto& record : records) {
-    ASSIGN_OR_RETURN(const bool mounted, mounter_.IsMounted(record.target));
-    if (mounted) continue;
+    ASSIGN_OR_RETURN(const bool there, mounter_.IsThere(record.target));
+    if (there) continue;
     ASSIGN_OR_RETURN(const bool removed, catalog_.RemoveMount(record.target));
     gone += removed ? 1 : 0;
   }
@@ -21,7 +21,7 @@ Result<std::string> Mounts::Mount(const task::Context& ctx, const catalog::Image
                                   rootfs::Writable writable, std::optional<host::MountFlags> flags) {
   ASSIGN_OR_RETURN(const std::string path, rootfs::Mounter::Canonical(target));
   std::lock_guard lock(mutex_);
-  ASSIGN_OR_RETURN(const bool taken, mounter_.IsMounted(path));
+  ASSIGN_OR_RETURN(const bool taken, mounter_.IsThere(path));
   // On record, and not there: somebody else unmounted it.
   if (!taken) {
     ASSIGN_OR_RETURN([[maybe_unused]] const bool stale, catalog_.RemoveMount(path));

@@ -138,21 +138,27 @@ Result<Freed> Reclaimer::Delete(const task::Context& ctx, const catalog::Unrefer
   std::ranges::copy_if(candidates.blobs, std::back_inserter(mine.blobs), [&](const auto& b) { return claimed(b.digest); });
   ASSIGN_OR_RETURN(const auto gone, stores_.catalog.Forget(mine));
   BERTH_FAULT_IN(ctx, kRemoveMarked);
+  // Nobody knows these any more: they go also when who asked has gone, and each whatever becomes of the others.
+  const task::Context to_the_end({}, ctx.clock());
   Freed freed;
+  Result<> failed;
+  const auto note = [&](const Result<bool>& removed, const char* kind, const Digest& digest, std::uint64_t bytes) {
+    if (!removed && failed) failed = removed.error();
+    if (removed && *removed) freed.Add(ObjectOf(kind, digest, bytes));
+  };
   // Kept blobs before their layers: found alone after a crash, one could be anything.
   for (const auto& blob : gone.blobs) {
     const auto bytes = stores_.content.DiskBytes(blob.digest);
-    ASSIGN_OR_RETURN(const bool removed, stores_.content.Remove(blob.digest));
+    note(stores_.content.Remove(blob.digest), "blob", blob.digest, bytes && *bytes ? **bytes : 0);
     BERTH_FAULT_IN(ctx, kRemoveDeleted);
-    if (removed) freed.Add(ObjectOf("blob", blob.digest, bytes && *bytes ? **bytes : 0));
   }
   const std::set<Digest> going(gone.layers.begin(), gone.layers.end());
   const auto taken = stores_.layers.DiskBytes(&going);
   for (const auto& layer : gone.layers) {
-    ASSIGN_OR_RETURN(const bool removed, stores_.layers.Remove(ctx, layer));
+    note(stores_.layers.Remove(to_the_end, layer), "layer", layer, taken && taken->contains(layer) ? taken->at(layer) : 0);
     BERTH_FAULT_IN(ctx, kRemoveTrashed);
-    if (removed) freed.Add(ObjectOf("layer", layer, taken && taken->contains(layer) ? taken->at(layer) : 0));
   }
+  RETURN_IF_ERROR(failed);
   RETURN_IF_ERROR(stores_.layers.layers().Sync());
   BERTH_FAULT_IN(ctx, kRemoveSynced);
   BERTH_FAULT_IN(ctx, kRemovePurged);

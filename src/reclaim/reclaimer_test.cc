@@ -62,6 +62,20 @@ TEST_F(ReclaimerTest, AnImageGoesWithAllItsNames) {
   EXPECT_THAT(LayersOnDisk(), IsEmpty());
 }
 
+// Found by an audit: rows went, and the files of layers in tree form stayed until the next start.
+TEST_F(ReclaimerTest, WhatWasBegunIsDoneAlsoWhenWhoAskedHasGone) {
+  for (const auto form : {layer::Form::kErofs, layer::Form::kTree}) {
+    stores_.Publish("r:1", {kBase, kTop}, true, form);
+    std::stop_source gone;
+    gone.request_stop();
+    const auto removed = Make().RemoveName(task::Context(gone.get_token()), "r:1");
+    ASSERT_TRUE(removed) << removed.error().Text();
+    EXPECT_THAT(LayersOnDisk(), IsEmpty());
+    EXPECT_TRUE(std::filesystem::is_empty(stores_.folder.path() + "/tmp"));
+    EXPECT_EQ(Blobs(), 0u);
+  }
+}
+
 TEST_F(ReclaimerTest, ANameOfSeveralLeavesTheImage) {
   const auto one = stores_.Publish("r:1", {kBase});
   stores_.Publish("r:2", {kBase});

@@ -33,6 +33,11 @@ std::string SourceAt(const std::vector<host::MountInfo>& mounts, const std::stri
   return ours ? top->source : "";
 }
 
+// Whether one of those at `target` is ours, be it below others.
+bool IsAmong(const std::vector<host::MountInfo>& mounts, const std::string& target, const std::string& tag) {
+  return std::ranges::any_of(mounts, [&](const auto& m) { return m.target == target && m.type == "overlay" && m.source.starts_with(tag); });
+}
+
 Result<std::string> FileNumber(const std::string& path) {
   struct stat st {};
   if (::stat(path.c_str(), &st) != 0) return host::OsError(errno, "look at " + Quoted(path));
@@ -213,6 +218,12 @@ Result<bool> Mounter::IsMounted(const std::string& target) const {
   return !SourceAt(mounts, path ? *path : target, tag_).empty();
 }
 
+Result<bool> Mounter::IsThere(const std::string& target) const {
+  ASSIGN_OR_RETURN(const auto mounts, host::ListMounts());
+  const auto canonical = Canonical(target);
+  return IsAmong(mounts, canonical ? *canonical : target, tag_);
+}
+
 Result<bool> Mounter::Unmount(const std::string& target) {
   const auto canonical = Canonical(target);
   const std::string path = canonical ? *canonical : target;
@@ -220,10 +231,9 @@ Result<bool> Mounter::Unmount(const std::string& target) {
   ASSIGN_OR_RETURN(const auto mounts, host::ListMounts());
   const std::string source = SourceAt(mounts, path, tag_);
   const bool known = attached_.contains(path);
-  const auto is_ours = [&](const host::MountInfo& m) { return m.target == path && m.type == "overlay" && m.source.starts_with(tag_); };
   if (!source.empty()) {
     ASSIGN_OR_RETURN([[maybe_unused]] const bool unmounted, host::Unmount(path));
-  } else if (std::ranges::any_of(mounts, is_ours)) {
+  } else if (IsAmong(mounts, path, tag_)) {
     return Error(Reason::kInUse, "another file system is mounted over the image at " + Quoted(path)).Next("unmount that one first");
   }
   attached_.erase(path);

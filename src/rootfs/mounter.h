@@ -55,6 +55,8 @@ class Mounter {
   // False when nothing of ours is on top there. kInUse when a process uses it.
   Result<bool> Unmount(const std::string& target);
   Result<bool> IsMounted(const std::string& target) const;
+  // Also where another file system is mounted over the image: it is in use all the same.
+  Result<bool> IsThere(const std::string& target) const;
   // Where a target leads, without links, dots and double slashes: what it is to be recorded as. kUsage.
   static Result<std::string> Canonical(const std::string& target);
 
