@@ -475,6 +475,7 @@ TEST_F(ImagesTest, AreListedNewestFirstWithWhatTheyTake) {
     EXPECT_LT(image.unique_size(), two ? 100'000u : 1u) << "the large layer is shared";
     EXPECT_EQ(image.names_size(), two ? 2 : 3) << "tags, and the digest that came along";
     EXPECT_THAT(image.pulled_at(), ::testing::MatchesRegex("20[0-9-]+T[0-9:]+Z"));
+    EXPECT_EQ(Rfc3339(time::WallTime(time::Duration(image.pulled_at_nanos()))), image.pulled_at());
     EXPECT_THAT(image.source(), HasSubstr(node_.registry.host()));
   }
 }

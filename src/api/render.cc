@@ -41,6 +41,7 @@ void Render(const catalog::ImageRecord& image, std::uint64_t unique, v1::Image* 
   out->set_unpacked_size(image.unpacked_bytes);
   out->set_unique_size(unique);
   out->set_pulled_at(Rfc3339(image.pulled));
+  out->set_pulled_at_nanos(image.pulled.time_since_epoch().count());
   if (image.pin) {
     out->mutable_pin()->set_owner(image.pin->owner);
     out->mutable_pin()->set_reason(image.pin->reason);

@@ -49,19 +49,19 @@ namespace {
 
 // Takes away what a filter does not let through.
 std::optional<Failure> Apply(Session& session, const Filter& filter, google::protobuf::RepeatedPtrField<v1::Image>& images) {
-  std::string then;
+  v1::Image than;
   if (filter.key == Filter::Key::kBefore || filter.key == Filter::Key::kSince) {
     v1::InspectImageRequest request;
     v1::InspectImageResponse other;
     request.set_image(filter.value);
     if (auto failure = session.Call(&v1::Berth::Stub::InspectImage, request, other)) return At(filter.value, *std::move(failure));
-    then = other.image().pulled_at();  // RFC 3339 in UTC: they compare as texts
+    than.Swap(other.mutable_image());
   }
   google::protobuf::RepeatedPtrField<v1::Image> kept;
   for (auto& image : images) {
     bool holds = Holds(filter, image);
-    if (filter.key == Filter::Key::kBefore) holds = image.pulled_at() < then;
-    if (filter.key == Filter::Key::kSince) holds = image.pulled_at() > then;
+    if (filter.key == Filter::Key::kBefore) holds = PulledBefore(image, than);
+    if (filter.key == Filter::Key::kSince) holds = PulledBefore(than, image);
     if (holds) *kept.Add() = std::move(image);
   }
   images.Swap(&kept);

@@ -48,7 +48,7 @@ const std::vector<std::pair<std::string, Less>>& Orders() {
       {"unpacked_size", By([](const v1::Image& i) { return i.unpacked_size(); })},
       {"unique_size", By([](const v1::Image& i) { return i.unique_size(); })},
       {"shared_size", By([](const v1::Image& i) { return SharedSize(i); })},
-      {"pulled_at", By([](const v1::Image& i) { return i.pulled_at(); })},
+      {"pulled_at", &PulledBefore},
       {"last_used_at", By([](const v1::Image& i) { return i.last_used_at(); })}};
   return orders;
 }
@@ -87,6 +87,11 @@ bool Holds(const Filter& filter, const v1::Image& image) {
     case Filter::Key::kBefore: case Filter::Key::kSince: case Filter::Key::kLabel: return true;
   }
   return true;
+}
+
+bool PulledBefore(const v1::Image& a, const v1::Image& b) {
+  const auto moment = [](const v1::Image& i) { return std::pair(i.pulled_at(), i.pulled_at_nanos()); };  // the first is of an older berthd, too
+  return moment(a) < moment(b);
 }
 
 const std::vector<std::string>& SortKeys() {

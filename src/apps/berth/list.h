@@ -28,6 +28,9 @@ Result<std::vector<Filter>> ParseFilters(const std::vector<std::string>& texts);
 // True for keys that are the caller's.
 bool Holds(const Filter& filter, const v1::Image& image);
 
+// To the nanosecond, with a berthd that tells them.
+bool PulledBefore(const v1::Image& a, const v1::Image& b);
+
 // "name", "size", …: members of the JSON.
 const std::vector<std::string>& SortKeys();
 // Ascending, by a key or "-" and a key (descending); equal ones stay in their order.

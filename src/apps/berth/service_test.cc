@@ -4,6 +4,7 @@
 #include <signal.h>
 
 #include <algorithm>
+#include <span>
 #include <sstream>
 #include <thread>
 
@@ -487,7 +488,7 @@ INSTANTIATE_TEST_SUITE_P(
                       PatternRow{"busybox", "docker.io/library/busybox:latest"}, PatternRow{"reg.test:5000/app", "reg.test:5000/app:latest"}));
 
 TEST_F(Service, ImagesAreFilteredAndSorted) {
-  struct Row { const char *name, *pulled; std::uint64_t size; bool pinned; };
+  struct Row { const char *name, *pulled; std::uint64_t size; bool pinned; std::int64_t nanos = 0; };
   constexpr Row kRows[] = {{"docker.io/library/busybox:1", "2025-12-15T00:00:00Z", 3, true},
                            {"reg.test:5000/team/app:v1", "2025-12-14T00:00:00Z", 9, false},
                            {"reg.test:5000/team/app@sha256:00", "2025-12-13T00:00:00Z", 5, false}};
@@ -496,10 +497,16 @@ TEST_F(Service, ImagesAreFilteredAndSorted) {
     image.add_names(row.name);
     image.set_manifest(std::string("m:") + row.name);
     image.set_pulled_at(row.pulled);
+    image.set_pulled_at_nanos(row.nanos);
     image.set_size(row.size);
     if (row.pinned) image.mutable_pin()->set_reason("r");
     return image;
   };
+  // A script pulls several images within a second.
+  constexpr Row kSameSecond[] = {{"reg.test/b:1", "2025-12-15T00:00:00Z", 1, false, 1'765'756'800'500'000'000},
+                                 {"reg.test/c:1", "2025-12-15T00:00:00Z", 1, false, 1'765'756'800'500'000'001},
+                                 {"reg.test/a:1", "2025-12-15T00:00:00Z", 1, false, 1'765'756'800'000'000'000}};
+  std::span<const Row> rows = kRows;
   int calls = 0;
   bool old = false;
   Words labels;
@@ -507,13 +514,13 @@ TEST_F(Service, ImagesAreFilteredAndSorted) {
     ++calls;
     labels.assign(request.labels().begin(), request.labels().end());
     answer.set_labels_judged(!old && !labels.empty());
-    for (const auto& row : kRows)
+    for (const auto& row : rows)
       if (labels.empty() || old || row.pinned) *answer.add_images() = image_of(row);
     return grpc::Status::OK;
   };
   daemon.inspect = [&](grpc::ServerContext& context, const v1::InspectImageRequest& request, v1::InspectImageResponse& answer) {
     ++calls;
-    for (const auto& row : kRows)
+    for (const auto& row : rows)
       if (request.image() == row.name) {
         *answer.mutable_image() = image_of(row);
         return grpc::Status::OK;
@@ -529,7 +536,7 @@ TEST_F(Service, ImagesAreFilteredAndSorted) {
     std::string digits;
     std::istringstream lines(one.out());
     for (std::string line; std::getline(lines, line);)
-      digits += static_cast<char>('0' + (std::ranges::find(kRows, line, [](const Row& row) { return std::string(row.name); }) - std::begin(kRows)));
+      digits += static_cast<char>('0' + (std::ranges::find(rows, line, [](const Row& row) { return std::string(row.name); }) - rows.begin()));
     return digits;
   };
   EXPECT_EQ(shown({}), "012");
@@ -544,6 +551,11 @@ TEST_F(Service, ImagesAreFilteredAndSorted) {
   EXPECT_EQ(shown({"--filter", "reference=*/team/*", "--filter", "dangling=false"}), "1");
   EXPECT_EQ(shown({"--filter", "before=reg.test:5000/team/app:v1"}), "2");
   EXPECT_EQ(shown({"--filter", "since=reg.test:5000/team/app:v1"}), "0");
+  rows = kSameSecond;
+  EXPECT_EQ(shown({"--filter", "before=reg.test/b:1"}), "2");
+  EXPECT_EQ(shown({"--filter", "since=reg.test/b:1"}), "1");
+  EXPECT_EQ(shown({"--sort-by", "pulled_at"}), "201");
+  rows = kRows;
   calls = 0;
   EXPECT_EQ(shown({"--filter", "label=tier", "--filter", "label=a=b=c", "--filter", "dangling=false"}), "0");
   EXPECT_EQ(calls, 1) << "whatever there is, the daemon is asked once";
