@@ -350,14 +350,23 @@ class Exchange final : public Response {
     }
     if (denied_) return Refuse(Denied());
     headers_done_ ? void(phase_ = Phase::kBody) : NotePhase(now);
-    long verify = 0, os_error = 0, connect_status = 0;
-    curl_easy_getinfo(easy_, phase_ == Phase::kConnect && proxy_.starts_with("https") ? CURLINFO_PROXY_SSL_VERIFYRESULT
-                                                                                       : CURLINFO_SSL_VERIFYRESULT, &verify);
+    Failure failure = Here();
+    failure.code = code;
+    failure.text = text_.data();
+    failure.chunked = chunked_;
+    long os_error = 0;
+    curl_easy_getinfo(easy_, failure.AtProxy() && proxy_.starts_with("https:") ? CURLINFO_PROXY_SSL_VERIFYRESULT
+                                                                               : CURLINFO_SSL_VERIFYRESULT, &failure.verify);
     curl_easy_getinfo(easy_, CURLINFO_OS_ERRNO, &os_error);
+    failure.os_error = static_cast<int>(os_error);
+    return Refuse(Explain(failure, limits_));
+  }
+
+  // Where the exchange stands.
+  Failure Here() const {
+    long connect_status = 0;
     curl_easy_getinfo(easy_, CURLINFO_HTTP_CONNECTCODE, &connect_status);
-    return Refuse(Explain({.code = code, .phase = phase_, .server = Server(), .proxy = proxy_, .text = text_.data(),
-                           .verify = verify, .os_error = static_cast<int>(os_error),
-                           .connect_status = static_cast<int>(connect_status), .chunked = chunked_}, limits_));
+    return {.phase = phase_, .server = Server(), .proxy = proxy_, .text = {}, .connect_status = static_cast<int>(connect_status)};
   }
 
   curl_off_t Info(CURLINFO info) const {
@@ -393,7 +402,7 @@ class Exchange final : public Response {
     const time::SteadyTime before = ctx_.clock().SteadyNow();
     if (auto good = ctx_.Check(); !good) return Refuse(std::move(good).error());
     time::SteadyTime until = PhaseEnd(before);
-    if (phase_ != Phase::kBody && before >= until) return Refuse(TooLate(phase_, Server(), limits_));
+    if (phase_ != Phase::kBody && before >= until) return Refuse(TooLate(Here(), limits_));
     if (ctx_.deadline()) until = std::min(until, *ctx_.deadline());
     const auto ms = std::chrono::ceil<std::chrono::milliseconds>(until - before).count();
     {
@@ -405,7 +414,7 @@ class Exchange final : public Response {
     if (phase_ == Phase::kBody) {
       stall_.Waited(after - waited_until_);
       waited_until_ = after;
-      if (stall_.stalled()) return Refuse(TooLate(Phase::kBody, Server(), limits_));
+      if (stall_.stalled()) return Refuse(TooLate(Here(), limits_));
     }
     return {};
   }

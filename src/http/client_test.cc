@@ -913,6 +913,52 @@ TEST(ThroughAProxy, ADeadProxyIsNamed) {
   EXPECT_THAT(got.error().next_step(), HasSubstr("HTTPS_PROXY"));
 }
 
+struct TlsProxyFault {
+  std::string row;
+  ServerTls::Handshake handshake = ServerTls::Handshake::kGood;
+  std::string name = "127.0.0.1";
+  bool trusted = true;
+  Reply answer = Reply::Silence();  // to CONNECT
+  Reason reason = Reason::kTls;
+  std::string says, next = "";
+  bool of_proxy = true;             // or of the registry behind it
+  std::string scheme = "https";
+};
+void PrintTo(const TlsProxyFault& f, std::ostream* out) { *out << f.row; }
+class TlsProxyFaults : public ::testing::TestWithParam<TlsProxyFault> {};
+TEST_P(TlsProxyFaults, NameWhoseFaultItIs) {
+  const TlsProxyFault& p = GetParam();
+  Ca ca;
+  FaultServer proxy(Always(p.answer), {.tls = ServerTls{.leaf = ca.Issue({p.name}), .client_ca = "", .handshake = p.handshake}});
+  const std::string url = "https://" + proxy.host_port();
+  Client client({.proxies = Through(url)});
+  Request request = To(p.scheme + "://registry.test/");
+  if (p.trusted) request.tls.ca_paths = {ca.file()};
+  request.limits.tls = p.says.ends_with("(tls)") ? time::Duration(300ms) : time::Duration(60s);
+  const auto got = Fetch(client, request);
+  ASSERT_FALSE(got);
+  EXPECT_EQ(got.error().reason(), p.reason) << got.error().Text();
+  const std::string peer = p.of_proxy ? "the proxy " + url : "registry.test";
+  EXPECT_THAT(got.error().message(), HasSubstr(p.says.substr(0, p.says.find('@')) + peer + p.says.substr(p.says.find('@') + 1)));
+  EXPECT_THAT(got.error().next_step(), HasSubstr(p.next));
+  EXPECT_THAT(got.error().next_step(), Not(HasSubstr(p.of_proxy ? "registry" : "proxy")));
+}
+const Reply kOpened = Reply::Raw("HTTP/1.1 200 Connected\r\n\r\n");
+INSTANTIATE_TEST_SUITE_P(
+    C64, TlsProxyFaults,
+    ::testing::Values(
+        TlsProxyFault{.row = "unknown CA", .trusted = false, .reason = Reason::kTlsCa, .says = "the certificate of @ is signed by an unknown authority", .next = "CA"},
+        TlsProxyFault{.row = "unknown CA without a tunnel", .trusted = false, .reason = Reason::kTlsCa, .says = "the certificate of @ is signed", .scheme = "http"},
+        TlsProxyFault{.row = "wrong host", .name = "other.example", .reason = Reason::kTlsName, .says = "the certificate of @ is for other names"},
+        TlsProxyFault{.row = "plain text", .handshake = ServerTls::Handshake::kPlainText, .says = "@ does not speak TLS on this port", .next = "write it as http://"},
+        TlsProxyFault{.row = "stalled", .handshake = ServerTls::Handshake::kStall, .says = "@ did not open the way within 300 ms (tls)"},
+        TlsProxyFault{.row = "silent", .says = "@ did not open the way within 300 ms (tls)"},
+        TlsProxyFault{.row = "reset", .handshake = ServerTls::Handshake::kReset, .says = "the TLS handshake with @ broke"},
+        TlsProxyFault{.row = "reset behind the handshake", .answer = Reply::Reset(), .reason = Reason::kConnectionReset, .says = "the connection to @ was reset"},
+        TlsProxyFault{.row = "plain text behind it", .answer = Reply(kOpened).Send("this is no TLS at all\r\n"), .reason = Reason::kHttpOnHttps,
+                      .says = "@ does not speak TLS", .next = "http://", .of_proxy = false},
+        TlsProxyFault{.row = "stalled behind it", .answer = Reply(kOpened).StaySilent(), .says = "the TLS handshake with @ did not end within 300 ms (tls)", .of_proxy = false}));
+
 TEST(ThroughAProxy, ExceptionsAndRequestsGoStraight) {
   FaultServer server(Always(Reply::Text(200, "x")));
   ProxyServer proxy;

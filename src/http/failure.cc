@@ -51,11 +51,15 @@ Error ProxyAnswered(int status, const std::string& proxy) {
 
 }  // namespace
 
-Error TooLate(Phase phase, const std::string& server, const Limits& limits) {
-  switch (phase) {
+Error TooLate(const Failure& f, const Limits& limits) {
+  const std::string& server = f.server;
+  switch (f.phase) {
     case Phase::kConnect:
-      return Error(Reason::kTimeout, "no connection to " + server + " within " + Seconds(limits.connect) + " (connect)");
+      return Error(Reason::kTimeout, "no connection to " + f.Peer() + " within " + Seconds(limits.connect) + " (connect)");
     case Phase::kTls:
+      if (f.AtProxy())  // in its handshake or behind it, which curl does not tell
+        return Error(Reason::kTls, f.Peer() + " did not open the way within " + Seconds(limits.tls) + " (tls)")
+            .Next(kProxySetting).Retryable(true);
       return Error(Reason::kTls, "the TLS handshake with " + server + " did not end within " + Seconds(limits.tls) + " (tls)")
           .Retryable(true);
     case Phase::kHeaders:
@@ -68,8 +72,8 @@ Error TooLate(Phase phase, const std::string& server, const Limits& limits) {
 
 Error Explain(const Failure& f, const Limits& limits) {
   const auto says = [&](std::string_view word) { return f.text.find(word) != std::string::npos; };
-  const bool to_proxy = !f.proxy.empty() && f.phase == Phase::kConnect;
-  const std::string peer = to_proxy ? "the proxy " + f.proxy : f.server;
+  const bool to_proxy = f.AtProxy();
+  const std::string peer = f.Peer();
   if (!f.proxy.empty() && f.connect_status != 0 && f.connect_status / 100 != 2) return ProxyAnswered(f.connect_status, f.proxy);
   switch (f.code) {
     case CURLE_COULDNT_RESOLVE_HOST:
@@ -80,12 +84,12 @@ Error Explain(const Failure& f, const Limits& limits) {
       switch (f.os_error) {
         case ECONNREFUSED: return Error(Reason::kRefused, peer + " refuses connections")
                                .Next(to_proxy ? kProxySetting : "check that it runs and the port");
-        case ETIMEDOUT: return TooLate(Phase::kConnect, peer, limits);
+        case ETIMEDOUT: return TooLate({.server = f.server, .proxy = f.proxy, .text = {}}, limits);
         case ENETUNREACH: case EHOSTUNREACH: return Error(Reason::kUnavailable, "there is no route to " + peer);
         case ECONNRESET: return Error(Reason::kConnectionReset, peer + " reset the connection at once");
         default: return Error(Reason::kUnavailable, "no connection to " + peer);
       }
-    case CURLE_OPERATION_TIMEDOUT: return TooLate(f.phase, f.server, limits);
+    case CURLE_OPERATION_TIMEDOUT: return TooLate(f, limits);
     case CURLE_PROXY: return Error(Reason::kUnavailable, "the proxy " + f.proxy + " did not open the way").Next(kProxySetting);
 
     case CURLE_PEER_FAILED_VERIFICATION: return Certificate(f.verify, peer);
@@ -95,9 +99,13 @@ Error Explain(const Failure& f, const Limits& limits) {
     case CURLE_SSL_CACERT_BADFILE:
       return Error(Reason::kConfig, "the CA certificates for " + f.server + " cannot be read");
     case CURLE_SSL_CONNECT_ERROR:
-      if (says("wrong version number") || says("packet length too long") || says("http request"))
+      if (says("wrong version number") || says("packet length too long") || says("http request")) {
+        if (to_proxy)  // not kHttpOnHttps: that would have the registry tried without TLS
+          return Error(Reason::kTls, peer + " does not speak TLS on this port")
+              .Next("if it is a plain HTTP proxy, write it as http:// in HTTPS_PROXY or HTTP_PROXY in the environment of berthd");
         return Error(Reason::kHttpOnHttps, peer + " does not speak TLS on this port")
             .Next("if it is a plain HTTP registry, configure this host as http://");
+      }
       // A signature that the issuer of that name did not make: OpenSSL's first complaint is about the arithmetic.
       if (says("asn1 encoding routines::EVP lib") || says("rsa routines") || says("elliptic curve routines"))
         return Certificate(kSignature, peer);
@@ -105,7 +113,7 @@ Error Explain(const Failure& f, const Limits& limits) {
         return Error(Reason::kTls, peer + " offers no TLS version from 1.2 on");
       if (says("certificate required") || says("bad certificate") || says("unknown ca") || says("handshake failure"))
         return Error(Reason::kTls, peer + " refused the TLS handshake; it may want a client certificate")
-            .Next("configure client cert and key for this registry");
+            .Next(to_proxy ? kProxySetting : "configure client cert and key for this registry");
       if (says("key too small") || says("ca md too weak") || says("ee key too small") || says("dh key too small"))
         return Error(Reason::kTls, peer + " uses a key or digest that is too weak");
       return Error(Reason::kTls, "the TLS handshake with " + peer + " broke").Retryable(true);
@@ -115,10 +123,10 @@ Error Explain(const Failure& f, const Limits& limits) {
     case CURLE_SEND_ERROR: case CURLE_RECV_ERROR:
       if (says("chunked-encoding")) return Error(Reason::kProtocolError, f.server + " sent a malformed chunked body");
       if (says("certificate required") || says("alert"))
-        return Error(Reason::kTls, f.server + " ended the TLS session with an alert; it may want a client certificate")
-            .Next("configure client cert and key for this registry");
-      if (says("unexpected eof")) return Error(Reason::kUnexpectedEof, f.server + " closed the connection in the middle");
-      return Error(Reason::kConnectionReset, "the connection to " + f.server + " was reset");
+        return Error(Reason::kTls, peer + " ended the TLS session with an alert; it may want a client certificate")
+            .Next(to_proxy ? kProxySetting : "configure client cert and key for this registry");
+      if (says("unexpected eof")) return Error(Reason::kUnexpectedEof, peer + " closed the connection in the middle");
+      return Error(Reason::kConnectionReset, "the connection to " + peer + " was reset");
     case CURLE_GOT_NOTHING: return Error(Reason::kUnexpectedEof, f.server + " closed the connection without an answer");
     case CURLE_PARTIAL_FILE:
       if (f.chunked) return Error(Reason::kProtocolError, f.server + " ended a chunked body without its last chunk");

@@ -24,10 +24,17 @@ struct Failure {
   int os_error = 0;
   int connect_status = 0;   // the proxy's answer to CONNECT
   bool chunked = false;
+
+  // The other side is the proxy: no connection yet, or its own TLS or its answer to CONNECT is still to come.
+  bool AtProxy() const {
+    return !proxy.empty() && connect_status / 100 != 2 &&
+           (phase == Phase::kConnect || (phase == Phase::kTls && proxy.starts_with("https:")));
+  }
+  std::string Peer() const { return AtProxy() ? "the proxy " + proxy : server; }
 };
 
 Error Explain(const Failure& failure, const Limits& limits);
-// Our own clock ran out in `phase`.
-Error TooLate(Phase phase, const std::string& server, const Limits& limits);
+// Our own clock ran out in the phase of `failure`.
+Error TooLate(const Failure& failure, const Limits& limits);
 
 }  // namespace berth::http

@@ -89,6 +89,7 @@ class Builder final : public YAML::EventHandler {
   void OnAlias(const Mark& mark, YAML::anchor_t anchor) override {
     const auto it = anchors_.find(anchor);
     if (it == anchors_.end() || nodes_[it->second].open) Refuse(mark, "an alias within what it names");
+    Count(mark);
     Add(it->second);
   }
   void OnScalar(const Mark& mark, const std::string& tag, YAML::anchor_t anchor, const std::string& value) override {
@@ -122,8 +123,11 @@ class Builder final : public YAML::EventHandler {
     refused_ = Refusal{mark.line + 1, std::move(why), limit};
     throw Stop{};
   }
-  std::uint32_t New(const Mark& mark, YAML::anchor_t anchor, Node::Kind kind, const std::string& tag = "?") {
+  void Count(const Mark& mark) {
     if (++made_ > limits_.values) Refuse(mark, "more than " + std::to_string(limits_.values) + " values (limit: values)", true);
+  }
+  std::uint32_t New(const Mark& mark, YAML::anchor_t anchor, Node::Kind kind, const std::string& tag = "?") {
+    Count(mark);
     const auto index = static_cast<std::uint32_t>(nodes_.size());
     nodes_.push_back({.kind = kind, .line = mark.line + 1, .tag = tag == "?" || tag == "!" ? "" : tag});
     if (anchor != YAML::NullAnchor) anchors_[anchor] = index;
@@ -197,7 +201,7 @@ class Converter {
         break;
       }
     }
-    if (writer_.text().size() > kGrowth * limits_.bytes) return fail_.Limit(node.line, "aliases make this too large (limit: bytes)");
+    if (writer_.text().size() > kGrowth * limits_.bytes) return TooLarge(node.line);
     return place;
   }
 
@@ -214,13 +218,15 @@ class Converter {
     if (++values_ <= limits_.values) return {};
     return fail_.Limit(line, "more than " + std::to_string(limits_.values) + " values, aliases expanded (limit: values)");
   }
+  Error TooLarge(int line) const { return fail_.Limit(line, "aliases make this too large (limit: bytes)"); }
   Error TooDeep(int line) const { return fail_.Limit(line, "nested deeper than " + std::to_string(limits_.depth) + " (limit: depth)"); }
 
   bool IsMerge(const Node& key) const {
     return (key.kind == Node::Kind::kPlain && Resolve(key.text).kind == Resolved::Kind::kMerge) || key.tag == "tag:yaml.org,2002:merge";
   }
 
-  // The map's own members, then those of what it merges that it has not itself.
+  // The map's own members, then those of what it merges that it has not itself. Each visit of a merged map counts as a value,
+  // and the bytes of each key as growth, also where nothing comes of them.
   Result<> Collect(const Node& map, std::size_t depth, std::unordered_set<std::string>& seen, std::vector<Member>& out) {
     if (depth >= limits_.depth) return TooDeep(map.line);
     std::unordered_set<std::string> own;
@@ -229,6 +235,7 @@ class Converter {
       RETURN_IF_ERROR(Count(key.line));
       if (IsMerge(key)) continue;
       ASSIGN_OR_RETURN(std::string name, Key(key));
+      if ((key_bytes_ += name.size()) > kGrowth * limits_.bytes) return TooLarge(key.line);
       if (!own.insert(name).second) return fail_(key.line, "key " + Quoted(name) + " is there twice");
       if (seen.insert(name).second) out.push_back({std::move(name), map.items[i + 1], key.line});
     }
@@ -239,12 +246,14 @@ class Converter {
       if (std::exchange(merged, true)) return fail_(key.line, "key \"<<\" is there twice");
       const Node& from = nodes_[map.items[i + 1]];
       if (from.kind == Node::Kind::kMap) {
+        RETURN_IF_ERROR(Count(key.line));
         RETURN_IF_ERROR(Collect(from, depth + 1, seen, out));
         continue;
       }
       if (from.kind != Node::Kind::kList) return fail_(key.line, "only maps can be merged (<<)");
       for (const std::uint32_t item : from.items) {
         if (nodes_[item].kind != Node::Kind::kMap) return fail_(key.line, "only maps can be merged (<<)");
+        RETURN_IF_ERROR(Count(key.line));
         RETURN_IF_ERROR(Collect(nodes_[item], depth + 1, seen, out));
       }
     }
@@ -310,6 +319,7 @@ class Converter {
   const Limits& limits_;
   const Failure& fail_;
   std::size_t& values_;
+  std::size_t key_bytes_ = 0;
   json::Writer writer_;
 };
 

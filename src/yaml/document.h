@@ -8,7 +8,7 @@
 // string. Keys that are numbers or booleans become strings. Anchors, aliases and merge keys (<<) work; !!binary is decoded.
 // Refused: duplicate keys (kubectl takes the last), keys that are null, lists or maps, infinities and NaN, anything but UTF-8,
 // control characters, an alias inside what it names, and whatever is beyond `Limits` (kLimitExceeded); an alias counts
-// as everything it stands for, so that nothing expands without bound.
+// as everything it stands for, and a merge as every map that it looks into, so that nothing expands without bound.
 //
 // Errors carry the caller's Reason (kLimitExceeded for limits) and begin with "name:line: "; they never show a value, it may be
 // a secret. Documents without content (nothing between two "---") are left out. Text that is one JSON document is read as

@@ -98,6 +98,16 @@ std::string LongAliases() {
   for (int i = 0; i < 100; ++i) text += (i ? ",*a" : "*a");
   return text + "]";
 }
+std::string MergesOfNothing() {  // 100 times 100 visits, not one key
+  std::string as, cs;
+  for (int i = 0; i < 100; ++i) (as += i ? ",*a" : "*a"), (cs += i ? ",*c" : "*c");
+  return "a: &a {}\nl: &b [" + as + "]\nm: &c {<<: *b}\no: {<<: [" + cs + "]}\n";
+}
+std::string MergesOfALongKey() {
+  std::string text = "a: &a {" + std::string(1000, 'k') + ": 1}\nb: {<<: [";
+  for (int i = 0; i < 100; ++i) text += i ? ",*a" : "*a";
+  return text + "]}";
+}
 
 INSTANTIATE_TEST_SUITE_P(
     Rows, RefusedTexts,
@@ -116,6 +126,9 @@ INSTANTIATE_TEST_SUITE_P(
         Refused{"TooMany", "[1,2,3,4]", "more than 4 values", Reason::kLimitExceeded, {.values = 4}}, Refused{"TooManyDocuments", "--- 1\n--- 2\n--- 3", "more than 2 documents", Reason::kLimitExceeded, {.documents = 2}},
         Refused{"BillionLaughs", Laughs(), "aliases expanded (limit: values)", Reason::kLimitExceeded},
         Refused{"LongAliases", LongAliases(), "limit: bytes", Reason::kLimitExceeded, {.bytes = 60'000}},
+        Refused{"MergesOfNothing", MergesOfNothing(), "f.yaml:3: more than 2000 values, aliases expanded (limit: values)", Reason::kLimitExceeded, {.values = 2000}},
+        Refused{"MergesOfALongKey", MergesOfALongKey(), "f.yaml:1: aliases make this too large (limit: bytes)", Reason::kLimitExceeded, {.bytes = 2000}},
+        Refused{"Aliases", "a: &a 1\nb: {<<: {b: [*a,*a,*a,*a,*a]}, b: 1}", "f.yaml:2: more than 12 values", Reason::kLimitExceeded, {.values = 12}},
         Refused{"DeepAliases", "a: &a [1]\nb: &b [[*a]]\nc: [[*b]]", "limit: depth", Reason::kLimitExceeded, {.depth = 5}}),
     [](const auto& row) { return row.param.name; });
 
