@@ -142,7 +142,7 @@ void PodWorker::TakeInbox() {
     --pending_;
     Entry& entry = entries_[r.work.container];
     switch (r.work.kind) {
-      case Work::Kind::kImage: round_.images.insert_or_assign(r.work.container, *std::move(r.outcome)); break;
+      case Work::Kind::kImage: round_.images[r.work.container] = {r.work.image, *std::move(r.outcome)}; break;
       case Work::Kind::kVolumes: round_.volumes = std::move(r.volumes); break;
       case Work::Kind::kPostStart:
         entry.in_hook = false;
@@ -437,22 +437,24 @@ bool PodWorker::StartOne(const task::Context& ctx, const kube::Container& contai
       return true;
     }
   }
-  const auto image = round_.images.find(container.name);
-  if (image == round_.images.end()) {
+  const auto found = round_.images.find(container.name);
+  // What was pulled before the Pod's image was changed is of no use.
+  if (found == round_.images.end() || found->second.name != container.image) {
     Post(step, {.kind = Work::Kind::kImage, .container = container.name, .image = container.image,
                 .always = container.image_pull_policy == "Always"});
     return false;
   }
-  if (image->second.cancelled) {
+  const policy::Outcome& image = found->second.outcome;
+  if (image.cancelled) {
     EndRound();
     return false;
   }
-  if (!image->second.reason.empty()) {
-    Tell(container.name, policy::StartFailed(image->second.reason));
-    Fail(container, image->second.reason, image->second.message, false);
+  if (!image.reason.empty()) {
+    Tell(container.name, policy::StartFailed(image.reason));
+    Fail(container, image.reason, image.message, false);
     return true;
   }
-  Launch(ctx, container, entry, image->second, step);
+  Launch(ctx, container, entry, image, step);
   return pending_ == 0;
 }
 

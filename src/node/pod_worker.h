@@ -124,7 +124,11 @@ class PodWorker {
   struct Round {
     bool active = false, failed = false;
     std::set<std::string> attempted;
-    std::map<std::string, policy::Outcome> images;
+    struct Image {
+      std::string name;            // as the Pod had it when the pull was posted
+      policy::Outcome outcome;
+    };
+    std::map<std::string, Image> images;   // by container
     std::optional<std::map<std::string, policy::Outcome>> volumes;
     std::shared_ptr<policy::CredentialSource> credentials;
   };

@@ -25,6 +25,13 @@ metadata: {name: web, namespace: shop}
 spec: {containers: [{name: web, image: 'reg.test/web:1'}]}
 )";
 
+constexpr std::string_view kTwo = R"(
+apiVersion: v1
+kind: Pod
+metadata: {name: web, namespace: shop}
+spec: {containers: [{name: a, image: 'a:1'}, {name: b, image: 'b:1'}]}
+)";
+
 // One Pod on a clock that stands still, all its work done in this thread.
 class Lab {
  public:
@@ -51,6 +58,12 @@ class Lab {
   void After(time::Duration d) {
     clock.Advance(d);
     Settle();
+  }
+  void Change(const std::string& container, const std::string& image) {
+    for (auto& c : pod.spec.containers)
+      if (c.name == container) c.image = image;
+    ++pod.metadata.generation;
+    worker->Update(pod);
   }
   void Delete(std::int64_t grace) {
     pod.metadata.deletion_timestamp = clock.WallNow();
@@ -523,6 +536,42 @@ TEST(PodWorker, APostStartHookThatFailsEndsTheContainer) {
   const auto events = lab.Events();
   EXPECT_THAT(events, ::testing::Contains("W FailedPostStartHook: PostStartHook failed"));
   EXPECT_THAT(lab.runtime.Calls(), ::testing::Contains("kill web"));
+}
+
+TEST(PodWorker, AnImageThatIsChangedDuringItsPullIsNotStarted) {
+  Lab lab(kOne);
+  lab.step = lab.worker->Sync(task::Context({}, lab.clock));
+  ASSERT_EQ(lab.step.work.size(), 1u);
+  lab.Change("web", "reg.test/web:2");
+  lab.worker->Do(task::Context({}, lab.clock), lab.step.work[0]);
+  lab.Settle();
+  EXPECT_THAT(lab.runtime.Calls(), ElementsAre("sandbox", "create web/0 sha256:reg.test/web:2", "start web"));
+}
+
+// The pull is over, but another container's hook holds up the round.
+TEST(PodWorker, AnImageThatIsChangedAfterItsPullIsNotStarted) {
+  kube::Pod pod = PodFrom(kTwo);
+  pod.spec.containers[0].pre_stop = kube::LifecycleHandler{.exec = {"/drain"}};
+  Lab lab(pod, {});
+  lab.runtime.ends_on_stop = {"a"};
+  const auto sync = [&] {
+    const auto work = lab.worker->Sync(task::Context({}, lab.clock)).work;
+    return work.empty() ? PodWorker::Work{} : work[0];
+  };
+  const auto run = [&](const PodWorker::Work& work) { lab.worker->Do(task::Context({}, lab.clock), work); };
+  run(sync());
+  const auto pull = sync();
+  ASSERT_EQ(pull.image, "b:1");
+  lab.Change("a", "a:2");
+  const auto hook = sync();
+  ASSERT_EQ(hook.kind, Kind::kPreStop);
+  run(pull);
+  sync();
+  lab.Change("b", "b:2");
+  run(hook);
+  lab.Settle();
+  EXPECT_THAT(lab.runtime.Calls(), ElementsAre("sandbox", "create a/0 sha256:a:1", "start a", "exec a /drain", "stop a",
+                                               "create b/0 sha256:b:2", "start b", "create a/1 sha256:a:2", "start a"));
 }
 
 TEST(PodWorker, LatestRunsForLogs) {
