@@ -316,12 +316,12 @@ bool PodWorker::Finished() const {
 
 void PodWorker::RunRound(const task::Context& ctx, Step& step) {
   const auto now = parts_.clock.SteadyNow();
-  // A container whose image was changed makes room for its successor.
+  // A container whose image was changed makes room for its successor; once asked to stop, it is stopped, whatever is wanted by then.
   for (auto& [name, entry] : entries_)
     if (entry.Live() && (entry.role == Role::kMain || entry.role == Role::kSidecar) && !entry.image.empty() &&
-        entry.image != SpecOf(name).image) {
-      if (!stop_deadline_) stop_deadline_ = now + Grace(pod_->spec.termination_grace_period_seconds);
-      StopOne(name, entry, DefinitionChanged(name), step);
+        (entry.stop.stage != Stop::Stage::kNone || entry.image != SpecOf(name).image)) {
+      if (entry.stop.stage == Stop::Stage::kNone) entry.stop.deadline = now + Grace(pod_->spec.termination_grace_period_seconds);
+      StopOne(name, entry, DefinitionChanged(name), entry.stop.deadline, step);
     }
   if (!round_.active) {
     if (!changed_ && now < next_round_) return WakeAt(step, next_round_);
@@ -505,7 +505,7 @@ void PodWorker::Launch(const task::Context& ctx, const kube::Container& containe
 
 // ---- the end
 
-void PodWorker::StopOne(const std::string& name, Entry& entry, const policy::Event& why, Step& step) {
+void PodWorker::StopOne(const std::string& name, Entry& entry, const policy::Event& why, time::SteadyTime deadline, Step& step) {
   using Stage = Stop::Stage;
   const auto now = parts_.clock.SteadyNow();
   const RunKey key = KeyOf(name, entry);
@@ -513,17 +513,17 @@ void PodWorker::StopOne(const std::string& name, Entry& entry, const policy::Eve
   if (entry.stop.stage == Stage::kNone) {
     Tell(name, why);
     entry.stop.stage = Stage::kHook;
-    entry.stop.next = *stop_deadline_;
-    entry.stop.hook_done = !container.pre_stop || now >= *stop_deadline_;
+    entry.stop.next = deadline;
+    entry.stop.hook_done = !container.pre_stop || now >= deadline;
     if (!entry.stop.hook_done) Post(step, {.kind = Work::Kind::kPreStop, .container = name});
   }
-  if (entry.stop.stage == Stage::kHook && (entry.stop.hook_done || now >= std::min(entry.stop.next, *stop_deadline_))) {
-    const bool at_once = !container.pre_stop && now >= *stop_deadline_;
+  if (entry.stop.stage == Stage::kHook && (entry.stop.hook_done || now >= std::min(entry.stop.next, deadline))) {
+    const bool at_once = !container.pre_stop && now >= deadline;
     if (!at_once) (void)parts_.runtime.Stop(key, container);
     entry.stop.stage = Stage::kSignalled;
-    entry.stop.next = at_once ? now : std::max(*stop_deadline_, now + kShortestStop);
+    entry.stop.next = at_once ? now : std::max(deadline, now + kShortestStop);
   }
-  if (entry.stop.stage == Stage::kSignalled) entry.stop.next = std::min(entry.stop.next, std::max(*stop_deadline_, now));
+  if (entry.stop.stage == Stage::kSignalled) entry.stop.next = std::min(entry.stop.next, std::max(deadline, now));
   if ((entry.stop.stage == Stage::kSignalled || entry.stop.stage == Stage::kKilled) && now >= entry.stop.next) {
     (void)parts_.runtime.Kill(key);
     entry.stop.stage = Stage::kKilled;
@@ -537,7 +537,7 @@ bool PodWorker::StopAll(Step& step) {
     Entry& entry = entries_[name];
     if (!entry.Live()) return true;
     if (entry.facts.run->kind == Kind::kCreated) (void)parts_.runtime.Kill(KeyOf(name, entry));
-    StopOne(name, entry, Stopping(name), step);
+    StopOne(name, entry, Stopping(name), *stop_deadline_, step);
     // Many end at once; the rest tell by OnExit.
     entry.facts.run = parts_.runtime.State(KeyOf(name, entry));
     return !entry.Live();

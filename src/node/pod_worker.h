@@ -110,6 +110,7 @@ class PodWorker {
   struct Stop {
     enum class Stage : std::uint8_t { kNone, kHook, kSignalled, kKilled } stage = Stage::kNone;
     time::SteadyTime next{};   // when the next stage is due
+    time::SteadyTime deadline{};   // of a replacement, when SIGKILL comes; all others share stop_deadline_
     bool hook_done = false;
   };
   struct Entry {
@@ -153,7 +154,7 @@ class PodWorker {
   void CheckDeadline(Step& step);
   // Drives all of them towards their end; true when none lives.
   bool StopAll(Step& step);
-  void StopOne(const std::string& name, Entry& entry, const policy::Event& why, Step& step);
+  void StopOne(const std::string& name, Entry& entry, const policy::Event& why, time::SteadyTime deadline, Step& step);
   void Wind(const task::Context& ctx, Step& step);       // terminal, but not deleted
   void Terminate(const task::Context& ctx, Step& step);
   void Publish();
@@ -176,7 +177,7 @@ class PodWorker {
   bool changed_ = true;                   // begin a round now
   bool announced_volumes_ = false, sandbox_stopped_ = false, torn_down_ = false;
   bool deleting_ = false;
-  std::optional<time::SteadyTime> stop_deadline_;
+  std::optional<time::SteadyTime> stop_deadline_;   // of the Pod's end
   std::size_t pending_ = 0;               // works out
   std::stop_source pull_stop_;
 

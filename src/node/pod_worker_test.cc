@@ -574,6 +574,44 @@ TEST(PodWorker, AnImageThatIsChangedAfterItsPullIsNotStarted) {
                                                "create b/0 sha256:b:2", "start b", "create a/1 sha256:a:2", "start a"));
 }
 
+TEST(PodWorker, EachChangeOfTheImageStopsWithGrace) {
+  kube::Pod pod = PodFrom(kOne);
+  pod.spec.containers[0].pre_stop = kube::LifecycleHandler{.exec = {"/drain"}};
+  Lab lab(pod, {});
+  lab.Settle();
+  for (const char* image : {"reg.test/web:2", "reg.test/web:3"}) {
+    lab.runtime.TakeCalls();
+    lab.Change("web", image);
+    lab.Settle();
+    EXPECT_THAT(lab.runtime.TakeCalls(), ElementsAre("exec web /drain", "stop web")) << image;
+    lab.After(29s);
+    EXPECT_THAT(lab.runtime.TakeCalls(), IsEmpty()) << image;
+    lab.End("web", 0);
+    EXPECT_EQ(lab.State(), "Running");
+    lab.After(20min);
+  }
+  // One that was asked to stop is stopped, whatever is wanted then.
+  lab.runtime.TakeCalls();
+  lab.Change("web", "reg.test/web:4");
+  lab.Settle();
+  lab.Change("web", "reg.test/web:3");
+  lab.Settle();
+  lab.After(30s);
+  EXPECT_THAT(lab.runtime.TakeCalls(),
+              ElementsAre("exec web /drain", "stop web", "kill web", "create web/3 sha256:reg.test/web:3", "start web"));
+}
+
+TEST(PodWorker, ADeletionDuringAChangeOfTheImageShortensTheGrace) {
+  Lab lab(kOne);
+  lab.Settle();
+  lab.Change("web", "reg.test/web:2");
+  lab.Settle();
+  lab.runtime.TakeCalls();
+  lab.Delete(1);
+  lab.After(1s);
+  EXPECT_THAT(lab.runtime.TakeCalls(), ElementsAre("kill web", "stop sandbox", "tear down"));
+}
+
 TEST(PodWorker, LatestRunsForLogs) {
   Lab lab(kOne);
   EXPECT_FALSE(lab.worker->LatestRun("web", false));
