@@ -414,7 +414,7 @@ void PodWorker::Fail(const kube::Container& container, std::string reason, std::
 
 bool PodWorker::StartOne(const task::Context& ctx, const kube::Container& container, Step& step) {
   Entry& entry = entries_[container.name];
-  if (entry.facts.run && entry.facts.run->kind == Kind::kExited && !round_.images.contains(container.name)) {
+  if (entry.facts.run && entry.facts.run->kind == Kind::kExited && !round_.past_backoff.contains(container.name)) {
     const auto finished = entry.facts.run->finished_at;
     if (const auto block = crash_.Blocked(container.name, finished, Now())) {
       Tell(container.name, CrashLoop(pod_->metadata, container.name));
@@ -422,6 +422,7 @@ bool PodWorker::StartOne(const task::Context& ctx, const kube::Container& contai
       return true;
     }
     crash_.Restarted(container.name, finished, Now());
+    round_.past_backoff.insert(container.name);
   }
   const bool image_volumes = std::ranges::any_of(pod_->spec.volumes, [](const auto& v) { return v.kind == kube::Volume::Kind::kImage; });
   if (image_volumes && !round_.volumes) {

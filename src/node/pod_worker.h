@@ -124,7 +124,7 @@ class PodWorker {
   };
   struct Round {
     bool active = false, failed = false;
-    std::set<std::string> attempted;
+    std::set<std::string> attempted, past_backoff;
     struct Image {
       std::string name;            // as the Pod had it when the pull was posted
       policy::Outcome outcome;

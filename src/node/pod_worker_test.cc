@@ -507,8 +507,7 @@ spec: {containers: [{name: bad, image: 'bad:1'}, {name: web, image: 'good:1'}]}
   EXPECT_EQ(lab.Phase(), "Pending") << "a container was never started";
 }
 
-TEST(PodWorker, AnImageVolumeThatFailsKeepsOnlyItsContainersWaiting) {
-  Lab lab(R"(
+constexpr std::string_view kVolume = R"(
 apiVersion: v1
 kind: Pod
 metadata: {name: web, namespace: shop}
@@ -517,7 +516,10 @@ spec:
   - {name: web, image: 'good:1'}
   - {name: data, image: 'good:1', volumeMounts: [{name: model, mountPath: /m}]}
   volumes: [{name: model, image: {reference: 'model:1'}}]
-)");
+)";
+
+TEST(PodWorker, AnImageVolumeThatFailsKeepsOnlyItsContainersWaiting) {
+  Lab lab(kVolume);
   lab.images.failures.emplace("model:1", Error(Reason::kNotFound, "E-NOTFOUND model:1: no such tag"));
   lab.Settle();
   EXPECT_EQ(lab.State("web"), "Running");
@@ -610,6 +612,20 @@ TEST(PodWorker, ADeletionDuringAChangeOfTheImageShortensTheGrace) {
   lab.Delete(1);
   lab.After(1s);
   EXPECT_THAT(lab.runtime.TakeCalls(), ElementsAre("kill web", "stop sandbox", "tear down"));
+}
+
+TEST(PodWorker, CrashLoopWithAnImageVolume) {
+  Lab lab(kVolume);
+  lab.Settle();
+  lab.After(1s);
+  lab.End("data", 3);
+  EXPECT_EQ(lab.State("data"), "Running") << "the first restart is immediate";
+  for (const char* delay : {"10s", "20s", "40s"}) {
+    lab.End("data", 3);
+    EXPECT_EQ(lab.Message("data"), std::string("back-off ") + delay + " restarting failed container=data pod=web_shop(uid-1)");
+    for (int i = 0; i < 4 && lab.State("data") != "Running"; ++i) lab.After(10s);
+    ASSERT_EQ(lab.State("data"), "Running") << delay;
+  }
 }
 
 TEST(PodWorker, LatestRunsForLogs) {
