@@ -321,6 +321,7 @@ void PodWorker::RunRound(const task::Context& ctx, Step& step) {
     if (entry.Live() && (entry.role == Role::kMain || entry.role == Role::kSidecar) && !entry.image.empty() &&
         (entry.stop.stage != Stop::Stage::kNone || entry.image != SpecOf(name).image)) {
       if (entry.stop.stage == Stop::Stage::kNone) entry.stop.deadline = now + Grace(pod_->spec.termination_grace_period_seconds);
+      entry.facts.replaced = true;
       StopOne(name, entry, DefinitionChanged(name), entry.stop.deadline, step);
     }
   if (!round_.active) {
@@ -379,7 +380,7 @@ void PodWorker::EndRound() {
 const kube::Container* PodWorker::Next() {
   const auto wants = [&](const kube::Container& c) {
     const Entry& e = entries_.at(c.name);
-    if (e.stale) return e.role != Role::kEphemeral && (e.role != Role::kMain || pod_->spec.restart_policy != "Never");
+    if (e.stale && !e.facts.replaced) return e.role != Role::kEphemeral && (e.role != Role::kMain || pod_->spec.restart_policy != "Never");
     return ShouldStart(pod_->spec, e.role, e.facts);
   };
   const auto tried = [&](const kube::Container& c) { return round_.attempted.contains(c.name); };
@@ -475,6 +476,7 @@ void PodWorker::Launch(const task::Context& ctx, const kube::Container& containe
   }
   entry.facts.attempt = request.attempt;
   entry.facts.image_ref = image.image_ref;
+  entry.facts.replaced = false;
   entry.image = container.image;
   entry.stale = false;
   entry.stop = {};

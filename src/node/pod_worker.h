@@ -10,7 +10,7 @@
 // The order is the kubelet's: volumes, sandbox, image volumes, init containers one after the other (sidecars stay), containers. A
 // round attempts each container that is to be started once, in order; after a round with a failure the next begins 10 to 15 s later,
 // after one without 60 to 90 s later; a container that ended or a changed object begins one at once. Ended containers obey the
-// restart policy and the crash back-off. One pull at a time for a Pod.
+// restart policy (but one that ended for a changed image is always started again) and the crash back-off. One pull at a time for a Pod.
 //
 // Deletion: the running pull is stopped, containers get their preStop hook and stop signal, sidecars after the others in reverse
 // order, SIGKILL when the grace period is over; then mounts, namespaces and folders go, the last status is published, and

@@ -628,6 +628,43 @@ TEST(PodWorker, CrashLoopWithAnImageVolume) {
   }
 }
 
+class Replacements : public ::testing::TestWithParam<std::string> {};
+TEST_P(Replacements, AreStartedWhateverTheRestartPolicy) {
+  kube::Pod pod = PodFrom(kOne);
+  pod.spec.restart_policy = GetParam();
+  Lab lab(pod, {});
+  lab.images.failures.emplace("reg.test/web:2", Error(Reason::kUnavailable, "E-UNAVAILABLE reg.test: later"));
+  lab.Settle();
+  lab.Change("web", "reg.test/web:2");
+  lab.Settle();
+  lab.End("web", 0);
+  EXPECT_EQ(lab.State(), "Waiting ErrImagePull");
+  EXPECT_EQ(lab.runtime.sandboxes(), 1u);
+  lab.images.failures.clear();
+  lab.runtime.TakeCalls();
+  lab.After(10s);
+  EXPECT_THAT(lab.runtime.TakeCalls(), ElementsAre("create web/1 sha256:reg.test/web:2", "start web"));
+  EXPECT_EQ(lab.State(), "Running");
+  for (const auto& status : lab.sink.statuses) EXPECT_THAT(status.phase, ::testing::AnyOf("Pending", "Running"));
+  lab.End("web", 0);
+  EXPECT_EQ(lab.Phase(), "Succeeded") << "the successor obeys the policy";
+}
+INSTANTIATE_TEST_SUITE_P(All, Replacements, ::testing::Values("Never", "OnFailure"), [](const auto& row) { return row.param; });
+
+// Between the end of the one and the start of the other the sandbox may go, too.
+TEST(PodWorker, AReplacementOutlivesItsSandbox) {
+  kube::Pod pod = PodFrom(kOne);
+  pod.spec.restart_policy = "Never";
+  Lab lab(pod, {});
+  lab.Settle();
+  lab.Change("web", "reg.test/web:2");
+  lab.Settle();
+  (void)lab.runtime.StopSandbox({}, pod);
+  lab.runtime.TakeCalls();
+  lab.End("web", 0);
+  EXPECT_THAT(lab.runtime.TakeCalls(), ElementsAre("sandbox", "create web/1 sha256:reg.test/web:2", "start web"));
+}
+
 TEST(PodWorker, LatestRunsForLogs) {
   Lab lab(kOne);
   EXPECT_FALSE(lab.worker->LatestRun("web", false));
