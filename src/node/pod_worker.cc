@@ -431,6 +431,10 @@ bool PodWorker::StartOne(const task::Context& ctx, const kube::Container& contai
     return false;
   }
   if (round_.volumes) {
+    if (std::ranges::any_of(*round_.volumes, [](const auto& v) { return v.second.cancelled; })) {
+      EndRound();
+      return false;
+    }
     std::vector<std::string> mounts;
     for (const auto& m : container.volume_mounts) mounts.push_back(m.name);
     if (const auto failure = policy::VolumeFailure(*round_.volumes, mounts)) {

@@ -665,6 +665,24 @@ TEST(PodWorker, AReplacementOutlivesItsSandbox) {
   EXPECT_THAT(lab.runtime.TakeCalls(), ElementsAre("sandbox", "create web/1 sha256:reg.test/web:2", "start web"));
 }
 
+TEST(PodWorker, AnImageVolumesPullThatTheDaemonsEndStopsHasNotFailed) {
+  kube::Pod pod = PodFrom(kVolume);
+  pod.spec.containers.erase(pod.spec.containers.begin());
+  Lab lab(pod, {});
+  lab.images.held = {"model:1"};
+  lab.step = lab.worker->Sync(task::Context({}, lab.clock));
+  ASSERT_EQ(lab.step.work.size(), 1u);
+  std::stop_source stop;
+  std::jthread puller([&] { lab.worker->Do(task::Context(stop.get_token(), lab.clock), lab.step.work[0]); });
+  lab.images.AwaitPulls(1);
+  stop.request_stop();
+  puller.join();
+  EXPECT_TRUE(lab.images.was_cancelled);
+  EXPECT_TRUE(lab.worker->Sync(task::Context(stop.get_token(), lab.clock)).work.empty());
+  EXPECT_THAT(lab.Events(), ElementsAre("N Pulling: Pulling image \"model:1\""));
+  EXPECT_EQ(lab.State("data"), "Waiting ContainerCreating");
+}
+
 TEST(PodWorker, LatestRunsForLogs) {
   Lab lab(kOne);
   EXPECT_FALSE(lab.worker->LatestRun("web", false));
