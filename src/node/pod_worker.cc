@@ -415,15 +415,16 @@ void PodWorker::Fail(const kube::Container& container, std::string reason, std::
 
 bool PodWorker::StartOne(const task::Context& ctx, const kube::Container& container, Step& step) {
   Entry& entry = entries_[container.name];
-  if (entry.facts.run && entry.facts.run->kind == Kind::kExited && !round_.past_backoff.contains(container.name)) {
+  const std::string backoff_key = CrashBackoff::Key(container.name, container.image);
+  if (entry.facts.run && entry.facts.run->kind == Kind::kExited && !round_.past_backoff.contains(backoff_key)) {
     const auto finished = entry.facts.run->finished_at;
-    if (const auto block = crash_.Blocked(container.name, finished, Now())) {
+    if (const auto block = crash_.Blocked(backoff_key, finished, Now())) {
       Tell(container.name, CrashLoop(pod_->metadata, container.name));
       Fail(container, "CrashLoopBackOff", CrashLoopMessage(pod_->metadata, container.name, block->delay), false);
       return true;
     }
-    crash_.Restarted(container.name, finished, Now());
-    round_.past_backoff.insert(container.name);
+    crash_.Restarted(backoff_key, finished, Now());
+    round_.past_backoff.insert(backoff_key);
   }
   const bool image_volumes = std::ranges::any_of(pod_->spec.volumes, [](const auto& v) { return v.kind == kube::Volume::Kind::kImage; });
   if (image_volumes && !round_.volumes) {

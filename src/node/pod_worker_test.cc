@@ -683,6 +683,22 @@ TEST(PodWorker, AnImageVolumesPullThatTheDaemonsEndStopsHasNotFailed) {
   EXPECT_EQ(lab.State("data"), "Waiting ContainerCreating");
 }
 
+TEST(PodWorker, ANewImageDoesNotWaitForTheOldOnesCrashes) {
+  Lab lab(kOne);
+  lab.Settle();
+  lab.End("web", 1);
+  lab.End("web", 1);
+  EXPECT_EQ(lab.State(), "Waiting CrashLoopBackOff");
+  lab.runtime.TakeCalls();
+  lab.Change("web", "reg.test/web:2");
+  lab.Settle();
+  EXPECT_THAT(lab.runtime.TakeCalls(), ElementsAre("create web/2 sha256:reg.test/web:2", "start web"));
+  EXPECT_EQ(lab.State(), "Running");
+  EXPECT_EQ(lab.Of("web").restart_count, 2);
+  lab.End("web", 1);
+  EXPECT_EQ(lab.Message(), "back-off 10s restarting failed container=web pod=web_shop(uid-1)");
+}
+
 TEST(PodWorker, LatestRunsForLogs) {
   Lab lab(kOne);
   EXPECT_FALSE(lab.worker->LatestRun("web", false));
