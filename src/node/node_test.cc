@@ -134,6 +134,9 @@ TEST_F(NodeTest, APodWithAPresentImageDoesNotWaitForThePullsOfOthers) {
   images_.AwaitPulls(1);
   Apply(PodYaml("quick", "here:1"));
   Await("quick", Running);
+  Apply("{apiVersion: v1, kind: Pod, metadata: {name: mounted}, spec: {containers: [{name: c, image: 'here:1'}], "
+        "volumes: [{name: data, image: {reference: 'here:1'}}]}}");
+  Await("mounted", Running);
   // A deleted one leaves at once, too.
   ASSERT_TRUE(store_->Delete({"Pod", "default", "slow0"}));
   ASSERT_TRUE(store_->Delete({"Pod", "default", "slow39"}));

@@ -51,8 +51,8 @@ ContainerStatus StatusOf(const kube::Pod& pod, const kube::Container& container,
   return out;
 }
 
-// The kubelet's getPhase.
-std::string Phase(const kube::Pod& pod, const kube::PodStatus& status) {
+// The kubelet's getPhase; but a Pod with a container that is being replaced has not ended.
+std::string Phase(const kube::Pod& pod, const PodFacts& facts, const kube::PodStatus& status) {
   int pending_init = 0, failed_init = 0;
   for (std::size_t i = 0; i < pod.spec.init_containers.size(); ++i) {
     const auto& s = status.init_container_statuses[i];
@@ -78,7 +78,8 @@ std::string Phase(const kube::Pod& pod, const kube::PodStatus& status) {
   if (pending_init > 0 || (failed_init > 0 && waiting > 0) || waiting > 0) return "Pending";
   if (running > 0) return "Running";
   if (stopped == 0) return "Pending";
-  if (policy == "Always") return "Running";
+  const auto replaced = [&](const auto& s) { const auto c = facts.containers.find(s.name); return c != facts.containers.end() && c->second.replaced; };
+  if (policy == "Always" || std::ranges::any_of(status.container_statuses, replaced)) return "Running";
   if (stopped == succeeded) return "Succeeded";
   return policy == "Never" ? "Failed" : "Running";
 }
@@ -121,6 +122,7 @@ std::string_view QosClass(const kube::PodSpec& spec) {
 bool ShouldStart(const kube::PodSpec& spec, Role role, const ContainerFacts& facts) {
   if (!facts.run || facts.run->kind == Kind::kNone) return true;
   if (facts.run->kind != Kind::kExited) return false;
+  if (facts.replaced) return true;
   const bool failed = facts.run->exit_code != 0;
   switch (role) {
     case Role::kSidecar: return true;
@@ -146,7 +148,7 @@ kube::PodStatus MakeStatus(const kube::Pod& pod, const PodFacts& facts, const ku
   if (!facts.pod_ip.empty()) out.pod_ips = {facts.pod_ip};
   out.observed_generation = pod.metadata.generation;
   if (facts.failed_reason.empty()) {
-    out.phase = Phase(pod, out);
+    out.phase = Phase(pod, facts, out);
   } else {
     out.phase = "Failed";
     out.reason = facts.failed_reason;

@@ -23,6 +23,7 @@ struct ContainerFacts {
   std::optional<kube::ContainerState::Terminated> last;    // the run before it
   std::optional<kube::ContainerState::Waiting> waiting;    // why the next start did not succeed
   std::string image_ref;                                   // of the latest run
+  bool replaced = false;                                   // the latest run was stopped for a changed image: started again in any case
 };
 
 struct PodFacts {
@@ -37,8 +38,8 @@ struct PodFacts {
 std::string_view QosClass(const kube::PodSpec& spec);      // "Guaranteed", "Burstable", "BestEffort"
 bool IsSidecar(const kube::Container& init);               // restartPolicy Always
 
-// Whether a container in this state is to be started (again), by the Pod's restart policy; `init`: regular init containers run
-// again until they succeed.
+// Whether a container in this state is to be started (again), by the Pod's restart policy, or because its image was changed;
+// `init`: regular init containers run again until they succeed.
 enum class Role : std::uint8_t { kMain, kInit, kSidecar, kEphemeral };
 bool ShouldStart(const kube::PodSpec& spec, Role role, const ContainerFacts& facts);
 

@@ -32,7 +32,7 @@ INSTANTIATE_TEST_SUITE_P(
                       Qos{"zero", "{requests: {cpu: 0}}", "BestEffort"}),
     [](const auto& row) { return row.param.name; });
 
-// One letter per container: w waiting, b waiting after it ended with 1, r running, 0 and 1 ended with that.
+// One letter per container: w waiting, b waiting after it ended with 1, r running, 0 and 1 ended with that, n ended with 0 for a new image.
 struct Phases {
   std::string policy, init, main, want;
 };
@@ -51,6 +51,7 @@ TEST_P(PhaseOf, AsTheKubelet) {
     if (state == 'w') return;
     f.run = RunState{.kind = state == 'r' ? Kind::kRunning : Kind::kExited, .container_id = "", .started_at = {}, .finished_at = {},
                      .exit_code = state == '1' || state == 'b' ? 1 : 0};
+    f.replaced = state == 'n';
     if (state == 'b') f.waiting = kube::ContainerState::Waiting{"CrashLoopBackOff", ""};
   };
   for (std::size_t i = 0; i < p.init.size(); ++i) add(pod.spec.init_containers, p.init[i], "i" + std::to_string(i));
@@ -64,7 +65,8 @@ INSTANTIATE_TEST_SUITE_P(
                       Phases{"Always", "r", "w", "Pending"}, Phases{"Always", "0", "w", "Pending"}, Phases{"Always", "0", "r", "Running"},
                       Phases{"Always", "b", "w", "Pending"}, Phases{"Never", "1", "w", "Failed"}, Phases{"OnFailure", "", "00", "Succeeded"},
                       Phases{"OnFailure", "", "01", "Running"}, Phases{"OnFailure", "", "0r", "Running"}, Phases{"Never", "", "00", "Succeeded"},
-                      Phases{"Never", "", "01", "Failed"}, Phases{"Never", "", "1r", "Running"}),
+                      Phases{"Never", "", "01", "Failed"}, Phases{"Never", "", "1r", "Running"}, Phases{"Never", "", "n", "Running"}, Phases{"Never", "", "1n", "Running"},
+                      Phases{"OnFailure", "", "0n", "Running"}),
     [](const auto& row) { return row.param.policy + "_" + row.param.init + "_" + row.param.main; });
 
 std::string Show(const kube::PodStatus& status) {

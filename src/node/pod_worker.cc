@@ -142,7 +142,7 @@ void PodWorker::TakeInbox() {
     --pending_;
     Entry& entry = entries_[r.work.container];
     switch (r.work.kind) {
-      case Work::Kind::kImage: round_.images.insert_or_assign(r.work.container, *std::move(r.outcome)); break;
+      case Work::Kind::kImage: round_.images[r.work.container] = {r.work.image, *std::move(r.outcome)}; break;
       case Work::Kind::kVolumes: round_.volumes = std::move(r.volumes); break;
       case Work::Kind::kPostStart:
         entry.in_hook = false;
@@ -316,12 +316,13 @@ bool PodWorker::Finished() const {
 
 void PodWorker::RunRound(const task::Context& ctx, Step& step) {
   const auto now = parts_.clock.SteadyNow();
-  // A container whose image was changed makes room for its successor.
+  // A container whose image was changed makes room for its successor; once asked to stop, it is stopped, whatever is wanted by then.
   for (auto& [name, entry] : entries_)
     if (entry.Live() && (entry.role == Role::kMain || entry.role == Role::kSidecar) && !entry.image.empty() &&
-        entry.image != SpecOf(name).image) {
-      if (!stop_deadline_) stop_deadline_ = now + Grace(pod_->spec.termination_grace_period_seconds);
-      StopOne(name, entry, DefinitionChanged(name), step);
+        (entry.stop.stage != Stop::Stage::kNone || entry.image != SpecOf(name).image)) {
+      if (entry.stop.stage == Stop::Stage::kNone) entry.stop.deadline = now + Grace(pod_->spec.termination_grace_period_seconds);
+      entry.facts.replaced = true;
+      StopOne(name, entry, DefinitionChanged(name), entry.stop.deadline, step);
     }
   if (!round_.active) {
     if (!changed_ && now < next_round_) return WakeAt(step, next_round_);
@@ -379,7 +380,7 @@ void PodWorker::EndRound() {
 const kube::Container* PodWorker::Next() {
   const auto wants = [&](const kube::Container& c) {
     const Entry& e = entries_.at(c.name);
-    if (e.stale) return e.role != Role::kEphemeral && (e.role != Role::kMain || pod_->spec.restart_policy != "Never");
+    if (e.stale && !e.facts.replaced) return e.role != Role::kEphemeral && (e.role != Role::kMain || pod_->spec.restart_policy != "Never");
     return ShouldStart(pod_->spec, e.role, e.facts);
   };
   const auto tried = [&](const kube::Container& c) { return round_.attempted.contains(c.name); };
@@ -414,14 +415,16 @@ void PodWorker::Fail(const kube::Container& container, std::string reason, std::
 
 bool PodWorker::StartOne(const task::Context& ctx, const kube::Container& container, Step& step) {
   Entry& entry = entries_[container.name];
-  if (entry.facts.run && entry.facts.run->kind == Kind::kExited && !round_.images.contains(container.name)) {
+  const std::string backoff_key = CrashBackoff::Key(container.name, container.image);
+  if (entry.facts.run && entry.facts.run->kind == Kind::kExited && !round_.past_backoff.contains(backoff_key)) {
     const auto finished = entry.facts.run->finished_at;
-    if (const auto block = crash_.Blocked(container.name, finished, Now())) {
+    if (const auto block = crash_.Blocked(backoff_key, finished, Now())) {
       Tell(container.name, CrashLoop(pod_->metadata, container.name));
       Fail(container, "CrashLoopBackOff", CrashLoopMessage(pod_->metadata, container.name, block->delay), false);
       return true;
     }
-    crash_.Restarted(container.name, finished, Now());
+    crash_.Restarted(backoff_key, finished, Now());
+    round_.past_backoff.insert(backoff_key);
   }
   const bool image_volumes = std::ranges::any_of(pod_->spec.volumes, [](const auto& v) { return v.kind == kube::Volume::Kind::kImage; });
   if (image_volumes && !round_.volumes) {
@@ -429,6 +432,10 @@ bool PodWorker::StartOne(const task::Context& ctx, const kube::Container& contai
     return false;
   }
   if (round_.volumes) {
+    if (std::ranges::any_of(*round_.volumes, [](const auto& v) { return v.second.cancelled; })) {
+      EndRound();
+      return false;
+    }
     std::vector<std::string> mounts;
     for (const auto& m : container.volume_mounts) mounts.push_back(m.name);
     if (const auto failure = policy::VolumeFailure(*round_.volumes, mounts)) {
@@ -437,22 +444,24 @@ bool PodWorker::StartOne(const task::Context& ctx, const kube::Container& contai
       return true;
     }
   }
-  const auto image = round_.images.find(container.name);
-  if (image == round_.images.end()) {
+  const auto found = round_.images.find(container.name);
+  // What was pulled before the Pod's image was changed is of no use.
+  if (found == round_.images.end() || found->second.name != container.image) {
     Post(step, {.kind = Work::Kind::kImage, .container = container.name, .image = container.image,
                 .always = container.image_pull_policy == "Always"});
     return false;
   }
-  if (image->second.cancelled) {
+  const policy::Outcome& image = found->second.outcome;
+  if (image.cancelled) {
     EndRound();
     return false;
   }
-  if (!image->second.reason.empty()) {
-    Tell(container.name, policy::StartFailed(image->second.reason));
-    Fail(container, image->second.reason, image->second.message, false);
+  if (!image.reason.empty()) {
+    Tell(container.name, policy::StartFailed(image.reason));
+    Fail(container, image.reason, image.message, false);
     return true;
   }
-  Launch(ctx, container, entry, image->second, step);
+  Launch(ctx, container, entry, image, step);
   return pending_ == 0;
 }
 
@@ -472,6 +481,7 @@ void PodWorker::Launch(const task::Context& ctx, const kube::Container& containe
   }
   entry.facts.attempt = request.attempt;
   entry.facts.image_ref = image.image_ref;
+  entry.facts.replaced = false;
   entry.image = container.image;
   entry.stale = false;
   entry.stop = {};
@@ -503,7 +513,7 @@ void PodWorker::Launch(const task::Context& ctx, const kube::Container& containe
 
 // ---- the end
 
-void PodWorker::StopOne(const std::string& name, Entry& entry, const policy::Event& why, Step& step) {
+void PodWorker::StopOne(const std::string& name, Entry& entry, const policy::Event& why, time::SteadyTime deadline, Step& step) {
   using Stage = Stop::Stage;
   const auto now = parts_.clock.SteadyNow();
   const RunKey key = KeyOf(name, entry);
@@ -511,17 +521,17 @@ void PodWorker::StopOne(const std::string& name, Entry& entry, const policy::Eve
   if (entry.stop.stage == Stage::kNone) {
     Tell(name, why);
     entry.stop.stage = Stage::kHook;
-    entry.stop.next = *stop_deadline_;
-    entry.stop.hook_done = !container.pre_stop || now >= *stop_deadline_;
+    entry.stop.next = deadline;
+    entry.stop.hook_done = !container.pre_stop || now >= deadline;
     if (!entry.stop.hook_done) Post(step, {.kind = Work::Kind::kPreStop, .container = name});
   }
-  if (entry.stop.stage == Stage::kHook && (entry.stop.hook_done || now >= std::min(entry.stop.next, *stop_deadline_))) {
-    const bool at_once = !container.pre_stop && now >= *stop_deadline_;
+  if (entry.stop.stage == Stage::kHook && (entry.stop.hook_done || now >= std::min(entry.stop.next, deadline))) {
+    const bool at_once = !container.pre_stop && now >= deadline;
     if (!at_once) (void)parts_.runtime.Stop(key, container);
     entry.stop.stage = Stage::kSignalled;
-    entry.stop.next = at_once ? now : std::max(*stop_deadline_, now + kShortestStop);
+    entry.stop.next = at_once ? now : std::max(deadline, now + kShortestStop);
   }
-  if (entry.stop.stage == Stage::kSignalled) entry.stop.next = std::min(entry.stop.next, std::max(*stop_deadline_, now));
+  if (entry.stop.stage == Stage::kSignalled) entry.stop.next = std::min(entry.stop.next, std::max(deadline, now));
   if ((entry.stop.stage == Stage::kSignalled || entry.stop.stage == Stage::kKilled) && now >= entry.stop.next) {
     (void)parts_.runtime.Kill(key);
     entry.stop.stage = Stage::kKilled;
@@ -535,7 +545,7 @@ bool PodWorker::StopAll(Step& step) {
     Entry& entry = entries_[name];
     if (!entry.Live()) return true;
     if (entry.facts.run->kind == Kind::kCreated) (void)parts_.runtime.Kill(KeyOf(name, entry));
-    StopOne(name, entry, Stopping(name), step);
+    StopOne(name, entry, Stopping(name), *stop_deadline_, step);
     // Many end at once; the rest tell by OnExit.
     entry.facts.run = parts_.runtime.State(KeyOf(name, entry));
     return !entry.Live();

@@ -10,7 +10,7 @@
 // The order is the kubelet's: volumes, sandbox, image volumes, init containers one after the other (sidecars stay), containers. A
 // round attempts each container that is to be started once, in order; after a round with a failure the next begins 10 to 15 s later,
 // after one without 60 to 90 s later; a container that ended or a changed object begins one at once. Ended containers obey the
-// restart policy and the crash back-off. One pull at a time for a Pod.
+// restart policy (but one that ended for a changed image is always started again) and the crash back-off. One pull at a time for a Pod.
 //
 // Deletion: the running pull is stopped, containers get their preStop hook and stop signal, sidecars after the others in reverse
 // order, SIGKILL when the grace period is over; then mounts, namespaces and folders go, the last status is published, and
@@ -110,6 +110,7 @@ class PodWorker {
   struct Stop {
     enum class Stage : std::uint8_t { kNone, kHook, kSignalled, kKilled } stage = Stage::kNone;
     time::SteadyTime next{};   // when the next stage is due
+    time::SteadyTime deadline{};   // of a replacement, when SIGKILL comes; all others share stop_deadline_
     bool hook_done = false;
   };
   struct Entry {
@@ -123,8 +124,12 @@ class PodWorker {
   };
   struct Round {
     bool active = false, failed = false;
-    std::set<std::string> attempted;
-    std::map<std::string, policy::Outcome> images;
+    std::set<std::string> attempted, past_backoff;
+    struct Image {
+      std::string name;            // as the Pod had it when the pull was posted
+      policy::Outcome outcome;
+    };
+    std::map<std::string, Image> images;   // by container
     std::optional<std::map<std::string, policy::Outcome>> volumes;
     std::shared_ptr<policy::CredentialSource> credentials;
   };
@@ -149,7 +154,7 @@ class PodWorker {
   void CheckDeadline(Step& step);
   // Drives all of them towards their end; true when none lives.
   bool StopAll(Step& step);
-  void StopOne(const std::string& name, Entry& entry, const policy::Event& why, Step& step);
+  void StopOne(const std::string& name, Entry& entry, const policy::Event& why, time::SteadyTime deadline, Step& step);
   void Wind(const task::Context& ctx, Step& step);       // terminal, but not deleted
   void Terminate(const task::Context& ctx, Step& step);
   void Publish();
@@ -172,7 +177,7 @@ class PodWorker {
   bool changed_ = true;                   // begin a round now
   bool announced_volumes_ = false, sandbox_stopped_ = false, torn_down_ = false;
   bool deleting_ = false;
-  std::optional<time::SteadyTime> stop_deadline_;
+  std::optional<time::SteadyTime> stop_deadline_;   // of the Pod's end
   std::size_t pending_ = 0;               // works out
   std::stop_source pull_stop_;
 

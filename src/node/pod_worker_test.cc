@@ -25,6 +25,13 @@ metadata: {name: web, namespace: shop}
 spec: {containers: [{name: web, image: 'reg.test/web:1'}]}
 )";
 
+constexpr std::string_view kTwo = R"(
+apiVersion: v1
+kind: Pod
+metadata: {name: web, namespace: shop}
+spec: {containers: [{name: a, image: 'a:1'}, {name: b, image: 'b:1'}]}
+)";
+
 // One Pod on a clock that stands still, all its work done in this thread.
 class Lab {
  public:
@@ -51,6 +58,12 @@ class Lab {
   void After(time::Duration d) {
     clock.Advance(d);
     Settle();
+  }
+  void Change(const std::string& container, const std::string& image) {
+    for (auto& c : pod.spec.containers)
+      if (c.name == container) c.image = image;
+    ++pod.metadata.generation;
+    worker->Update(pod);
   }
   void Delete(std::int64_t grace) {
     pod.metadata.deletion_timestamp = clock.WallNow();
@@ -494,8 +507,7 @@ spec: {containers: [{name: bad, image: 'bad:1'}, {name: web, image: 'good:1'}]}
   EXPECT_EQ(lab.Phase(), "Pending") << "a container was never started";
 }
 
-TEST(PodWorker, AnImageVolumeThatFailsKeepsOnlyItsContainersWaiting) {
-  Lab lab(R"(
+constexpr std::string_view kVolume = R"(
 apiVersion: v1
 kind: Pod
 metadata: {name: web, namespace: shop}
@@ -504,7 +516,10 @@ spec:
   - {name: web, image: 'good:1'}
   - {name: data, image: 'good:1', volumeMounts: [{name: model, mountPath: /m}]}
   volumes: [{name: model, image: {reference: 'model:1'}}]
-)");
+)";
+
+TEST(PodWorker, AnImageVolumeThatFailsKeepsOnlyItsContainersWaiting) {
+  Lab lab(kVolume);
   lab.images.failures.emplace("model:1", Error(Reason::kNotFound, "E-NOTFOUND model:1: no such tag"));
   lab.Settle();
   EXPECT_EQ(lab.State("web"), "Running");
@@ -523,6 +538,165 @@ TEST(PodWorker, APostStartHookThatFailsEndsTheContainer) {
   const auto events = lab.Events();
   EXPECT_THAT(events, ::testing::Contains("W FailedPostStartHook: PostStartHook failed"));
   EXPECT_THAT(lab.runtime.Calls(), ::testing::Contains("kill web"));
+}
+
+TEST(PodWorker, AnImageThatIsChangedDuringItsPullIsNotStarted) {
+  Lab lab(kOne);
+  lab.step = lab.worker->Sync(task::Context({}, lab.clock));
+  ASSERT_EQ(lab.step.work.size(), 1u);
+  lab.Change("web", "reg.test/web:2");
+  lab.worker->Do(task::Context({}, lab.clock), lab.step.work[0]);
+  lab.Settle();
+  EXPECT_THAT(lab.runtime.Calls(), ElementsAre("sandbox", "create web/0 sha256:reg.test/web:2", "start web"));
+}
+
+// The pull is over, but another container's hook holds up the round.
+TEST(PodWorker, AnImageThatIsChangedAfterItsPullIsNotStarted) {
+  kube::Pod pod = PodFrom(kTwo);
+  pod.spec.containers[0].pre_stop = kube::LifecycleHandler{.exec = {"/drain"}};
+  Lab lab(pod, {});
+  lab.runtime.ends_on_stop = {"a"};
+  const auto sync = [&] {
+    const auto work = lab.worker->Sync(task::Context({}, lab.clock)).work;
+    return work.empty() ? PodWorker::Work{} : work[0];
+  };
+  const auto run = [&](const PodWorker::Work& work) { lab.worker->Do(task::Context({}, lab.clock), work); };
+  run(sync());
+  const auto pull = sync();
+  ASSERT_EQ(pull.image, "b:1");
+  lab.Change("a", "a:2");
+  const auto hook = sync();
+  ASSERT_EQ(hook.kind, Kind::kPreStop);
+  run(pull);
+  sync();
+  lab.Change("b", "b:2");
+  run(hook);
+  lab.Settle();
+  EXPECT_THAT(lab.runtime.Calls(), ElementsAre("sandbox", "create a/0 sha256:a:1", "start a", "exec a /drain", "stop a",
+                                               "create b/0 sha256:b:2", "start b", "create a/1 sha256:a:2", "start a"));
+}
+
+TEST(PodWorker, EachChangeOfTheImageStopsWithGrace) {
+  kube::Pod pod = PodFrom(kOne);
+  pod.spec.containers[0].pre_stop = kube::LifecycleHandler{.exec = {"/drain"}};
+  Lab lab(pod, {});
+  lab.Settle();
+  for (const char* image : {"reg.test/web:2", "reg.test/web:3"}) {
+    lab.runtime.TakeCalls();
+    lab.Change("web", image);
+    lab.Settle();
+    EXPECT_THAT(lab.runtime.TakeCalls(), ElementsAre("exec web /drain", "stop web")) << image;
+    lab.After(29s);
+    EXPECT_THAT(lab.runtime.TakeCalls(), IsEmpty()) << image;
+    lab.End("web", 0);
+    EXPECT_EQ(lab.State(), "Running");
+    lab.After(20min);
+  }
+  // One that was asked to stop is stopped, whatever is wanted then.
+  lab.runtime.TakeCalls();
+  lab.Change("web", "reg.test/web:4");
+  lab.Settle();
+  lab.Change("web", "reg.test/web:3");
+  lab.Settle();
+  lab.After(30s);
+  EXPECT_THAT(lab.runtime.TakeCalls(),
+              ElementsAre("exec web /drain", "stop web", "kill web", "create web/3 sha256:reg.test/web:3", "start web"));
+}
+
+TEST(PodWorker, ADeletionDuringAChangeOfTheImageShortensTheGrace) {
+  Lab lab(kOne);
+  lab.Settle();
+  lab.Change("web", "reg.test/web:2");
+  lab.Settle();
+  lab.runtime.TakeCalls();
+  lab.Delete(1);
+  lab.After(1s);
+  EXPECT_THAT(lab.runtime.TakeCalls(), ElementsAre("kill web", "stop sandbox", "tear down"));
+}
+
+TEST(PodWorker, CrashLoopWithAnImageVolume) {
+  Lab lab(kVolume);
+  lab.Settle();
+  lab.After(1s);
+  lab.End("data", 3);
+  EXPECT_EQ(lab.State("data"), "Running") << "the first restart is immediate";
+  for (const char* delay : {"10s", "20s", "40s"}) {
+    lab.End("data", 3);
+    EXPECT_EQ(lab.Message("data"), std::string("back-off ") + delay + " restarting failed container=data pod=web_shop(uid-1)");
+    for (int i = 0; i < 4 && lab.State("data") != "Running"; ++i) lab.After(10s);
+    ASSERT_EQ(lab.State("data"), "Running") << delay;
+  }
+}
+
+class Replacements : public ::testing::TestWithParam<std::string> {};
+TEST_P(Replacements, AreStartedWhateverTheRestartPolicy) {
+  kube::Pod pod = PodFrom(kOne);
+  pod.spec.restart_policy = GetParam();
+  Lab lab(pod, {});
+  lab.images.failures.emplace("reg.test/web:2", Error(Reason::kUnavailable, "E-UNAVAILABLE reg.test: later"));
+  lab.Settle();
+  lab.Change("web", "reg.test/web:2");
+  lab.Settle();
+  lab.End("web", 0);
+  EXPECT_EQ(lab.State(), "Waiting ErrImagePull");
+  EXPECT_EQ(lab.runtime.sandboxes(), 1u);
+  lab.images.failures.clear();
+  lab.runtime.TakeCalls();
+  lab.After(10s);
+  EXPECT_THAT(lab.runtime.TakeCalls(), ElementsAre("create web/1 sha256:reg.test/web:2", "start web"));
+  EXPECT_EQ(lab.State(), "Running");
+  for (const auto& status : lab.sink.statuses) EXPECT_THAT(status.phase, ::testing::AnyOf("Pending", "Running"));
+  lab.End("web", 0);
+  EXPECT_EQ(lab.Phase(), "Succeeded") << "the successor obeys the policy";
+}
+INSTANTIATE_TEST_SUITE_P(All, Replacements, ::testing::Values("Never", "OnFailure"), [](const auto& row) { return row.param; });
+
+// Between the end of the one and the start of the other the sandbox may go, too.
+TEST(PodWorker, AReplacementOutlivesItsSandbox) {
+  kube::Pod pod = PodFrom(kOne);
+  pod.spec.restart_policy = "Never";
+  Lab lab(pod, {});
+  lab.Settle();
+  lab.Change("web", "reg.test/web:2");
+  lab.Settle();
+  (void)lab.runtime.StopSandbox({}, pod);
+  lab.runtime.TakeCalls();
+  lab.End("web", 0);
+  EXPECT_THAT(lab.runtime.TakeCalls(), ElementsAre("sandbox", "create web/1 sha256:reg.test/web:2", "start web"));
+}
+
+TEST(PodWorker, AnImageVolumesPullThatTheDaemonsEndStopsHasNotFailed) {
+  kube::Pod pod = PodFrom(kVolume);
+  pod.spec.containers.erase(pod.spec.containers.begin());
+  Lab lab(pod, {});
+  lab.images.held = {"model:1"};
+  lab.step = lab.worker->Sync(task::Context({}, lab.clock));
+  ASSERT_EQ(lab.step.work.size(), 1u);
+  std::stop_source stop;
+  std::jthread puller([&] { lab.worker->Do(task::Context(stop.get_token(), lab.clock), lab.step.work[0]); });
+  lab.images.AwaitPulls(1);
+  stop.request_stop();
+  puller.join();
+  EXPECT_TRUE(lab.images.was_cancelled);
+  EXPECT_TRUE(lab.worker->Sync(task::Context(stop.get_token(), lab.clock)).work.empty());
+  EXPECT_THAT(lab.Events(), ElementsAre("N Pulling: Pulling image \"model:1\""));
+  EXPECT_EQ(lab.State("data"), "Waiting ContainerCreating");
+}
+
+TEST(PodWorker, ANewImageDoesNotWaitForTheOldOnesCrashes) {
+  Lab lab(kOne);
+  lab.Settle();
+  lab.End("web", 1);
+  lab.End("web", 1);
+  EXPECT_EQ(lab.State(), "Waiting CrashLoopBackOff");
+  lab.runtime.TakeCalls();
+  lab.Change("web", "reg.test/web:2");
+  lab.Settle();
+  EXPECT_THAT(lab.runtime.TakeCalls(), ElementsAre("create web/2 sha256:reg.test/web:2", "start web"));
+  EXPECT_EQ(lab.State(), "Running");
+  EXPECT_EQ(lab.Of("web").restart_count, 2);
+  lab.End("web", 1);
+  EXPECT_EQ(lab.Message(), "back-off 10s restarting failed container=web pod=web_shop(uid-1)");
 }
 
 TEST(PodWorker, LatestRunsForLogs) {

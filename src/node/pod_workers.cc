@@ -1,5 +1,7 @@
 #include "node/pod_workers.h"
 
+#include <algorithm>
+
 namespace berth::node {
 
 PodWorkers::PodWorkers(Options options, PodWorker::Parts parts, std::function<bool(const std::string& image)> present)
@@ -98,7 +100,13 @@ void PodWorkers::Run(const std::string& uid) {
 void PodWorkers::Dispatch(const std::string& uid, const std::shared_ptr<PodWorker>& worker, const PodWorker::Work& work) {
   using Kind = PodWorker::Work::Kind;
   const bool hook = work.kind == Kind::kPostStart || work.kind == Kind::kPreStop;
-  const bool quick = work.kind == Kind::kImage && !work.always && present_(work.image);
+  const auto volumes_present = [&] {
+    const auto pod = worker->pod();
+    return std::ranges::all_of(pod->spec.volumes, [&](const auto& v) {
+      return v.kind != kube::Volume::Kind::kImage || (v.pull_policy != "Always" && present_(v.reference));
+    });
+  };
+  const bool quick = work.kind == Kind::kImage ? !work.always && present_(work.image) : work.kind == Kind::kVolumes && volumes_present();
   Lane& lane = hook ? hooks_ : quick ? present_lane_ : pulls_;
   lane.Post([this, uid, worker, work] {
     worker->Do(task::Context(stop_.get_token(), parts_.clock), work);

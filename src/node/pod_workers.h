@@ -3,7 +3,7 @@
 // A Pod is synced by one thread at a time, when something happened to it or its next step is due. Long work runs on lanes of its
 // own, so that nothing waits for what it does not need:
 //   sync     quick steps of all Pods
-//   present  images that look present (a query, perhaps a verification)
+//   present  images, and image volumes, that look present (a query, perhaps a verification)
 //   pulls    images that are pulled; threads beyond the queue's limits wait in policy::PullQueue, further Pods cost no thread
 //   hooks    preStop, postStart
 // Safe for concurrent use. The destructor stops pulls and hooks and waits; containers live on.

@@ -134,18 +134,18 @@ Result<> Records::WriteIntent(const std::string& image) {
 
 Result<> Records::Intent::Succeeded(const std::string& image_ref, const AccessCredential& credential) {
   Records* owner = std::exchange(owner_, nullptr);
-  auto recorded = owner->RecordPulled(image_ref, image_, credential);
+  auto recorded = owner->RecordPulled(image_ref, image_, credential, Refresh::kYes);
   owner->End(image_, name_, !recorded);
   return recorded;
 }
 
-Result<> Records::RecordPulled(const std::string& image_ref, const std::string& image, const AccessCredential& credential) {
+Result<> Records::RecordPulled(const std::string& image_ref, const std::string& image, const AccessCredential& credential, Refresh refresh) {
   ASSIGN_OR_RETURN(const std::string name, reference::TrimTagAndDigest(image));
   std::lock_guard lock(StripeOf(image_ref));
   auto read = Read(image_ref);
   // An unreadable record is replaced: what it said cannot be trusted, and this pull has just been allowed.
   PulledRecord record = read && *read ? std::move(**read) : PulledRecord{.image_ref = image_ref};
-  if (!Merge(record, name, credential)) return {};
+  if (!Merge(record, name, credential) && refresh == Refresh::kNo) return {};
   return Write(std::move(record));
 }
 
@@ -231,7 +231,7 @@ AccessDecision Records::MustAttemptPull(const std::string& image, const std::str
     out.matched = credential;
     out.why = credential.Describe() + std::string(why);
     if (news && learn == Learn::kYes)
-      if (const auto written = RecordPulled(image_ref, image, credential); !written)
+      if (const auto written = RecordPulled(image_ref, image, credential, Refresh::kNo); !written)
         log::Warning("a proven credential could not be recorded", {{"image", image}, {"error", written.error()}});
     return std::move(out);
   };

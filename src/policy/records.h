@@ -131,7 +131,9 @@ class Records {
   Result<std::optional<PulledRecord>> Read(const std::string& image_ref) const;
   Result<> Write(PulledRecord record);  // stripe of the image_ref held
   Result<> WriteIntent(const std::string& image);
-  Result<> RecordPulled(const std::string& image_ref, const std::string& name, const AccessCredential& credential);
+  // kYes: written even when it says nothing new, so that Prune() sees how young it is.
+  enum class Refresh : bool { kNo, kYes };
+  Result<> RecordPulled(const std::string& image_ref, const std::string& name, const AccessCredential& credential, Refresh refresh);
   void End(const std::string& image, const std::string& name, bool keep);
   bool VerificationRequired(const std::string& image, bool pulled_by_us) const;
 

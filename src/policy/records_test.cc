@@ -469,6 +469,19 @@ TEST_F(RecordsTest, PruningSparesPresentAndYoungRecords) {
   EXPECT_EQ(Files("pulled"), 4u);
 }
 
+// Removed and pulled again between the list of what is present and the pruning: without its record it would look preloaded.
+TEST_F(RecordsTest, PruningSparesWhatWasPulledAgainWithTheSameCredential) {
+  const auto records = Open();
+  const auto pull = [&] { ASSERT_TRUE(records->Begin(kImage).Succeeded(std::string(kId), kStored)); };
+  pull();
+  clock_.Advance(std::chrono::hours(1));
+  const auto began = clock_.WallNow();
+  clock_.Advance(std::chrono::seconds(1));
+  pull();
+  EXPECT_EQ(records->Prune(task::Context(), {}, began).value(), 0u);
+  EXPECT_TRUE(records->Find(std::string(kId)));
+}
+
 TEST_F(RecordsTest, OfAFolderThatIsNotOneFails) {
   ASSERT_TRUE(scratch_.dir().WriteDurably("image_manager", {}, 0600));
   EXPECT_FALSE(Records::Open(scratch_.dir(), {}, clock_));
