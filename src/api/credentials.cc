@@ -30,7 +30,8 @@ Result<std::vector<credentials::Credential>> TakeCredentials(google::protobuf::R
     const std::size_t size = c.username.size() + c.password.size() + c.identity_token.size() + c.registry_token.size() +
                              c.source.size() + c.pattern.size();
     // A password may be a whole document with its lines (Google's _json_key): it is sent in base64.
-    const auto lines = std::to_array<std::string_view>({c.username, c.identity_token.Reveal(), c.registry_token.Reveal(), c.source, c.pattern});
+    const auto lines =
+        std::to_array<std::string_view>({c.username, c.identity_token.Reveal(), c.registry_token.Reveal(), c.source, c.pattern});
     if (size > kCredentialBytes) wrong = Usage("a credential is longer than " + std::to_string(kCredentialBytes) + " bytes");
     else if (std::ranges::any_of(lines, bytes::HasControls))
       wrong = Usage("the user name, a token, the source or the pattern of a credential holds control characters");

@@ -128,8 +128,9 @@ oci::Descriptor PutIndex(FakeRegistry& registry, const std::string& repository, 
 }
 
 // The same image with another platform in its config, as JSON ("" of it: none), and more text in its manifest.
-oci::Descriptor PutVariation(FakeRegistry& registry, const std::string& repository, const std::string& tag, const FakeRegistry::Image& image,
-                             const std::string& platform, const std::string& more = "") {
+oci::Descriptor PutVariation(FakeRegistry& registry, const std::string& tag, const FakeRegistry::Image& image, const std::string& platform,
+                             const std::string& more = "") {
+  const std::string repository = "app";
   const auto replaced = [](std::string text, const std::string& from, const std::string& to) {
     text.replace(text.find(from), from.size(), to);
     return text;
@@ -409,7 +410,7 @@ struct OpenPlatform { const char* name; std::string config, entry; };
 void PrintTo(const OpenPlatform& row, std::ostream* out) { *out << row.name; }
 class OpenPlatforms : public PlatformTest, public ::testing::WithParamInterface<OpenPlatform> {};
 TEST_P(OpenPlatforms, AreThoseOfTheHostThatTookTheImage) {
-  const auto manifest = PutVariation(node_.registry, "app", "x", amd_, GetParam().config);
+  const auto manifest = PutVariation(node_.registry, "x", amd_, GetParam().config);
   if (GetParam().entry != "-") PutIndex(node_.registry, "app", "x", {{GetParam().entry, manifest}});
   const auto done = node_.Pull(Ask({}, "app:x"));
   ASSERT_TRUE(done) << done.error().Text();
@@ -470,7 +471,8 @@ TEST(Puller, OnlyTheDocumentsOfTheImageAreKeptAndTheyHaveALimit) {
   const std::string big = R"("annotations":{"a":")" + std::string(60'000, 'x') + "\"}";
   std::vector<std::pair<std::string, oci::Descriptor>> entries;
   for (int i = 0; i < 5; ++i)
-    entries.emplace_back("", PutVariation(node.registry, "app", "", image, R"("os":"linux","architecture":"s390x")", big + R"(,"n":)" + std::to_string(i)));
+    entries.emplace_back("", PutVariation(node.registry, "", image, R"("os":"linux","architecture":"s390x")",
+                                          big + R"(,"n":)" + std::to_string(i)));
   const auto passed_over = entries;
   entries.emplace_back("", image.manifest);
   PutIndex(node.registry, "app", "1", entries);
