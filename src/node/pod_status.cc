@@ -78,7 +78,10 @@ std::string Phase(const kube::Pod& pod, const PodFacts& facts, const kube::PodSt
   if (pending_init > 0 || (failed_init > 0 && waiting > 0) || waiting > 0) return "Pending";
   if (running > 0) return "Running";
   if (stopped == 0) return "Pending";
-  const auto replaced = [&](const auto& s) { const auto c = facts.containers.find(s.name); return c != facts.containers.end() && c->second.replaced; };
+  const auto replaced = [&](const ContainerStatus& s) {
+    const auto known = facts.containers.find(s.name);
+    return known != facts.containers.end() && known->second.replaced;
+  };
   if (policy == "Always" || std::ranges::any_of(status.container_statuses, replaced)) return "Running";
   if (stopped == succeeded) return "Succeeded";
   return policy == "Never" ? "Failed" : "Running";

@@ -139,7 +139,8 @@ Result<> Records::Intent::Succeeded(const std::string& image_ref, const AccessCr
   return recorded;
 }
 
-Result<> Records::RecordPulled(const std::string& image_ref, const std::string& image, const AccessCredential& credential, Refresh refresh) {
+Result<> Records::RecordPulled(const std::string& image_ref, const std::string& image, const AccessCredential& credential,
+                               Refresh refresh) {
   ASSIGN_OR_RETURN(const std::string name, reference::TrimTagAndDigest(image));
   std::lock_guard lock(StripeOf(image_ref));
   auto read = Read(image_ref);
