@@ -1,9 +1,9 @@
 // credentials/helper.h: docker credential helpers (`docker-credential-NAME get`), for a node that asks for them.
 //
 // The kubelet knows nothing of them: off unless Sources is given HelperOptions. `credHelpers` names one for a host (written as
-// in the file; the Hub's key is https://index.docker.io/v1/), which then speaks for that host alone: when it fails there is no
-// credential from this file, never another entry. `credsStore` names one for all hosts; when it knows nothing, the entries of
-// the file count. Run as plug-ins are (credentials/provider.h): checked file, own environment, no shell, bounded output and time.
+// in the file; the Hub's key is https://index.docker.io/v1/), which then speaks for that host alone. `credsStore` names one for all
+// hosts; when it knows nothing, the entries of the file count. When either fails there is no credential from this file, never another
+// entry. Run as plug-ins are (credentials/provider.h): checked file, own environment, no shell, bounded output and time.
 #pragma once
 
 #include <optional>

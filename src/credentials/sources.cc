@@ -67,8 +67,9 @@ Result<> Sources::AskNode(const task::Context& ctx, const Request& request, Foun
       if (explain) report.hash = ShortHash(credential);
       found.credentials.push_back(std::move(credential));
     }
-    if (explain || report.verdict == Verdict::kFailed) found.reports.push_back(std::move(report));
-    if (choice->exclusive) return {};
+    const bool failed = report.verdict == Verdict::kFailed;
+    if (explain || failed) found.reports.push_back(std::move(report));
+    if (choice->exclusive || failed) return {};  // CVE-2021-41092
   }
   std::ranges::move(file->keyring.Find(request.repository), std::back_inserter(found.credentials));
   if (explain) {

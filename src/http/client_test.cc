@@ -717,6 +717,31 @@ TEST(Tls, ARotatedCaCountsAtOnceAndOldConnectionsAreNotUsed) {
   EXPECT_EQ(Fetch(client, request).error().reason(), Reason::kTlsCa);
 }
 
+// Written in place: the folder itself stays as it is.
+TEST(Tls, ACaThatIsRenewedInAFolderCountsAtOnce) {
+  Ca old_ca, new_ca;
+  FaultServer server(Always(Reply::Text(200, "x")), {.tls = ServerTls{.leaf = new_ca.Issue({"127.0.0.1"}), .client_ca = ""}});
+  const auto install = [&](const std::string& path, const std::string& from) {
+    std::ifstream in(from);
+    std::ofstream(path) << in.rdbuf() << "# " << from << "\n";
+  };
+  for (const bool by_environment : {false, true}) {
+    const Ca spare;
+    const std::string folder = spare.folder(), path = spare.file();
+    Client client({.get_env = [&](std::string_view name) -> std::optional<std::string> {
+      return by_environment && name == "SSL_CERT_DIR" ? folder : "";
+    }});
+    Request request = To(server);
+    if (!by_environment) request.tls.ca_paths = {folder};
+    install(path, old_ca.file());
+    EXPECT_EQ(Fetch(client, request).error().reason(), Reason::kTlsCa) << by_environment;
+    install(path, new_ca.file());
+    EXPECT_TRUE(Fetch(client, request).has_value()) << by_environment;
+    install(path, old_ca.file());
+    EXPECT_EQ(Fetch(client, request).error().reason(), Reason::kTlsCa) << by_environment;
+  }
+}
+
 TEST(Tls, AClientCertificateIsShownWhenConfigured) {
   Ca ca;
   FaultServer server(Always(Reply::Text(200, "x")), {.tls = ServerTls{.leaf = ca.Issue({"127.0.0.1"}), .client_ca = ca.file()}});

@@ -129,7 +129,11 @@ Result<std::shared_ptr<const Trust>> TrustCache::Get(const TlsOptions& options) 
   std::string stamp;
   for (const std::string& file : own) stamp += Stamp(file);
   stamp += "+" + Stamp(bundle) + Stamp(std::string(kSystemFolder));
-  for (const std::string& folder : folders) stamp += Stamp(folder);
+  for (const std::string& folder : folders) {
+    stamp += Stamp(folder);
+    // A file that is written in place leaves its folder as it is.
+    for (const std::string& file : FilesOf(folder, true)) stamp += Stamp(file);
+  }
   stamp += "+";
   for (const std::string* file : {&options.client_cert, &options.client_key})
     if (!file->empty()) stamp += Stamp(*file);

@@ -248,7 +248,7 @@ class Search {
     const auto full = reference::Reference::Parse(text);
     if (!raw || !full) return "is for " + Quoted(text) + ", which is no name of an image";
     const std::string repository = full->Repository();
-    const bool ours = repository == subject_.name.Repository() ||
+    const bool ours = CanonicalRepository(repository) == CanonicalRepository(subject_.name.Repository()) ||
                       std::ranges::any_of(rule_.signed_as, [&](const std::string& pattern) {
                         return MatchesRepository(pattern, repository);
                       });

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "credentials/match.h"
+#include "http/url.h"
 #include "kube/timestamp.h"
 #include "time/go_duration.h"
 
@@ -22,12 +23,83 @@ std::string_view Name(Action action) {
   return "Deny";
 }
 
+namespace {
+
+constexpr std::string_view kCapitals = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+
+std::string Lower(std::string_view text) {
+  std::string out(text);
+  for (char& c : out)
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c | 0x20);
+  return out;
+}
+
+// Where the ":port" of a host begins that ends in one, else its size.
+std::size_t PortOf(std::string_view host) {
+  const std::size_t digits = host.find_last_not_of("0123456789");
+  return digits != host.npos && host[digits] == ':' && digits + 1 < host.size() ? digits : host.size();
+}
+
+// ":0443" is ":443".
+std::string WithoutZeros(std::string_view host) {
+  std::string out(host);
+  std::size_t digit = PortOf(out) + 1;
+  while (digit + 1 < out.size() && out[digit] == '0') out.erase(digit, 1);
+  return out;
+}
+
+// Of all names of one registry the same: what an https URL makes of them, so that rules see what is asked. docker.io has three.
+std::string Registry(std::string_view domain) {
+  const std::string text = WithoutZeros(domain);
+  const auto url = http::Url::Parse("https://" + text);
+  std::string registry = url ? url->Authority() : Lower(text);
+  if (registry.ends_with(":443")) registry.resize(registry.size() - 4);
+  return reference::IsHub(registry) ? "docker.io" : registry;
+}
+
+// Of a Registry(). A pattern that has the port matches, and one that leaves it out: globs cannot be rewritten.
+std::vector<std::string> Spellings(const std::string& registry) {
+  std::vector<std::string> all{registry};
+  if (registry == "docker.io") all.insert(all.end(), {"index.docker.io", "registry-1.docker.io"});
+  if (PortOf(registry) == registry.size())
+    for (std::size_t i = all.size(); i-- > 0;) all.push_back(all[i] + ":443");
+  return all;
+}
+
+// An IPv6 address in brackets is itself, never a class of characters.
+std::string HostPattern(std::string_view pattern) {
+  std::string out = WithoutZeros(Lower(pattern));
+  const std::size_t open = out.starts_with('\\') ? 1 : 0, close = out.find(']');
+  if (!out.substr(open).starts_with('[') || close == out.npos) return out;
+  std::string address = out.substr(open + 1, close - open - 1);
+  if (address.ends_with('\\')) address.pop_back();
+  const auto url = http::Url::Parse("https://[" + address + "]");
+  return url ? "\\[" + url->host + "\\]" + out.substr(close + 1) : out;
+}
+
+bool MatchesRegistry(std::string_view pattern, std::string_view registry) {
+  const std::string host = HostPattern(pattern);
+  return std::ranges::any_of(Spellings(std::string(registry)), [&](const auto& spelling) { return credentials::Glob(host, spelling); });
+}
+
+}  // namespace
+
+std::string CanonicalRepository(std::string_view repository) {
+  const std::size_t slash = std::min(repository.find('/'), repository.size());
+  const std::string_view path = repository.substr(slash);
+  std::string registry = Registry(repository.substr(0, slash));
+  const bool official = registry == "docker.io" && path.size() > 1 && path.find('/', 1) == path.npos;
+  return registry + (official ? "/library" : "") + std::string(path);
+}
+
 bool MatchesRepository(std::string_view pattern, std::string_view repository) {
   if (pattern == "*") return true;
+  const std::string canonical = CanonicalRepository(repository);
+  repository = canonical;
   // Part by part; a pattern that ends earlier stands for all below.
-  for (;;) {
+  for (bool host = true;; host = false) {
     const std::size_t mine = std::min(pattern.find('/'), pattern.size()), its = std::min(repository.find('/'), repository.size());
-    if (!credentials::Glob(pattern.substr(0, mine), repository.substr(0, its))) return false;
+    if (!(host ? MatchesRegistry : credentials::Glob)(pattern.substr(0, mine), repository.substr(0, its))) return false;
     if (mine == pattern.size()) return true;
     if (its == repository.size()) return false;
     pattern.remove_prefix(mine + 1);
@@ -150,15 +222,21 @@ struct Reader {
     const std::string host = pattern.substr(0, slash), path = pattern.substr(slash);
     if (host.empty() || path.find("//") != path.npos || path.ends_with('/')) return wrong("has an empty part between its slashes");
     if (path.find(':') != path.npos) return wrong("must not have a tag: rules are for repositories");
-    if (host != "docker.io" && reference::IsHub(host)) return wrong("never matches: names of that registry begin with docker.io");
-    if (host.find_first_of(".:*?[") == host.npos && host != "localhost")
-      return wrong("never matches: it must begin with a registry (docker.io/library/" + host + "?)");
-    if (host == "docker.io" && !path.empty() && path.find('/', 1) == path.npos && path.find_first_of("*?[") == path.npos && path != "/library")
+    if (const std::string name = Lower(host); name.find_first_of(".:*?[") == name.npos && name != "localhost")
+      return wrong("never matches: it must begin with a registry (docker.io/library/" + name + "?); one without a dot is written with its port (" +
+                   name + ":443)");
+    if (host.substr(0, PortOf(host)).ends_with('.')) return wrong("never matches: no host in the name of an image ends with a dot");
+    if (Registry(host) == "docker.io" && !path.empty() && path.find('/', 1) == path.npos && path.find_first_of("*?[") == path.npos && path != "/library")
       Note(at, Quoted(pattern) + " stands for the repositories of that user; official images are docker.io/library/NAME");
-    if (const std::size_t upper = pattern.find_first_of("ABCDEFGHIJKLMNOPQRSTUVWXYZ", slash); upper != pattern.npos)
+    if (const std::size_t upper = pattern.find_first_of(kCapitals, slash); upper != pattern.npos)
       return wrong("never matches: paths of repositories are lower case");
     for (std::size_t open = pattern.find('['); open != pattern.npos; open = pattern.find('[', open + 1))
       if (pattern.find(']', open + 2) == pattern.npos) return wrong("has a [ without its ]");
+    // Made lower case, [^A-Z] would be another class.
+    const bool address = host.starts_with('[') && HostPattern(host).starts_with('\\');
+    for (std::size_t open = host.find('[', address ? 1 : 0); open != host.npos; open = host.find('[', open + 1))
+      if ((open == 0 || host[open - 1] != '\\') && host.substr(open, host.find(']', open + 2) - open).find_first_of(kCapitals) != host.npos)
+        return wrong("has capitals between [ and ]: hosts are compared in lower case");
     if (host.starts_with('*') && host != "*" && host[1] != '.')
       Note(at, Quoted(pattern) + " also matches hosts of other owners, such as evil" + host.substr(1));
     return {};
@@ -289,7 +367,7 @@ struct Reader {
       hasher.Update(bytes::AsView(text));
     };
     const auto at = [&](const std::optional<time::WallTime>& t) { add(t ? std::to_string(t->time_since_epoch().count()) : "-"); };
-    add("1");  // of this form
+    add("2");  // of this form and meaning: 2 compares registries, not their spellings
     add(rule.name);
     add(Name(rule.action));
     for (const auto& key : rule.keys) {

@@ -10,7 +10,8 @@
 //         keys: [{name: release, file: /etc/berth/release.pub, notAfter: 2027-01-01T00:00:00Z}]
 //
 // docs/verification.md is the manual. Patterns: HOST or HOST/PATH without tag; `*` `?` `[a-z]` within one part between slashes, the
-// host with its port; a path stands for all below it. "*" is everything.
+// host with its port; a path stands for all below it. "*" is everything. Registries are compared, not spellings: capitals, ":443", zeros
+// before a port, forms of an IPv6 address (also in brackets without `\`) and the other names of docker.io are no difference.
 // Everything that could let an image through by mistake is an error: unknown fields, patterns that match nothing, keys that
 // cannot be used, rules that ask for nothing. What is merely unwise is a note.
 // Immutable values, cheap to copy; safe to share.
@@ -103,7 +104,10 @@ class Rules {
   std::string text_;
 };
 
-// Does `pattern` stand for this repository ("docker.io/library/busybox")?
+// The same text for all spellings of a repository: "Registry-1.docker.io:443/busybox" is "docker.io/library/busybox".
+std::string CanonicalRepository(std::string_view repository);
+
+// Does `pattern` stand for this repository ("docker.io/library/busybox")? Spelled in any way, both.
 bool MatchesRepository(std::string_view pattern, std::string_view repository);
 
 }  // namespace berth::verify

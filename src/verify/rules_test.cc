@@ -65,6 +65,26 @@ TEST(Rules, TheFirstThatMatchesDecides) {
   EXPECT_THAT(rules->notes(), ElementsAre(HasSubstr("config.yaml:4: rule \"ours\" lets unsigned images through for whoever")));
 }
 
+// A Deny that another spelling of the registry passes would be none.
+TEST(Rules, AllSpellingsOfARegistryGetTheSameRule) {
+  const auto rules = Read(R"(verification:
+  default: Allow
+  rules:
+  - {name: local, match: ['LocalHost:5000'], action: Deny}
+  - {name: hub, match: [index.docker.io/library], action: Deny}
+  - {name: ours, match: [registry.example], action: Deny}
+  - {name: six, match: ['[FE80::A]', '\[FE80::B\]:5000'], action: Deny}
+)");
+  ASSERT_TRUE(rules) << rules.error().Text();
+  for (const auto& [name, rule] : std::initializer_list<std::pair<const char*, const char*>>{
+           {"localhost:5000/a", "local"}, {"LOCALHOST:5000/a", "local"}, {"localhost/a", "default"}, {"busybox", "hub"},
+           {"registry-1.docker.io/library/busybox", "hub"}, {"Docker.io:443/busybox", "hub"}, {"docker.io/u/a", "default"},
+           {"Registry.example:443/a", "ours"},
+           {"[fe80::a]/a", "six"}, {"[fe80:0::a]:443/a", "six"}, {"[fe80::b]:5000/a", "six"}, {"[fe80::b]/a", "default"}})
+    EXPECT_EQ(rules->Find(Ref(name)).name, rule) << name;
+  EXPECT_THAT(rules->notes(), ElementsAre(HasSubstr("default: Allow")));
+}
+
 TEST(Rules, WithoutASectionNothingIsVerified) {
   EXPECT_FALSE(Rules().enabled());
   EXPECT_THAT(Rules().Summary(), HasSubstr("off"));
@@ -101,6 +121,23 @@ INSTANTIATE_TEST_SUITE_P(Table, Patterns,
                                            PatternRow{"*.h", "a.h/x", true}, PatternRow{"*.h", "h/x", false}, PatternRow{"h", "h:5000/x", false},
                                            PatternRow{"h:*", "h:5000/x", true}, PatternRow{"h/a-?", "h/a-1", true}, PatternRow{"h/[ab]", "h/c", false},
                                            PatternRow{"\\[::1]:5000/x", "[::1]:5000/x", true}));
+// One registry, however it is spelled: its address decides.
+INSTANTIATE_TEST_SUITE_P(
+    Spellings, Patterns,
+    ::testing::Values(PatternRow{"h.io:5000", "H.io:5000/a", true}, PatternRow{"H.IO:5000", "h.io:5000/a", true}, PatternRow{"*.H.io", "a.h.IO/a", true},
+                      PatternRow{"h.io/a", "h.io:443/a", true}, PatternRow{"h.io:443", "h.io/a", true}, PatternRow{"h.io:443", "h.io:5000/a", false},
+                      PatternRow{"h.io", "h.io:0443/a", true}, PatternRow{"h.io:0443", "h.io/a", true}, PatternRow{"h.io:05000", "h.io:005000/a", true},
+                      PatternRow{"h.io", "h.io:80/a", false}, PatternRow{"h.io", "h.io:4430/a", false}, PatternRow{"h.io:0", "h.io:00/a", true}, PatternRow{"1.2", "1.2:443/a", true},
+                      PatternRow{"*.h.io", "a.h.io:443/a", true}, PatternRow{"*", "h.io:443/a", true}, PatternRow{"*.h.io:443", "a.h.io/a", true},
+                      PatternRow{"*:443", "h.io/a", true}, PatternRow{"*:443", "h.io:5000/a", false}, PatternRow{"h.io:*", "h.io/a", true},
+                      PatternRow{"h*:443", "h.io:5000/a", false}, PatternRow{"h.io:4?3", "h.io/a", true}, PatternRow{"h.io/A", "h.io/a", false},
+                      PatternRow{"docker.io", "registry-1.docker.io/library/a", true}, PatternRow{"docker.io", "index.docker.io:443/library/a", true},
+                      PatternRow{"docker.io", "DOCKER.io:443/library/a", true}, PatternRow{"docker.io/library/a", "registry-1.docker.io/a", true},
+                      PatternRow{"index.docker.io/library", "docker.io/library/a", true}, PatternRow{"Registry-1.docker.io:443", "docker.io/u/a", true},
+                      PatternRow{"*.docker.io", "docker.io/u/a", true}, PatternRow{"docker.io", "docker.io:5000/u/a", false},
+                      PatternRow{"docker.io", "hub.docker.io/u/a", false}, PatternRow{"[::1]:5000/x", "[::1]:5000/x", true},
+                      PatternRow{"[::1]:5000", "[0:0::0001]:5000/x", true}, PatternRow{"[FE80::A]", "[fe80:0::a]:443/x", true},
+                      PatternRow{"\\[0:0::1\\]:*", "[::1]/x", true}, PatternRow{"[::1]", "[::2]/x", false}, PatternRow{"[::1]", "[::1]:5000/x", false}));
 
 struct BadRow { std::string name, text, message; };
 void PrintTo(const BadRow& r, std::ostream* out) { *out << r.name; }
@@ -145,7 +182,10 @@ INSTANTIATE_TEST_SUITE_P(
         BadRow{"tag", R("{match: ['h.io/a:1'], action: Deny}"), "must not have a tag"},
         BadRow{"digest", R("{match: ['h.io/a@sha256:1'], action: Deny}"), "must not have a digest"},
         BadRow{"short name", R("{match: [busybox], action: Deny}"), "never matches: it must begin with a registry (docker.io/library/busybox?)"},
-        BadRow{"index.docker.io", R("{match: [index.docker.io/library], action: Deny}"), "never matches"},
+        BadRow{"short name in capitals", R("{match: [BusyBox], action: Deny}"), "(docker.io/library/busybox?); one without a dot is written with its port (busybox:443)"},
+        BadRow{"dot", R("{match: ['h.io./a'], action: Deny}"), "never matches: no host in the name of an image ends with a dot"},
+        BadRow{"dot and port", R("{match: ['h.io.:5000'], action: Deny}"), "never matches: no host in the name of an image ends with a dot"},
+        BadRow{"capitals in a class", R("{match: ['h[^A-Z].io'], action: Deny}"), "has capitals between [ and ]: hosts are compared in lower case"},
         BadRow{"upper case", R("{match: [h.io/Team], action: Deny}"), "never matches: paths of repositories are lower case"},
         BadRow{"bracket", R("{match: ['h.io/[ab'], action: Deny}"), "has a [ without its ]"},
         BadRow{"empty part", R("{match: ['h.io//a'], action: Deny}"), "has an empty part"},
@@ -164,6 +204,8 @@ TEST(Rules, WhatIsUnwiseIsNoted) {
   };
   EXPECT_THAT(notes("  default: Allow\n"), ElementsAre(HasSubstr("let through unverified (default: Allow)")));
   EXPECT_THAT(notes("  rules: []\n"), ElementsAre(HasSubstr("no image can be pulled")));
+  for (const char* hub : {"docker.io/busybox", "Index.docker.io:443/busybox"})
+    EXPECT_THAT(notes(R(std::string("{match: ['") + hub + "'], action: Deny}")), ElementsAre(HasSubstr("repositories of that user"))) << hub;
   EXPECT_THAT(notes(R("{match: ['*registry.io'], action: Deny}")), ElementsAre(HasSubstr("such as evilregistry.io")));
   EXPECT_THAT(notes(R("{name: all, match: ['*'], action: Allow}")), ElementsAre(HasSubstr("lets everything through unverified")));
   EXPECT_THAT(notes(R("{match: ['*'], action: Deny}") + "  - {name: late, match: [h.io], action: Allow}\n"), ElementsAre(HasSubstr("rule \"late\" is never reached")));

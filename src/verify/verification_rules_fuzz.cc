@@ -29,6 +29,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       if (rule.action == verify::Action::kRequireSignature && rule.keys.empty() && !rule.programs) std::abort();
       if (rule.threshold > 1 && rule.threshold > rule.keys.size()) std::abort();
     }
+    for (const auto& [name, spelling] : std::initializer_list<std::pair<const char*, const char*>>{
+             {"busybox", "registry-1.docker.io/library/busybox"}, {"busybox", "Index.docker.io:0443/busybox"},
+             {"registry.example/team/app:v1", "REGISTRY.example:443/team/app:v1"}, {"127.0.0.1:5000/a/b", "127.0.0.1:05000/a/b"},
+             {"[::1]:5000/a", "[0:0::1]:5000/a"}, {"[fe80::a]/a", "[FE80::A]:443/a"}})
+      if (&rules->Find(*reference::Reference::Parse(name)) != &rules->Find(*reference::Reference::Parse(spelling))) std::abort();
   }
   return 0;
 }

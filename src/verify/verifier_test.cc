@@ -370,6 +370,7 @@ TEST(Verifier, NamesAreComparedAsNames) {
     Lab lab;
     std::string text = reference;
     if (const auto at = text.find("HOST"); at != text.npos) text.replace(at, 4, lab.registry.host());
+    if (const auto at = text.find("ZEROS"); at != text.npos) text.replace(at, 5, lab.registry.host()).insert(text.find(':') + 1, "00");
     if (const auto at = text.find("DIGEST"); at != text.npos) text.replace(at, 6, lab.digest().ToString());
     PutTag(lab, {Sign(lab.release, PayloadText(text, lab.digest()))});
     return lab.Ask(lab.Require(rule), tail).outcome;
@@ -378,8 +379,11 @@ TEST(Verifier, NamesAreComparedAsNames) {
   EXPECT_EQ(with("HOST/team/app:v1", ", identity: Exact"), Outcome::kAllowed);
   EXPECT_EQ(with("HOST/team/app", ", identity: Exact"), Outcome::kDenied);
   EXPECT_EQ(with("HOST/team/app@DIGEST", ", identity: Exact"), Outcome::kAllowed);
+  EXPECT_EQ(with("ZEROS/team/app:v1", ""), Outcome::kAllowed) << "the same registry";
   EXPECT_EQ(with("index.docker.io/library/busybox", ", signedAs: [docker.io/library]"), Outcome::kAllowed);
   EXPECT_EQ(with("busybox", ", signedAs: [docker.io/library]"), Outcome::kAllowed);
+  EXPECT_EQ(with("registry-1.docker.io:443/library/busybox", ", signedAs: [Index.docker.io/library]"), Outcome::kAllowed);
+  EXPECT_EQ(with("REG.example:443/golden/app", ", signedAs: [reg.example/golden]"), Outcome::kAllowed);
   EXPECT_EQ(with("reg.example/golden/app", ", signedAs: [reg.example/golden]"), Outcome::kAllowed);
   EXPECT_EQ(with("reg.example/golden-not/app", ", signedAs: [reg.example/golden]"), Outcome::kDenied);
   EXPECT_EQ(with("whatever it is", ", identity: Any"), Outcome::kAllowed);
