@@ -17,6 +17,7 @@
 #include "bytes/encoding.h"
 #include "json/utf8.h"
 #include "yaml/scalar.h"
+#include "yaml/tokens.h"
 
 namespace berth::yaml {
 
@@ -44,6 +45,9 @@ class Failure {  // what every part here needs to complain
   std::string_view name_;
   Reason reason_;
 };
+
+std::string TooMany(const Limits& limits) { return "more than " + std::to_string(limits.values) + " values (limit: values)"; }
+std::string Deeper(const Limits& limits) { return "nested deeper than " + std::to_string(limits.depth) + " (limit: depth)"; }
 
 // Children by index into the builder's nodes, so that an alias is just the same index again.
 struct Node {
@@ -124,7 +128,7 @@ class Builder final : public YAML::EventHandler {
     throw Stop{};
   }
   void Count(const Mark& mark) {
-    if (++made_ > limits_.values) Refuse(mark, "more than " + std::to_string(limits_.values) + " values (limit: values)", true);
+    if (++made_ > limits_.values) Refuse(mark, TooMany(limits_), true);
   }
   std::uint32_t New(const Mark& mark, YAML::anchor_t anchor, Node::Kind kind, const std::string& tag = "?") {
     Count(mark);
@@ -134,7 +138,7 @@ class Builder final : public YAML::EventHandler {
     return index;
   }
   void Open(const Mark& mark, YAML::anchor_t anchor, Node::Kind kind) {
-    if (open_.size() >= limits_.depth) Refuse(mark, "nested deeper than " + std::to_string(limits_.depth) + " (limit: depth)", true);
+    if (open_.size() >= limits_.depth) Refuse(mark, Deeper(limits_), true);
     open_.push_back(New(mark, anchor, kind));
     nodes_[open_.back()].open = true;
   }
@@ -219,7 +223,7 @@ class Converter {
     return fail_.Limit(line, "more than " + std::to_string(limits_.values) + " values, aliases expanded (limit: values)");
   }
   Error TooLarge(int line) const { return fail_.Limit(line, "aliases make this too large (limit: bytes)"); }
-  Error TooDeep(int line) const { return fail_.Limit(line, "nested deeper than " + std::to_string(limits_.depth) + " (limit: depth)"); }
+  Error TooDeep(int line) const { return fail_.Limit(line, Deeper(limits_)); }
 
   bool IsMerge(const Node& key) const {
     return (key.kind == Node::Kind::kPlain && Resolve(key.text).kind == Resolved::Kind::kMerge) || key.tag == "tag:yaml.org,2002:merge";
@@ -468,6 +472,8 @@ Result<std::vector<Document>> Parse(std::string_view text, std::string_view name
   RETURN_IF_ERROR(CheckText(text, fail));
   if (text.starts_with("\xEF\xBB\xBF")) text.remove_prefix(3);
   if (auto json = ReadJson(text, name, reason, limits)) return *std::move(json);
+  if (text.size() > limits.values)  // what is shorter has no more tokens than that
+    if (const auto excess = CountTokens(text, limits)) return fail.Limit(excess->line, excess->depth ? Deeper(limits) : TooMany(limits));
 
   std::vector<Document> out;
   std::size_t values = 0;

@@ -103,6 +103,11 @@ std::string MergesOfNothing() {  // 100 times 100 visits, not one key
   for (int i = 0; i < 100; ++i) (as += i ? ",*a" : "*a"), (cs += i ? ",*c" : "*c");
   return "a: &a {}\nl: &b [" + as + "]\nm: &c {<<: *b}\no: {<<: [" + cs + "]}\n";
 }
+std::string Times(std::size_t n, std::string_view text) {
+  std::string out;
+  for (std::size_t i = 0; i < n; ++i) out += text;
+  return out;
+}
 std::string MergesOfALongKey() {
   std::string text = "a: &a {" + std::string(1000, 'k') + ": 1}\nb: {<<: [";
   for (int i = 0; i < 100; ++i) text += i ? ",*a" : "*a";
@@ -129,8 +134,34 @@ INSTANTIATE_TEST_SUITE_P(
         Refused{"MergesOfNothing", MergesOfNothing(), "f.yaml:3: more than 2000 values, aliases expanded (limit: values)", Reason::kLimitExceeded, {.values = 2000}},
         Refused{"MergesOfALongKey", MergesOfALongKey(), "f.yaml:1: aliases make this too large (limit: bytes)", Reason::kLimitExceeded, {.bytes = 2000}},
         Refused{"Aliases", "a: &a 1\nb: {<<: {b: [*a,*a,*a,*a,*a]}, b: 1}", "f.yaml:2: more than 12 values", Reason::kLimitExceeded, {.values = 12}},
+        Refused{"ManyInFlow", "a: 1\nb: [[" + Times(200, "[],"), "f.yaml:2: more than 100 values (limit: values)", Reason::kLimitExceeded, {.values = 100}},
+        Refused{"ManyColons", "- [" + Times(200, ": "), "f.yaml:1: more than 100 values (limit: values)", Reason::kLimitExceeded, {.values = 100}},
+        Refused{"ManyQuoted", "- [" + Times(200, "\"\""), "f.yaml:1: more than 100 values (limit: values)", Reason::kLimitExceeded, {.values = 100}},
+        Refused{"ManyTagsOnALine", Times(200, "!a "), "f.yaml:1: more than 100 values (limit: values)", Reason::kLimitExceeded, {.values = 100}},
+        Refused{"ManyMarkersInFlow", "[\n" + Times(200, "...\n"), "f.yaml:102: more than 100 values (limit: values)", Reason::kLimitExceeded, {.values = 100}},
+        Refused{"ManyBehindABlock", "a:\n  b: |\n  c: [[" + Times(200, "[],"), "f.yaml:3: more than 100 values", Reason::kLimitExceeded, {.values = 100}},
+        Refused{"DeepInFlow", "a:\n " + Times(200, "["), "f.yaml:2: nested deeper than 32 (limit: depth)", Reason::kLimitExceeded, {.values = 100}},
         Refused{"DeepAliases", "a: &a [1]\nb: &b [[*a]]\nc: [[*b]]", "limit: depth", Reason::kLimitExceeded, {.depth = 5}}),
     [](const auto& row) { return row.param.name; });
+
+// Brackets that are text: no limit counts them.
+class TextOfBrackets : public ::testing::TestWithParam<Row> {};
+TEST_P(TextOfBrackets, IsOneValue) {
+  const auto documents = Read(GetParam().yaml, {.values = 20});
+  ASSERT_TRUE(documents) << documents.error().Text();
+  EXPECT_THAT((*documents)[0].root().Dump(), ::testing::EndsWith("\"z\":1}"));
+}
+const std::string kBrackets = Times(50, "[{ : , \"!a &b ");
+INSTANTIATE_TEST_SUITE_P(
+    Rows, TextOfBrackets,
+    ::testing::Values(
+        Row{"Literal", "a:\n  b: |\n    x\n\n    " + kBrackets + "\n   # no more\nz: 1"}, 
+        Row{"Folded", "a: >2-\n    x\n  " + kBrackets + "\nz: 1"}, Row{"InAList", "a:\n- |+\n " + kBrackets + "\n\nz: 1"},
+        Row{"Commented", "a: | # it\n " + kBrackets + "\nz: 1"}, Row{"Tagged", "a: !!str |\n " + kBrackets + "\nz: 1"},
+        Row{"Windows", "a: |\r\n " + kBrackets + "\r\nz: 1\r\n"}, Row{"SingleQuoted", "a: 'it''s\n " + kBrackets + "'\nz: 1"},
+        Row{"DoubleQuoted", "a: \"\\\"" + Times(50, "[{ : , ") + "\"\nz: 1"}, Row{"Plain", "a: x\n  " + Times(50, "[{ ,\n  ") + "\nz: 1"},
+        Row{"InFlow", "{a: '" + Times(50, "[{,") + "', z: 1}"}, Row{"Comment", "# " + kBrackets + "\nz: 1 # " + kBrackets}),
+    NameOf);
 
 TEST(Document, KnowsItsLines) {
   const auto documents = Read("# first\nkind: Pod\nspec:\n  containers:\n  - name: a\n    image: b\n  - name: c\ndata:\n  .dockerconfigjson: x\n---\n\nkind: Two\n");
