@@ -69,6 +69,7 @@ int Doctor(Session& session, bool verbose) {
   v1::DiskUsageResponse usage;
   const auto endpoint = FindEndpoint(session.world(), session.globals().socket);
   if (!endpoint) return session.Fail(FromError(endpoint.error()));
+  session.BeImpatient();
   unreachable = session.Call(&v1::Berth::Stub::Status, v1::StatusRequest(), daemon);
   if (unreachable) {
     checks.push_back({"berth", "socket", "missing", unreachable->message, unreachable->next});
@@ -76,7 +77,8 @@ int Doctor(Session& session, bool verbose) {
     checks.push_back({"berth", "socket", "ok", endpoint->path + " (" + endpoint->origin + "), up " + Took(daemon.uptime_seconds()), ""});
     const bool same = daemon.version() == BERTH_VERSION;
     checks.push_back({"berth", "version", same ? "ok" : "degraded", std::string("berth ") + BERTH_VERSION + ", berthd " + daemon.version(), ""});
-    if (!session.Call(&v1::Berth::Stub::DiskUsage, v1::DiskUsageRequest(), usage)) checks.push_back(DiskCheck(usage));
+    const auto unknown = session.Call(&v1::Berth::Stub::DiskUsage, v1::DiskUsageRequest(), usage);
+    checks.push_back(unknown ? Check{"berth", "disk", "degraded", unknown->message, unknown->next} : DiskCheck(usage));
   }
   OwnChecks(checks, !unreachable);
   for (const auto& probe : daemon.probes()) {  // the daemon knows its own surroundings better
@@ -124,6 +126,7 @@ int Doctor(Session& session, bool verbose) {
 
 int Version(Session& session) {
   v1::StatusResponse daemon;
+  session.BeImpatient();
   const bool reached = !session.Call(&v1::Berth::Stub::Status, v1::StatusRequest(), daemon);
   if (session.json()) {
     json::Writer w;

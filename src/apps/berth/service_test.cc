@@ -12,7 +12,9 @@
 #include "apps/berth/testing/fake_berthd.h"
 #include "apps/berth/testing/test_world.h"
 #include "host/dir.h"
+#include "host/listen.h"
 #include "host/process.h"
+#include "host/testing/scratch.h"
 #include "json/document.h"
 #include "result/testing/dirs.h"
 #include "task/context.h"
@@ -24,6 +26,7 @@ using testing::Failed;
 using testing::FakeBerthd;
 using testing::TestWorld;
 using ::testing::AllOf;
+using ::testing::ContainsRegex;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -984,6 +987,35 @@ TEST_F(Service, DoctorTellsWhatVerdictsMean) {
   TestWorld still;
   EXPECT_EQ(still.Run({"-s", daemon.socket(), "version", "-o", "jsonl"}), 0);
   EXPECT_EQ(still.out(), "{\"client\":{\"version\":\"" BERTH_VERSION "\",\"api\":\"berth.v1\"},\"server\":null}\n");
+}
+
+// It listens, as a stopped or stuck one does.
+TEST(MuteDaemon, KeepsNobodyWhoAsksWhetherItAnswers) {
+  const host::testing::Scratch scratch;
+  const std::string socket = scratch.path() + "/berth.sock";
+  const auto mute = host::ListenUnix(socket);
+  ASSERT_TRUE(mute) << mute.error().Text();
+  const auto run = [&](Words arguments, int status) {
+    TestWorld one;
+    one.patience = std::chrono::milliseconds(1);
+    arguments.insert(arguments.begin(), {"-s", socket});
+    EXPECT_EQ(one.Run(arguments), status) << one.err();
+    return one.out();
+  };
+  EXPECT_THAT(run({"doctor"}, 12), AllOf(MatchesRegex("(.|\n)*\nsocket +missing +berth +berthd at " + socket + " has not answered within 1ms\n(.|\n)*"),
+                                         HasSubstr("\nkernel "), HasSubstr("socket missing: systemctl status berthd")));
+  EXPECT_EQ(run({"version"}, 0), "berth " BERTH_VERSION "\n");
+  EXPECT_THAT(run({"version", "-o", "jsonl"}, 0), HasSubstr("\"server\":null"));
+  EXPECT_THAT(run({"doctor", "--timeout", "1s"}, 124), HasSubstr("not done within 1s (--timeout)"));  // over at once by the manual clock
+}
+
+TEST_F(Service, DoctorTellsWhyItDoesNotKnowTheDisk) {
+  daemon.status = [](grpc::ServerContext&, const v1::StatusRequest&, v1::StatusResponse&) { return grpc::Status::OK; };
+  daemon.usage = [](grpc::ServerContext& context, const v1::DiskUsageRequest&, v1::DiskUsageResponse&) {
+    return Failed(context, "E-IO", "the store cannot be read", "berth fsck", 9);
+  };
+  Run({"doctor"});
+  EXPECT_THAT(world.out(), AllOf(ContainsRegex("\ndisk +degraded +berth +the store cannot be read\n"), HasSubstr("disk degraded: berth fsck\n")));
 }
 
 TEST_F(Service, SomebodyElseAtTheSocket) {

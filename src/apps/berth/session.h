@@ -89,6 +89,8 @@ class Session {
   Result<StubType*> StubOf();
   // For what waits for somebody other than the daemon: stdin, prompts, helpers. Signals and --timeout end it.
   task::Context context() const;
+  // For commands that tell whether berthd answers: without --timeout, a call that has no answer within World::patience is kSocket.
+  void BeImpatient() { impatient_ = true; }
   // The deadline of --timeout on a call; Cancelled calls and passed deadlines are told from the daemon's own here.
   void Prepare(grpc::ClientContext& context) const;
   Failure Judge(const grpc::Status& status, const grpc::ClientContext& context) const;
@@ -134,6 +136,8 @@ class Session {
   const Globals globals_;
   const time::SteadyTime begun_;
   mutable int output_status_ = 0;
+  bool impatient_ = false;
+  std::string place_;  // of the socket, once connected
   std::optional<time::WallTime> deadline_;
   std::optional<time::SteadyTime> steady_deadline_;
   std::shared_ptr<grpc::Channel> channel_;

@@ -4,6 +4,7 @@
 // exactly what a person or a script would.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <functional>
 #include <optional>
@@ -33,6 +34,8 @@ class Stream {
   std::optional<Error> broken_;
 };
 
+inline constexpr time::Duration kPatience = std::chrono::seconds(5);  // of doctor and version with a berthd that does not answer
+
 struct TerminalSize { std::size_t columns = 80, rows = 24; };
 
 struct World {
@@ -46,6 +49,7 @@ struct World {
   std::function<int()> interrupted_status = [] { return 130; };  // exit status after that: 130, 143
   std::string directory = "/";                       // working directory
   int verbosity = 0;                                 // -v: 0 … 10
+  time::Duration patience = kPatience;               // see Session::BeImpatient
 
   std::string Variable(const char* name) const {
     const char* value = variable(name);

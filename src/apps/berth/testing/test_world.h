@@ -27,6 +27,7 @@ class TestWorld {
   TerminalSize size;
   int stdin_fd = -1;  // instead of the input
   std::string directory = "/work";
+  time::Duration patience = kPatience;
 
   // What main() does, with these arguments.
   int Run(const std::vector<std::string>& arguments) {
@@ -40,7 +41,8 @@ class TestWorld {
                 .size = [this] { return size; },
                 .clock = *clock,
                 .stop = stop.get_token(),
-                .directory = directory};
+                .directory = directory,
+                .patience = patience};
     return cli::Run(world, arguments);
   }
   std::string out() const { return Contents(out_.get()); }
