@@ -77,10 +77,12 @@ def encodings(secret):
 
 
 def taken(folder):
-    """(apparent, allocated) bytes of the files below `folder`. (Folders of most file systems never shrink.)"""
+    """(apparent, allocated) bytes of the files below `folder`, a store's reserve not counted. (Folders of most file systems never shrink.)"""
     apparent = allocated = 0
     for parent, _, files in os.walk(folder):
         for name in files:
+            if name == "reserve":
+                continue
             with contextlib.suppress(OSError):
                 found = os.lstat(os.path.join(parent, name))
                 apparent, allocated = apparent + found.st_size, allocated + found.st_blocks * 512

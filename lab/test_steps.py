@@ -688,7 +688,8 @@ class Tools:
         self.node = case.node(fast | self.plugins.settings())
         disk = self.folder / "disk"
         disk.mkdir()
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=56m,mode=755", "tmpfs", disk], check=True)
+        # 16 MiB of it are the reserve.
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=72m,mode=755", "tmpfs", disk], check=True)
         case.addCleanup(subprocess.run, ["umount", "-l", disk], check=True)
         self.small = cases.Node(case, disk / "node", fast | {"credentials.profile": "Kubelet", "limits.layers": 4}, {})
         case.addCleanup(self.small.close)

@@ -175,16 +175,23 @@ std::string Pin::Text() const {
   return "pinned" + (owner.empty() ? "" : " by " + Quoted(owner)) + (reason.empty() ? "" : ": " + Quoted(reason));
 }
 
-Result<std::unique_ptr<Catalog>> Catalog::Open(const std::string& folder, const time::Clock& clock, JournalLimits journal) {
+Result<std::unique_ptr<Catalog>> Catalog::Open(const std::string& folder, const time::Clock& clock, JournalLimits journal,
+                                               std::uint64_t reserve_bytes) {
   const std::string path = folder + "/catalog.db";
+  ASSIGN_OR_RETURN(auto dir, host::Dir::Open(folder));
+  // A database that is opened begins its log and the log's index, and whoever starts after it writes, too.
+  const auto space = dir.FreeSpace();
+  auto reserve = std::make_unique<Reserve>(std::move(dir), reserve_bytes);
+  if (space && space->free_bytes < reserve_bytes / 16) reserve->Release();
   ASSIGN_OR_RETURN(auto writer, db::Database::Open(path, kMigrations));
   ASSIGN_OR_RETURN(auto reader, db::Database::Open(path, kMigrations, db::Access::kReadOnly));
-  return std::unique_ptr<Catalog>(new Catalog(std::move(writer), std::move(reader), clock, journal));
+  reserve->Fill();
+  return std::unique_ptr<Catalog>(new Catalog(std::move(writer), std::move(reader), clock, journal, std::move(reserve)));
 }
 
 Catalog::Catalog(std::unique_ptr<db::Database> writer, std::unique_ptr<db::Database> reader, const time::Clock& clock,
-                 JournalLimits journal)
-    : clock_(clock), journal_limits_(journal), writer_(std::move(writer)), reader_(std::move(reader)) {}
+                 JournalLimits journal, std::unique_ptr<Reserve> reserve)
+    : clock_(clock), journal_limits_(journal), reserve_(std::move(reserve)), writer_(std::move(writer)), reader_(std::move(reader)) {}
 Catalog::~Catalog() = default;
 
 // --- pulls
@@ -509,6 +516,10 @@ Result<> Catalog::DropLoose() {
 }
 
 Result<bool> Catalog::RemoveName(std::string_view name, const Removal& how) {
+  return WithReserve([&] { return RemoveNameOnce(name, how); });
+}
+
+Result<bool> Catalog::RemoveNameOnce(std::string_view name, const Removal& how) {
   std::lock_guard lock(writer_mutex_);
   const Change change{version_};
   ASSIGN_OR_RETURN(auto tx, writer_->Begin());
@@ -528,6 +539,10 @@ Result<bool> Catalog::RemoveName(std::string_view name, const Removal& how) {
 }
 
 Result<bool> Catalog::RemoveImage(const Digest& manifest, const Removal& how) {
+  return WithReserve([&] { return RemoveImageOnce(manifest, how); });
+}
+
+Result<bool> Catalog::RemoveImageOnce(const Digest& manifest, const Removal& how) {
   std::lock_guard lock(writer_mutex_);
   const Change change{version_};
   ASSIGN_OR_RETURN(auto tx, writer_->Begin());
@@ -567,6 +582,10 @@ Result<Unreferenced> Catalog::FindUnreferenced(time::WallTime before) {
 }
 
 Result<Unreferenced> Catalog::Forget(const Unreferenced& objects) {
+  return WithReserve([&] { return ForgetOnce(objects); });
+}
+
+Result<Unreferenced> Catalog::ForgetOnce(const Unreferenced& objects) {
   std::lock_guard lock(writer_mutex_);
   const Change change{version_};
   ASSIGN_OR_RETURN(auto tx, writer_->Begin());
@@ -584,6 +603,10 @@ Result<Unreferenced> Catalog::Forget(const Unreferenced& objects) {
 }
 
 Result<> Catalog::ForgetDamaged(const Digest& object) {
+  return WithReserve([&] { return ForgetDamagedOnce(object); });
+}
+
+Result<> Catalog::ForgetDamagedOnce(const Digest& object) {
   std::lock_guard lock(writer_mutex_);
   const Change change{version_};
   ASSIGN_OR_RETURN(auto tx, writer_->Begin());
@@ -605,7 +628,7 @@ Result<> Catalog::ForgetDamaged(const Digest& object) {
 Result<> Catalog::ForgetBlob(const Digest& blob) {
   std::lock_guard lock(writer_mutex_);
   const Change change{version_};
-  return writer_->Run("DELETE FROM blobs WHERE digest = ? AND kind = 1", blob.ToString());
+  return WithReserve([&] { return writer_->Run("DELETE FROM blobs WHERE digest = ? AND kind = 1", blob.ToString()); });
 }
 
 Result<std::vector<std::string>> Catalog::NamesThatNeed(const Digest& object) {
@@ -631,7 +654,7 @@ Result<> Catalog::SetPin(const Digest& config, const Pin& pin) {
 Result<bool> Catalog::RemovePin(const Digest& config) {
   std::lock_guard lock(writer_mutex_);
   const Change change{version_};
-  RETURN_IF_ERROR(writer_->Run("DELETE FROM pins WHERE config = ?", config.ToString()));
+  RETURN_IF_ERROR(WithReserve([&] { return writer_->Run("DELETE FROM pins WHERE config = ?", config.ToString()); }));
   return writer_->changes() > 0;
 }
 
@@ -657,7 +680,7 @@ Result<> Catalog::AddMount(const MountRecord& mount) {
 
 Result<bool> Catalog::RemoveMount(std::string_view target) {
   std::lock_guard lock(writer_mutex_);
-  RETURN_IF_ERROR(writer_->Run("DELETE FROM mounts WHERE target = ?", target));
+  RETURN_IF_ERROR(WithReserve([&] { return writer_->Run("DELETE FROM mounts WHERE target = ?", target); }));
   return writer_->changes() > 0;
 }
 
@@ -690,7 +713,7 @@ Result<> Catalog::DropOldEntries() {
 
 Result<> Catalog::TrimJournal() {
   std::lock_guard lock(writer_mutex_);
-  return DropOldEntries();
+  return WithReserve([&] { return DropOldEntries(); });
 }
 
 namespace {

@@ -13,6 +13,9 @@
 //   pin        keeps an image (by its id, so all its manifests) from removal until it is lifted or the removal is forced; it
 //              outlives damage: the image that is pulled again is pinned
 //
+// What removes or forgets works on a full disk, too: where its transaction finds no space, the reserve (catalog/reserve.h) is released
+// and it is tried once more. Pulls get none of it.
+//
 // Errors: those of db/ (kNoSpace, kCorrupt, kIo), kInUse for images that are mounted or pinned. Commits are durable.
 // Safe for concurrent use: one connection writes, one reads (never blocked by a commit).
 #pragma once
@@ -28,6 +31,7 @@
 #include <string_view>
 #include <vector>
 
+#include "catalog/reserve.h"
 #include "db/database.h"
 #include "digest/digest.h"
 #include "result/result.h"
@@ -160,8 +164,9 @@ struct Removal {
 
 class Catalog {
  public:
-  // `folder` holds catalog.db.
-  static Result<std::unique_ptr<Catalog>> Open(const std::string& folder, const time::Clock& clock, JournalLimits journal = {});
+  // `folder` holds catalog.db and the reserve of so many bytes (0: none), which is also there for a start on a full disk.
+  static Result<std::unique_ptr<Catalog>> Open(const std::string& folder, const time::Clock& clock, JournalLimits journal = {},
+                                               std::uint64_t reserve_bytes = 0);
   ~Catalog();
 
   // --- pulls. An intent is on record before the first byte is asked for and goes in PublishImage or EndPull.
@@ -235,13 +240,29 @@ class Catalog {
   // Removes what is too old by now; what is added does that, too.
   Result<> TrimJournal();
 
+  // --- the reserve: filled when files are gone; released for other rows than those of removals when nothing goes on without them
+  void FillReserve() { reserve_->Fill(); }
+  bool ReleaseReserve() { return reserve_->Release(); }
+
   // Not a single row, and none of a layer ever: nothing was ever pulled, as far as it knows.
   Result<bool> Empty();
   // "ok", or what SQLite's quick check finds.
   Result<std::string> Check();
 
  private:
-  Catalog(std::unique_ptr<db::Database> writer, std::unique_ptr<db::Database> reader, const time::Clock& clock, JournalLimits journal);
+  Catalog(std::unique_ptr<db::Database> writer, std::unique_ptr<db::Database> reader, const time::Clock& clock, JournalLimits journal,
+          std::unique_ptr<Reserve> reserve);
+  // On a full disk once more, with the space of the reserve.
+  template <class Remove>
+  auto WithReserve(const Remove& remove) {
+    auto done = remove();
+    if (!done && done.error().reason() == Reason::kNoSpace && reserve_->Release()) done = remove();
+    return done;
+  }
+  Result<bool> RemoveNameOnce(std::string_view name, const Removal& how);
+  Result<bool> RemoveImageOnce(const Digest& manifest, const Removal& how);
+  Result<Unreferenced> ForgetOnce(const Unreferenced& objects);
+  Result<> ForgetDamagedOnce(const Digest& object);
   Result<> DropOldEntries();
   Result<> Append(std::string_view kind, std::string_view image, std::string_view record);
   Result<> DropOrphanImages(const Removal& how);
@@ -257,6 +278,7 @@ class Catalog {
 
   const time::Clock& clock_;
   const JournalLimits journal_limits_;
+  const std::unique_ptr<Reserve> reserve_;
   std::atomic<std::uint64_t> version_{1};
   std::mutex writer_mutex_, reader_mutex_;
   std::unique_ptr<db::Database> writer_;  // guarded by writer_mutex_

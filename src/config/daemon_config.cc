@@ -204,7 +204,7 @@ const std::vector<Setting>& Settings() {
       Choice("pull.keepBlobs", "compressed layers after unpacking: a cache for export and repair", AT(pull.keep_blobs),
              std::vector<std::pair<std::string_view, KeepBlobs>>{
                  {"WhileSpace", KeepBlobs::kWhileSpace}, {"Always", KeepBlobs::kAlways}, {"Never", KeepBlobs::kNever}}),
-      Time("pull.partialAge", "partial downloads nobody resumed are removed after this", AT(partial_age)),
+      Time("pull.partialAge", "partial downloads nobody resumed are removed after this, or when space is wanted", AT(partial_age)),
       Time("pull.leftoverAge", "layers of failed pulls are removed after this", AT(leftover_age)),
       Time("pull.sweepEvery", "how often that is looked at; at least 1s", AT(sweep_every), false, std::chrono::seconds(1)),
       Size("retry.rounds", "tries of each host for one document or blob", AT(registry.retry.rounds)),

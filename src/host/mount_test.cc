@@ -397,6 +397,26 @@ TEST_F(MountTest, ProbeSeesWhatTheOthersUse) {
   EXPECT_GE(c.cgroup_version, 0);
 }
 
+TEST(Probe, ExpectsOfAKernelWhatItsVersionHas) {
+  struct Row {
+    Capabilities can;
+    bool file_backed, loop;
+  };
+  constexpr bool kDevices = true, kLoop = true, kMount = true, kNo = false;
+  const auto can = [](int major, int minor, bool mount, bool devices, bool loop) {
+    return Capabilities{.kernel_major = major, .kernel_minor = minor, .can_mount = mount, .erofs_multi_device = devices, .loop = loop};
+  };
+  for (const Row& row : {Row{can(6, 12, kMount, kDevices, kNo), true, false}, Row{can(7, 0, kMount, kDevices, kLoop), true, true},
+                         Row{can(6, 1, kMount, kDevices, kLoop), false, true}, Row{can(6, 1, kMount, kDevices, kNo), false, false},
+                         Row{can(6, 12, kMount, kNo, kLoop), false, false}, Row{can(6, 12, kNo, kDevices, kLoop), false, false}}) {
+    const ErofsProbe expected = ExpectErofs(row.can);
+    EXPECT_EQ(expected.file_backed, row.file_backed);
+    EXPECT_EQ(expected.loop, row.loop);
+    EXPECT_EQ(expected.file_backed, expected.file_backed_error.empty());
+    EXPECT_EQ(expected.loop, expected.loop_error.empty());
+  }
+}
+
 TEST_F(MountTest, ProbeErofsMountsBothWays) {
   if (!HaveErofs() || !MakeErofs()) GTEST_SKIP() << "no EROFS in this kernel, or no mkfs.erofs";
   const std::string meta = *dir().ReadSmall("meta", 1u << 20), data = *dir().ReadSmall("data", 1u << 20);

@@ -106,4 +106,15 @@ Result<ErofsProbe> ProbeErofs(bytes::View meta, bytes::View data, const Dir& scr
   return probe;
 }
 
+ErofsProbe ExpectErofs(const Capabilities& can) {
+  ErofsProbe probe;
+  const bool mounts = can.can_mount && can.erofs_multi_device;
+  probe.file_backed = mounts && (can.kernel_major > 6 || (can.kernel_major == 6 && can.kernel_minor >= 12));
+  probe.loop = mounts && can.loop;
+  const std::string why = !can.can_mount ? "no right to mount" : !can.erofs_multi_device ? "no erofs of Linux 5.16 or later" : "";
+  if (!probe.file_backed) probe.file_backed_error = why.empty() ? "erofs is mounted from files from Linux 6.12 on" : why;
+  if (!probe.loop) probe.loop_error = why.empty() ? "no /dev/loop-control" : why;
+  return probe;
+}
+
 }  // namespace berth::host

@@ -40,5 +40,7 @@ struct ErofsProbe {
 // Mounts the image (metadata and one data device, from the EROFS writer) both ways, detached. `scratch` gets two files
 // and loses them again. An Error only when the files cannot be written.
 Result<ErofsProbe> ProbeErofs(bytes::View meta, bytes::View data, const Dir& scratch);
+// What the kernel promises, where no file can be written to try it: by version, from 6.12 mounts from files.
+ErofsProbe ExpectErofs(const Capabilities& can);
 
 }  // namespace berth::host

@@ -164,6 +164,17 @@ LayerJobs::Ticket LayerJobs::Join(const task::Context& ctx, std::shared_ptr<regi
   return ticket;
 }
 
+// First the mark, then the look: whoever still writes it lets go of it before he looks at the mark.
+void LayerJobs::DropPartial(const Digest& blob) {
+  {
+    std::lock_guard lock(boards_mutex_);
+    if (const auto at = boards_.find(blob); at != boards_.end())
+      if (const auto board = at->second.lock()) board->drop = true;
+  }
+  if (const auto removed = stores_.content.RemovePartial(blob); !removed)
+    log::Warning("a partial download could not be removed", {{"blob", blob.ToString()}, {"error", removed.error()}});
+}
+
 Result<LayerJobs::Done> LayerJobs::Run(const task::Context& ctx, const Job& job) {
   ASSIGN_OR_RETURN(const auto ready, FindReady(job.layer.digest));
   if (ready) {
@@ -175,6 +186,7 @@ Result<LayerJobs::Done> LayerJobs::Run(const task::Context& ctx, const Job& job)
   job.board->SetPhase(LayerPhase::kFetching);
   const auto began = ctx.clock().SteadyNow();
   auto done = Bring(ctx, job, slot);
+  if (!done && ctx.stopped() && job.board->drop) (void)stores_.content.RemovePartial(job.layer.digest);
   if (done && options_.observer != nullptr)
     options_.observer->OnLayer(done->info.report.uncompressed_bytes,
                                std::chrono::duration<double>(ctx.clock().SteadyNow() - began).count());

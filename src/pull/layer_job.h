@@ -6,7 +6,8 @@
 // Verdicts: bytes that do not hash to the digest are dropped, their host is reported and the blob is fetched once more
 // from zero, from another host where there is one (C-26). When the worker refuses a layer, the rest of the blob is still
 // hashed first: only bytes that are the promised ones can be called a bad layer.
-// What stays on disk: a partial after a cut, a cancellation or a crash; nothing after a refused layer or a full disk.
+// What stays on disk: a partial after a cut, a cancellation or a crash; nothing after a refused layer or a full disk, nor of the
+// other layers of a pull that a full disk failed (DropPartial).
 #pragma once
 
 #include <atomic>
@@ -68,12 +69,17 @@ class LayerJobs {
   Ticket Join(const task::Context& ctx, std::shared_ptr<registry::Repository> repository, const oci::Descriptor& layer,
               const digest::Digest& diff_id, Watcher watcher);
 
+  // A pull that wanted it failed for want of space, and its ticket is gone: the partial goes, at once or with the job that was stopped;
+  // one that another pull waits for goes on.
+  void DropPartial(const digest::Digest& blob);
+
  private:
   // Passes one job's progress on to all who watch it, and brings late ones up to date.
   class Board {
    public:
     explicit Board(Turns& pulls) : work(pulls) {}
     Turns::Work work;
+    std::atomic<bool> drop{false};  // the partial, when the job is stopped
     void Join(Watcher watcher);
     void SetPhase(LayerPhase phase);
     void Resume(std::uint64_t from, const std::string& host);

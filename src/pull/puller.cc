@@ -624,6 +624,10 @@ class Puller::Flight {
   std::string ToJson(const Error* error) const { return record_->ToJson(request_.policy, request_.asker, result_, error); }
 
   Error Failed(Error error) {
+    // The tickets are gone: a full disk gets back what came of the other layers, too.
+    if (error.reason() == Reason::kNoSpace)
+      for (const auto& image : planned_)
+        for (const auto& layer : image.manifest.layers()) state_.jobs.DropPartial(layer.digest);
     const bool told = !error.cancelled() && (intent_ || opened_);  // Never, with nothing here, is no news
     const std::string record = told ? ToJson(&error) : "";
     if (intent_ || told) {

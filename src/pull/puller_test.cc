@@ -749,6 +749,35 @@ TEST(Puller, TheFirstFailureEndsTheOtherLayers) {
   EXPECT_THAT(done.error().Text(), HasSubstr("(2 of 2)"));
 }
 
+TEST(Puller, NothingOfAPullStaysOnAFullDisk) {
+  for (const bool writing : {true, false}) {  // the partial of the layer that does not fail
+    PullerOptions options;
+    options.layers = writing ? 2 : 1;
+    Node node(options);
+    const auto image = node.registry.PutImage("app", "1", {kBig, kSmall});
+    const auto never = std::make_shared<Gate>();
+    if (writing) {
+      node.registry.On(Blob("app", image.layers[0]), [never](const ServerRequest&) {
+        return Reply::Head(200, kBig.size()).Send(kBig.substr(0, 1000)).WaitFor(never);
+      });
+      node.registry.On(Blob("app", image.layers[1]), [never](const ServerRequest&) {
+        never->AwaitWaiters(1);
+        return Reply::Text(200, kSmall);
+      });
+    } else {
+      auto begun = *node.stores.content->Resume(image.layers[1].digest, image.layers[1].size);
+      ASSERT_TRUE(begun->Append(bytes::AsView(kSmall.substr(0, 1000))));
+    }
+    ASSERT_TRUE(host::ConfigureFaults("blob.complete=error(ENOSPC)"));
+    const auto done = node.Pull(node.Ask("app:1"));
+    ASSERT_TRUE(host::ConfigureFaults(""));
+    ASSERT_FALSE(done);
+    EXPECT_EQ(done.error().reason(), Reason::kNoSpace) << done.error().Text();
+    node.puller.reset();  // the job that was stopped has ended
+    EXPECT_THAT(*node.stores.content->Partials(), IsEmpty()) << writing;
+  }
+}
+
 TEST(Puller, CancellingEndsAPullWhereverItHangs) {
   Node node;
   const auto image = node.registry.PutImage("app", "1", {kBig});

@@ -71,7 +71,8 @@ class ImageStore {
   // is mounted, pinned, or `unused()`, asked while nobody can begin to use it, says no.
   virtual Result<std::optional<std::uint64_t>> Remove(const task::Context& ctx, const std::string& id, GcReason reason,
                                                       const std::function<Result<bool>()>& unused) = 0;
-  // Frees of what no image needs all that is too old, then cached blobs until that much is free; what went, in its order.
+  // Frees of what no image needs all that is too old, then cached blobs until that much is free, then what is too young but not in
+  // use; what went, in its order.
   virtual Result<std::vector<Object>> FreeUnneeded(const task::Context& ctx, std::uint64_t wanted) = 0;
   // What that would free now, if `gone` were gone.
   virtual Result<std::vector<Object>> WouldFree(const task::Context& ctx, std::uint64_t wanted, const std::set<std::string>& gone) = 0;

@@ -683,6 +683,43 @@ TEST_F(StoredTest, ADryRunNamesLeftoversTheCacheAndImagesInTheirOrder) {
   EXPECT_THAT(Names(), IsEmpty());
 }
 
+TEST_F(StoredTest, WhatIsYoungAndUnneededGoesBeforeAnImage) {
+  stores_.Publish("r:1", {Content('1', 10'000)});
+  const auto left = stores_.AddLayer(Content('l', 40'000)), taken = stores_.AddLayer(Content('t', 10'000));
+  const auto lease = *stores_.leases->Acquire({}, {taken});
+  const auto partial = digest::Digest::Of(bytes::AsView("partial")), written = digest::Digest::Of(bytes::AsView("written"));
+  for (const auto& digest : {partial, written}) {
+    auto ingest = *stores_.content->Resume(digest, 30'000);
+    ASSERT_TRUE(ingest->Append(bytes::AsView(std::string(30'000, 'p'))));
+  }
+  const auto ingest = *stores_.content->Resume(written, 30'000);
+  available_ = 1'950'000;  // 50,000 wanted
+  const auto plan = gc_->Collect({}, {.dry_run = true, .target = 80});
+  const auto report = gc_->Collect({}, {.target = 80});
+  ASSERT_TRUE(report.verdict) << report.verdict.error().Text();
+  EXPECT_THAT(report.unneeded, ElementsAre(::testing::Key("layer " + left.ToString()), ::testing::Key("partial " + partial.ToString())));
+  EXPECT_EQ(plan.unneeded, report.unneeded);
+  EXPECT_THAT(Names(), ElementsAre("r:1"));
+  EXPECT_TRUE(*stores_.layers->Find(taken));
+  EXPECT_EQ(stores_.content->Partials()->size(), 1u);
+}
+
+// On a full disk a sweep finds no space for rows, and the cache has it.
+TEST_F(StoredTest, ASweepWithoutSpaceIsTriedAgainWithThatOfTheCache) {
+  stores_.Publish("r:1", {Content('1', 40'000)}, true);
+  const auto left = stores_.AddLayer(Content('l', 10'000));
+  stores_.clock.Advance(hours(2));
+  for (const char* faults : {"gc.mark=error(EIO)*1", "gc.mark=error(ENOSPC)*1"}) {
+    ASSERT_TRUE(host::ConfigureFaults(faults));
+    const auto freed = images_->FreeUnneeded({}, 10'000);
+    ASSERT_TRUE(host::ConfigureFaults(""));
+    ASSERT_EQ(freed.has_value(), std::string_view(faults).find("ENOSPC") != std::string_view::npos);
+    if (!freed) continue;
+    EXPECT_THAT(*freed, ElementsAre(::testing::Key(HasSubstr("blob ")), ::testing::Key("layer " + left.ToString())));
+  }
+  EXPECT_THAT(Names(), ElementsAre("r:1"));
+}
+
 TEST_F(StoredTest, CachedBlobsAreEnoughWhenTheyAre) {
   stores_.Publish("r:1", {Content('1', 400'000)}, true);
   available_ = 1'700'000;  // 300,000 wanted, 83%

@@ -106,6 +106,7 @@ Result<Freed> Reclaimer::FreeCache(const task::Context& ctx, std::uint64_t wante
     if (!forgotten) RETURN_IF_ERROR(stores_.catalog.ForgetBlob(blob.digest));
     if (removed) freed.Add(ObjectOf("blob", blob.digest, blob.disk_bytes));
   }
+  stores_.catalog.FillReserve();
   return freed;
 }
 
@@ -125,7 +126,9 @@ Result<Freed> Reclaimer::DeleteAfter(const task::Context& ctx, const std::set<Di
   ASSIGN_OR_RETURN(auto free, stores_.catalog.FindUnreferenced(kAnyAge));
   std::erase_if(free.layers, [&](const Digest& d) { return !layers.contains(d); });
   std::erase_if(free.blobs, [&](const catalog::BlobRecord& b) { return b.kind == BlobKind::kLayer && !layers.contains(b.digest); });
-  return Delete(ctx, free);
+  auto freed = Delete(ctx, free);
+  stores_.catalog.FillReserve();
+  return freed;
 }
 
 Result<Freed> Reclaimer::Delete(const task::Context& ctx, const catalog::Unreferenced& candidates) {
@@ -195,7 +198,8 @@ Result<std::size_t> Reclaimer::AdoptBlobs() {
 
 Result<Freed> Reclaimer::Sweep(const task::Context& ctx, const Ages& ages) {
   BERTH_FAULT_IN(ctx, kGcMark);
-  RETURN_IF_ERROR(AdoptBlobs());
+  // What gets no row on a full disk gets it when there is room.
+  if (const auto adopted = AdoptBlobs(); !adopted && adopted.error().reason() != Reason::kNoSpace) return adopted.error();
   BERTH_FAULT_IN(ctx, kGcRoots);
   ASSIGN_OR_RETURN(const auto free, stores_.catalog.FindUnreferenced(Before(ages.unneeded, clock_)));
   BERTH_FAULT_IN(ctx, kGcCandidates);
@@ -207,6 +211,7 @@ Result<Freed> Reclaimer::Sweep(const task::Context& ctx, const Ages& ages) {
     if (removed) freed.Add(ObjectOf("partial", partial.digest, partial.disk_bytes));
   }
   BERTH_FAULT_IN(ctx, kGcDone);
+  stores_.catalog.FillReserve();
   if (!freed.objects.empty()) log::Info("space given back", {{"bytes", freed.bytes}, {"objects", freed.objects.size()}});
   return freed;
 }
@@ -258,7 +263,14 @@ Result<std::vector<content::Store::Item>> Reclaimer::OldPartials(const Ages& age
   return partials;
 }
 
+// A daemon that cannot start cannot free anything either.
 Result<Reclaimer::Recovery> Reclaimer::Recover(const task::Context& ctx) {
+  auto recovery = RecoverOnce(ctx);
+  if (!recovery && recovery.error().reason() == Reason::kNoSpace && stores_.catalog.ReleaseReserve()) recovery = RecoverOnce(ctx);
+  return recovery;
+}
+
+Result<Reclaimer::Recovery> Reclaimer::RecoverOnce(const task::Context& ctx) {
   Recovery recovery;
   std::vector<std::string> damaged;
   ASSIGN_OR_RETURN(const auto layers, stores_.layers.List(&damaged));

@@ -4,6 +4,8 @@
 // while the objects are claimed so that no pull can begin to rely on them (catalog/leases.h). A crash in between leaves
 // files without rows; those get rows again (Recover(); blobs also at every Sweep()), so that age removes them. Nothing that
 // an image, a name or a running pull needs is ever deleted.
+// On a full disk removals and a start have the catalog's reserve, which is filled again when files are gone; a blob that could not get
+// its row gets it in a later Sweep().
 // Errors: kInUse for mounted and pinned images, those of catalog and host. Safe for concurrent use.
 #pragma once
 
@@ -82,6 +84,7 @@ class Reclaimer {
  private:
   Result<std::set<digest::Digest>> LayersOf(const std::vector<digest::Digest>& manifests);
   Result<Removed> Finish(const task::Context& ctx, const catalog::ImageRecord& image, const std::set<digest::Digest>& layers);
+  Result<Recovery> RecoverOnce(const task::Context& ctx);
   Result<Freed> DeleteAfter(const task::Context& ctx, const std::set<digest::Digest>& layers);
   Result<std::vector<digest::Digest>> Strays();  // blobs without rows
   Result<std::size_t> AdoptBlobs();              // gives them rows; how many

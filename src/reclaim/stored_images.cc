@@ -9,6 +9,11 @@ namespace berth::reclaim {
 using catalog::BlobKind;
 using digest::Digest;
 
+namespace {
+// Of leftovers that go before an image does.
+constexpr Ages kAnyAge{time::Duration::zero(), time::Duration::zero()};
+}  // namespace
+
 Result<std::vector<CollectableImage>> StoredImages::List(const task::Context& ctx, Sizes sizes) {
   ASSIGN_OR_RETURN(const auto records, stores_.catalog.ListImages());
   std::map<Digest, std::uint64_t> layers, blobs;
@@ -63,14 +68,30 @@ Result<std::optional<std::uint64_t>> StoredImages::Remove(const task::Context& c
 
 Result<std::vector<Object>> StoredImages::WouldFree(const task::Context&, std::uint64_t wanted, const std::set<std::string>& gone) {
   ASSIGN_OR_RETURN(auto would, reclaimer_.WouldFree(ages_, wanted, gone));
+  if (would.bytes >= wanted) return std::move(would.objects);
+  ASSIGN_OR_RETURN(auto young, reclaimer_.WouldFree(kAnyAge, 0, gone));
+  std::set<Object> old(would.objects.begin(), would.objects.end());
+  std::ranges::copy_if(young.objects, std::back_inserter(would.objects), [&](const Object& object) { return !old.contains(object); });
   return std::move(would.objects);
 }
 
 Result<std::vector<Object>> StoredImages::FreeUnneeded(const task::Context& ctx, std::uint64_t wanted) {
-  ASSIGN_OR_RETURN(Freed freed, reclaimer_.Sweep(ctx, ages_));
-  if (freed.bytes >= wanted) return std::move(freed.objects);
-  ASSIGN_OR_RETURN(Freed cache, reclaimer_.FreeCache(ctx, wanted - freed.bytes));
-  std::ranges::move(cache.objects, std::back_inserter(freed.objects));
+  auto swept = reclaimer_.Sweep(ctx, ages_);
+  const bool full = !swept && swept.error().reason() == Reason::kNoSpace;
+  if (!swept && !full) return std::move(swept).error();
+  Freed freed = full ? Freed() : *std::move(swept);
+  const auto add = [&](Freed more) {
+    for (auto& object : more.objects) freed.Add(std::move(object));
+  };
+  if (freed.bytes < wanted) {
+    ASSIGN_OR_RETURN(Freed cache, reclaimer_.FreeCache(ctx, wanted - freed.bytes));
+    add(std::move(cache));
+  }
+  // What the cache gave back has room for the rows of the rest.
+  if (!full && freed.bytes >= wanted) return std::move(freed.objects);
+  auto rest = reclaimer_.Sweep(ctx, freed.bytes < wanted ? kAnyAge : ages_);
+  if (!rest && (rest.error().reason() != Reason::kNoSpace || freed.objects.empty())) return std::move(rest).error();
+  if (rest) add(*std::move(rest));
   return std::move(freed.objects);
 }
 

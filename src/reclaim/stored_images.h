@@ -10,7 +10,7 @@ namespace berth::reclaim {
 
 class StoredImages final : public ImageStore {
  public:
-  // `ages` of leftovers, which go first.
+  // `ages` of leftovers, which go first; younger ones go before images do. On a full disk the cache makes room for their rows.
   StoredImages(Reclaimer& reclaimer, Reclaimer::Stores stores, Ages ages) : reclaimer_(reclaimer), stores_(stores), ages_(ages) {}
 
   Result<std::vector<CollectableImage>> List(const task::Context& ctx, Sizes sizes) override;

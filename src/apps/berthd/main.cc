@@ -37,6 +37,7 @@ namespace {
 
 constexpr auto kGrace = std::chrono::seconds(5);   // for running calls to end
 constexpr auto kEnd = std::chrono::seconds(9);     // for everything: the unit gives fifteen
+constexpr std::uint64_t kReserve = 16u << 20;      // for removals on a full disk (reliability-security 5.4)
 constexpr std::uint64_t kLeastSpace = 64u << 20;   // below it no pull can succeed
 
 // Reads the settings (again, with the files that were read before): the file and what the command line put over it.
@@ -67,7 +68,8 @@ Result<std::unique_ptr<catalog::Catalog>> OpenCatalog(const config::DaemonConfig
   const auto file = root.Stat("catalog.db");
   if (!file && file.error().reason() != Reason::kMissing) return file.error();
   if (!file || file->size == 0) RETURN_IF_ERROR(check(file ? "is empty" : "is missing"));
-  ASSIGN_OR_RETURN(auto catalog, catalog::Catalog::Open(config.root, clock, {.entries = config.journal, .age = config.journal_age}));
+  ASSIGN_OR_RETURN(auto catalog, catalog::Catalog::Open(config.root, clock, {.entries = config.journal, .age = config.journal_age},
+                                                        kReserve));
   ASSIGN_OR_RETURN(const bool empty, catalog->Empty());
   if (empty) RETURN_IF_ERROR(check("knows nothing"));
   return catalog;

@@ -2,6 +2,7 @@
 
 #include "erofs/writer.h"
 #include "layer/worker.h"
+#include "log/log.h"
 
 namespace berth::berthd {
 namespace {
@@ -33,7 +34,14 @@ Result<Machine> LookAround(const host::Dir& scratch, const config::DaemonConfig&
   const config::FormChoice wanted = config.form;
   Machine machine{.can = host::Probe()};
   if (wanted != config::FormChoice::kTree) {
-    ASSIGN_OR_RETURN(machine.erofs, TryErofs(scratch));
+    auto tried = TryErofs(scratch);
+    // A full disk says nothing about the kernel. A file in memory would not either: tmpfs backs no mount.
+    if (!tried && tried.error().reason() == Reason::kNoSpace) {
+      log::Warning("the disk is full: whether EROFS works is taken from the kernel's version", {{"error", tried.error()}});
+      tried = host::ExpectErofs(machine.can);
+    }
+    if (!tried) return std::move(tried).error();
+    machine.erofs = *std::move(tried);
   }
   const bool works = machine.erofs.usable();
   if (wanted == config::FormChoice::kErofs && !works)
