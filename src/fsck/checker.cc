@@ -18,6 +18,18 @@ void NoteRepaired(Finding& finding, std::string action) {
   finding.action = std::move(action);
   finding.repaired = true;
 }
+// On the bytes, as opposed to trouble of this machine: the same again would end the same.
+bool IsVerdict(const Error& error) {
+  switch (error.reason()) {
+    case Reason::kInvalidLayer:
+    case Reason::kDigestMismatch:
+    case Reason::kSizeMismatch:
+    case Reason::kLimitExceeded:
+    case Reason::kUnsupported:
+    case Reason::kCorrupt: return true;
+    default: return false;
+  }
+}
 // What was promised is gone, unless nobody needed it.
 void NoteForgotten(Finding& finding) {
   if (finding.images.empty()) return NoteRepaired(finding, "forgotten; no image needed it");
@@ -92,6 +104,7 @@ Result<std::optional<Finding>> Checker::CheckBlob(const task::Context& ctx, cons
     finding.action = kLeftAlone;
     return finding;
   }
+  RETURN_IF_ERROR(ctx.Check());
   RETURN_IF_ERROR(document ? stores_.catalog.ForgetDamaged(blob.digest) : stores_.catalog.ForgetBlob(blob.digest));
   ASSIGN_OR_RETURN([[maybe_unused]] const bool removed, stores_.content.Remove(blob.digest));
   document ? NoteForgotten(finding) : NoteRepaired(finding, "removed");
@@ -139,13 +152,23 @@ Result<Finding> Checker::RepairLayer(const task::Context& ctx, const catalog::La
     NoteRepaired(finding, "removed a variant of it that no image needs");
     return finding;
   }
+  RETURN_IF_ERROR(ctx.Check());
   // Variants were made from the damaged metadata, and their images are made again with them: they go in both cases.
-  if (variants.empty() && stores_.content.Verify(layer.blob)) {
-    if (auto again = Reunpack(ctx, layer, options.form); again) {
+  if (variants.empty()) {
+    auto again = stores_.content.Verify(layer.blob);
+    const bool kept = again || again.error().reason() != Reason::kMissing;
+    if (again) again = Reunpack(ctx, layer, options.form);
+    if (again) {
       NoteRepaired(finding, "unpacked again from its kept blob");
       return finding;
     }
+    RETURN_IF_ERROR(ctx.Check());
+    if (kept && !IsVerdict(again.error())) {
+      finding.action = "left as it is: it could not be unpacked again: " + again.error().Text();
+      return finding;
+    }
   }
+  RETURN_IF_ERROR(ctx.Check());
   RETURN_IF_ERROR(stores_.catalog.ForgetDamaged(layer.blob));
   ASSIGN_OR_RETURN([[maybe_unused]] const bool removed, stores_.layers.Remove(ctx, layer.blob));
   NoteForgotten(finding);

@@ -4,7 +4,7 @@
 // contents; a tree is compared with its metadata) and every kept blob (hashed at Depth::kData). Files that no row explains
 // are what a crash leaves: reclaim's Recover() gives them rows. With repair:
 //   a layer      kept when only a variant was damaged that no image has; else unpacked again from its kept blob if that is
-//                whole, else forgotten with its images
+//                whole, else forgotten with its images; left as it is when only this machine is in the way (a full disk)
 //   a document   forgotten with its images
 //   a kept blob  removed: it was a cache
 // An image that was forgotten is not repaired (`repaired` stays false): the registry has it, and only a pull may ask there.

@@ -7,6 +7,7 @@
 #include <functional>
 #include <utility>
 
+#include "host/fault.h"
 #include "reclaim/testing/stores.h"
 
 namespace berth::fsck {
@@ -70,7 +71,9 @@ class HookClock final : public time::Clock {
   }
   time::WallTime WallNow() const override { return {}; }
   bool SleepUntil(std::stop_token, time::SteadyTime) const override { return true; }
-  task::Context Context() const { return task::Context({}, *this).WithDeadline(time::SteadyTime::max()); }
+  task::Context Context(std::stop_token stop = {}) const {
+    return task::Context(std::move(stop), *this).WithDeadline(time::SteadyTime::max());
+  }
 
  private:
   std::function<void()> hook_;
@@ -175,6 +178,52 @@ TEST_F(CheckerTest, ATreeIsComparedAndUnpackedAgainAsATree) {
     EXPECT_EQ(Run().findings, 0u);
     EXPECT_EQ(Name("r:1"), "there");
   }
+}
+
+// Trouble of this machine says nothing of the bytes: the next run can mend what this one could not.
+TEST_F(CheckerTest, ALayerThatCannotBeUnpackedAgainNowIsLeftAsItIs) {
+  if (!BERTH_FAULTS) GTEST_SKIP() << "built without fault points";
+  const auto image = stores_.Publish("r:1", {kBase, kTop}, true);
+  for (const char* point : {"unpack.started", "unpack.last", "layer.synced", "layer.renamed"}) {
+    for (const char* error : {"ENOSPC", "EIO"}) {
+      SCOPED_TRACE(std::string(point) + " " + error);
+      std::filesystem::resize_file(stores_.LayerFile(image.layers[1], ".data"), 1);
+      ASSERT_TRUE(host::ConfigureFaults(std::string(point) + "=error(" + error + ")"));
+      const auto summary = Run(Repair::kYes);
+      ASSERT_TRUE(host::ConfigureFaults(""));
+      EXPECT_EQ(summary.findings, 1u);
+      EXPECT_EQ(summary.repaired, 0u);
+      EXPECT_THAT(findings_[0].action, HasSubstr("could not be unpacked again: "));
+      EXPECT_EQ(Name("r:1"), "there");
+      (void)Run(Repair::kYes);
+      EXPECT_EQ(Run().findings, 0u);
+      EXPECT_EQ(Name("r:1"), "there");
+    }
+  }
+}
+
+TEST_F(CheckerTest, AnInterruptedRepairCostsNoImage) {
+  const auto image = stores_.Publish("r:1", {kBase, kTop}, true);
+  bool whole = false;
+  for (int at = 1; !whole; ++at) {
+    SCOPED_TRACE(at);
+    ASSERT_LT(at, 1000);
+    std::filesystem::resize_file(stores_.LayerFile(image.layers[1], ".data"), 1);
+    std::ofstream(stores_.LayerFile(image.layers[1], "@0123456789abcdef.meta")) << "of no image";
+    std::stop_source stop;
+    int asked = 0;
+    const HookClock clock([&] {
+      if (++asked == at) stop.request_stop();
+    });
+    Checker checker({*stores_.content, *stores_.layers, *stores_.catalog, *stores_.leases});
+    const auto summary = checker.Run(clock.Context(stop.get_token()), {.repair = Repair::kYes}, {});
+    whole = summary && !stop.stop_requested();
+    EXPECT_TRUE(summary || summary.error().cancelled()) << summary.error().Text();
+    ASSERT_EQ(Name("r:1"), "there");
+    (void)Run(Repair::kYes);
+    ASSERT_EQ(Run().findings, 0u);
+  }
+  EXPECT_EQ(Name("r:1"), "there");
 }
 
 TEST_F(CheckerTest, ForgettingWhatNobodyNeedsIsARepair) {
