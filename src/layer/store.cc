@@ -266,7 +266,7 @@ Result<LayerInfo> Staging::Commit() {
   if (known) {
     if (auto found = store.Find(s.blob); found && *found) return **found;
     // A damaged one makes room.
-    RETURN_IF_ERROR(store.Remove(s.ctx, s.blob));
+    RETURN_IF_ERROR(store.RemoveDamaged(s.ctx, s.blob, s.form));
   }
   auto renamed = store.tmp_.Rename(s.DataName(), store.layers_, contents, host::Replace::kNo);
   if (!renamed && renamed.error().reason() == Reason::kConflict) {
@@ -417,12 +417,20 @@ Result<std::map<Digest, std::uint64_t>> LayerStore::DiskBytes(const std::set<Dig
   return taken;
 }
 
-Result<bool> LayerStore::Remove(const task::Context& ctx, const Digest& blob) const {
+Result<bool> LayerStore::Remove(const task::Context& ctx, const Digest& blob) const { return RemoveFiles(ctx, blob, std::nullopt); }
+
+Result<bool> LayerStore::RemoveDamaged(const task::Context& ctx, const Digest& blob, Form form) const {
+  return RemoveFiles(ctx, blob, form);
+}
+
+Result<bool> LayerStore::RemoveFiles(const task::Context& ctx, const Digest& blob, std::optional<Form> next) const {
   ASSIGN_OR_RETURN(bool any, layers_.Unlink(MetaName(blob, {})));
   ASSIGN_OR_RETURN(const std::vector<std::string> names, layers_.List());
   for (const std::string& name : names) {
     const auto file = ParseName(name);
     if (!file || file->blob != blob) continue;
+    Descriptor variant;
+    if (next == Form::kErofs && !file->variant.empty() && VerifyMeta(blob, file->variant, Depth::kMetadata, variant)) continue;
     any = true;
     if (file->kind != kTree) {
       RETURN_IF_ERROR(layers_.Unlink(name));
@@ -462,6 +470,12 @@ Result<> LayerStore::VerifyMeta(const Digest& blob, std::string_view variant, De
   if (variant.empty()) RETURN_IF_ERROR(DecodeFixups(bytes::AsView(descriptor.fixups), read.tree));
   if (tree != nullptr) *tree = std::move(read.tree);
   return {};
+}
+
+Result<> LayerStore::VerifyVariant(const Digest& blob, std::string_view variant, Depth depth) const {
+  RETURN_IF_ERROR(CheckVariantName(variant));
+  Descriptor descriptor;
+  return VerifyMeta(blob, variant, depth, descriptor);
 }
 
 Result<> LayerStore::Verify(const task::Context& ctx, const Digest& blob, Depth depth) const {
