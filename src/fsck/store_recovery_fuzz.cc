@@ -267,7 +267,8 @@ class Trial {
   void Whole(Stores& stores, const catalog::ImageRecord& image) const {
     for (const Digest& document : {image.manifest, image.config}) Require(stores.content->Verify(document).has_value(), "a document is not whole");
     for (const auto& l : image.layers)
-      Require((left_.contains(l.blob) || stores.layers->Verify({}, l.blob, layer::Depth::kData).has_value()) && *stores.catalog->FindLayer(l.blob),
+      Require(*stores.catalog->FindLayer(l.blob) &&
+                  (left_.contains(l.blob) || stores.layers->Verify({}, l.blob, layer::Depth::kData).has_value()),
               "a layer is not whole");
   }
 
