@@ -82,6 +82,9 @@ Error Corrupt(std::string text) {
 }
 bool IsDamage(const Error& error) { return error.reason() == Reason::kCorrupt || error.reason() == Reason::kUnexpectedEof; }
 
+// That, or the disk does not give it.
+bool IsLost(const Error& error) { return IsDamage(error) || error.reason() == Reason::kIo; }
+
 // What can be told about a .meta file without reading all of it.
 Result<Descriptor> LookAt(int meta) {
   ASSIGN_OR_RETURN(Descriptor descriptor, ReadDescriptor(meta, Parts::kJson));
@@ -329,9 +332,8 @@ Result<std::unique_ptr<Staging>> LayerStore::Stage(const task::Context& ctx, con
 Result<std::optional<LayerInfo>> LayerStore::Find(const Digest& blob) const {
   auto meta = layers_.OpenRead(MetaName(blob, {}));
   if (!meta && meta.error().reason() == Reason::kMissing) return std::nullopt;
-  if (!meta) return std::move(meta).error();
-  auto looked = LookAt(meta->get());
-  if (!looked && IsDamage(looked.error())) return Corrupt("the metadata of layer " + blob.ToString() + " is damaged: " + looked.error().message());
+  auto looked = meta ? LookAt(meta->get()) : Result<Descriptor>(meta.error());
+  if (!looked && IsLost(looked.error())) return Corrupt("the metadata of layer " + blob.ToString() + " is damaged: " + looked.error().message());
   if (!looked) return std::move(looked).error();
   const Descriptor& descriptor = *looked;
   LayerInfo info;
@@ -356,14 +358,14 @@ Result<bool> LayerStore::Has(const Digest& blob, std::string_view variant) const
   if (!found || !*found) return false;
   if (variant.empty()) return true;
   const auto meta = layers_.OpenRead(MetaName(blob, variant));
-  if (!meta && meta.error().reason() == Reason::kMissing) return false;
+  if (!meta && (meta.error().reason() == Reason::kMissing || IsLost(meta.error()))) return false;
   if (!meta) return meta.error();
   const auto whole = [&]() -> Result<bool> {
     ASSIGN_OR_RETURN(const Descriptor descriptor, LookAt(meta->get()));
     ASSIGN_OR_RETURN(const VariantReport report, VariantReport::FromJson(descriptor.json));
     return report.blob == blob;
   }();
-  return whole || !IsDamage(whole.error()) ? whole : Result<bool>(false);
+  return whole || !IsLost(whole.error()) ? whole : Result<bool>(false);
 }
 
 Result<std::vector<LayerInfo>> LayerStore::List(std::vector<std::string>* damaged) const {

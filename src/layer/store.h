@@ -79,7 +79,7 @@ class LayerStore {
                                          digest::Algorithm diff_algorithm = digest::Algorithm::kSha256) const;
 
   // Looks at what a few microseconds can tell: the lengths of its files, its descriptor, the superblock of its image.
-  // kCorrupt. What lies behind that is Verify()'s.
+  // kCorrupt, also of what the disk does not give (an I/O error): one bad sector costs one layer. What lies behind that is Verify()'s.
   Result<std::optional<LayerInfo>> Find(const digest::Digest& blob) const;
   // Whether it can be mounted, as itself or as `variant`, as far as Find() can tell, which looks at the variant, too. Damage
   // is absence: the pull that follows makes it whole.

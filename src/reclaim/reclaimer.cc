@@ -258,7 +258,7 @@ Result<Reclaimer::Recovery> Reclaimer::Recover(const task::Context& ctx) {
   ASSIGN_OR_RETURN(const auto layers, stores_.layers.List(&damaged));
   for (const auto& name : damaged) {
     log::Warning("a stored layer cannot be read and is removed", {{"file", name}});
-    ASSIGN_OR_RETURN([[maybe_unused]] const bool gone, stores_.layers.layers().Unlink(name));
+    ASSIGN_OR_RETURN([[maybe_unused]] const bool gone, stores_.layers.layers().RemoveTree(name));
   }
   // After that: contents without a descriptor are left-overs, too.
   ASSIGN_OR_RETURN(const std::size_t unfinished, stores_.layers.RecoverTmp());

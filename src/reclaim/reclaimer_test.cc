@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
+#include <functional>
 
 #include "host/fault.h"
 #include "reclaim/testing/stores.h"
@@ -215,13 +216,21 @@ TEST_F(ReclaimerTest, AStartReadsALittleOfEachImageAndNoContents) {
 }
 
 TEST_F(ReclaimerTest, RecoverRemovesALayerThatCannotBeRead) {
-  const auto image = stores_.Publish("r:1", {kBase});
-  std::filesystem::resize_file(stores_.LayerFile(image.layers[0], ".meta"), 100);
-  const auto recovery = Make().Recover({});
-  ASSERT_TRUE(recovery) << recovery.error().Text();
-  EXPECT_EQ(recovery->lost, 1u);
-  EXPECT_FALSE(*stores_.catalog->FindName("r:1"));
-  EXPECT_THAT(LayersOnDisk(), IsEmpty());
+  const auto cut = [](const std::string& meta) { std::filesystem::resize_file(meta, 100); };
+  const auto unreadable = [](const std::string& meta) {  // kIo, as with a bad sector
+    std::filesystem::remove(meta);
+    std::filesystem::create_directory(meta);
+  };
+  for (const auto& harm : std::initializer_list<std::function<void(const std::string&)>>{cut, unreadable}) {
+    const auto image = stores_.Publish("r:1", {kBase});
+    harm(stores_.LayerFile(image.layers[0], ".meta"));
+    EXPECT_FALSE(*stores_.layers->Has(image.layers[0]));
+    const auto recovery = Make().Recover({});
+    ASSERT_TRUE(recovery) << recovery.error().Text();
+    EXPECT_EQ(recovery->lost, 1u);
+    EXPECT_FALSE(*stores_.catalog->FindName("r:1"));
+    EXPECT_THAT(LayersOnDisk(), IsEmpty());
+  }
 }
 
 TEST_F(ReclaimerTest, ALostDocumentTakesItsImageALostKeptBlobNothing) {
