@@ -446,6 +446,14 @@ Result<bool> LayerStore::RemoveFiles(const task::Context& ctx, const Digest& blo
   return any;
 }
 
+Result<std::uint64_t> LayerStore::VariantBytes(const Digest& blob, std::string_view variant) const {
+  RETURN_IF_ERROR(CheckVariantName(variant));
+  const auto info = layers_.Stat(MetaName(blob, variant));
+  if (!info && info.error().reason() == Reason::kMissing) return std::uint64_t{0};
+  if (!info) return info.error();
+  return info->allocated;
+}
+
 Result<bool> LayerStore::RemoveVariant(const Digest& blob, std::string_view variant) const {
   RETURN_IF_ERROR(CheckVariantName(variant));
   return layers_.Unlink(MetaName(blob, variant));

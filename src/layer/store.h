@@ -88,6 +88,7 @@ class LayerStore {
   Result<std::vector<LayerInfo>> List(std::vector<std::string>* damaged = nullptr) const;
   // What each layer's files take, variants and all; of `only` these when given. In tree form every file is looked at.
   Result<std::map<digest::Digest, std::uint64_t>> DiskBytes(const std::set<digest::Digest>* only = nullptr) const;
+  Result<std::uint64_t> VariantBytes(const digest::Digest& blob, std::string_view variant) const;  // what it takes; 0: not there
   // The layer and all its variants; false when there was none. The .meta goes first.
   Result<bool> Remove(const task::Context& ctx, const digest::Digest& blob) const;
   Result<bool> RemoveVariant(const digest::Digest& blob, std::string_view variant) const;
