@@ -18,6 +18,18 @@ void NoteRepaired(Finding& finding, std::string action) {
   finding.action = std::move(action);
   finding.repaired = true;
 }
+// On the bytes, as opposed to trouble of this machine: the same again would end the same.
+bool IsVerdict(const Error& error) {
+  switch (error.reason()) {
+    case Reason::kInvalidLayer:
+    case Reason::kDigestMismatch:
+    case Reason::kSizeMismatch:
+    case Reason::kLimitExceeded:
+    case Reason::kUnsupported:
+    case Reason::kCorrupt: return true;
+    default: return false;
+  }
+}
 // What was promised is gone, unless nobody needed it.
 void NoteForgotten(Finding& finding) {
   if (finding.images.empty()) return NoteRepaired(finding, "forgotten; no image needed it");
@@ -57,8 +69,9 @@ Result<Summary> Checker::Run(const task::Context& ctx, const Options& options, c
     RETURN_IF_ERROR(step(looked_at ? blob.bytes : 0));
   }
 
+  ASSIGN_OR_RETURN(auto named, NamedVariants());
   for (const auto& layer : layers) {
-    ASSIGN_OR_RETURN(auto finding, CheckLayer(ctx, layer.blob, options));
+    ASSIGN_OR_RETURN(auto finding, CheckLayer(ctx, layer.blob, named[layer.blob], options));
     if (finding) report(*std::move(finding));
     RETURN_IF_ERROR(step(layer.stored_bytes));
   }
@@ -92,18 +105,39 @@ Result<std::optional<Finding>> Checker::CheckBlob(const task::Context& ctx, cons
     finding.action = kLeftAlone;
     return finding;
   }
+  RETURN_IF_ERROR(ctx.Check());
   RETURN_IF_ERROR(document ? stores_.catalog.ForgetDamaged(blob.digest) : stores_.catalog.ForgetBlob(blob.digest));
   ASSIGN_OR_RETURN([[maybe_unused]] const bool removed, stores_.content.Remove(blob.digest));
   document ? NoteForgotten(finding) : NoteRepaired(finding, "removed");
   return finding;
 }
 
-Result<std::optional<Finding>> Checker::CheckLayer(const task::Context& ctx, const Digest& blob, const Options& options) {
-  if (stores_.layers.Verify(ctx, blob, options.depth)) return std::optional<Finding>();
+Result<Checker::Variants> Checker::NamedVariants() {
+  ASSIGN_OR_RETURN(const auto images, stores_.catalog.ListImages());
+  Variants named;
+  for (const auto& image : images)
+    for (const auto& layer : image.layers)
+      if (!layer.variant.empty()) named[layer.blob].insert(layer.variant);
+  return named;
+}
+
+Result<> Checker::VerifyLayer(const task::Context& ctx, const Digest& blob, const std::set<std::string>& variants, layer::Depth depth) {
+  RETURN_IF_ERROR(stores_.layers.Verify(ctx, blob, depth));
+  for (const auto& variant : variants) {
+    ASSIGN_OR_RETURN(const bool here, stores_.layers.Has(blob, variant));
+    if (!here) return Error(Reason::kMissing, "the store has no variant " + variant + " of layer " + blob.ToString());
+  }
+  return {};
+}
+
+Result<std::optional<Finding>> Checker::CheckLayer(const task::Context& ctx, const Digest& blob, const std::set<std::string>& variants,
+                                                   const Options& options) {
+  if (VerifyLayer(ctx, blob, variants, options.depth)) return std::optional<Finding>();
   RETURN_IF_ERROR(ctx.Check());
   const bool repair = options.repair == Repair::kYes;
   const auto claim = repair ? stores_.leases.ClaimFree({blob}) : catalog::Leases::Claim();
-  const auto whole = stores_.layers.Verify(ctx, blob, options.depth);
+  ASSIGN_OR_RETURN(auto named, NamedVariants());
+  const auto whole = VerifyLayer(ctx, blob, named[blob], options.depth);
   if (!whole) RETURN_IF_ERROR(ctx.Check());
   ASSIGN_OR_RETURN(const auto layer, stores_.catalog.FindLayer(blob));
   if (whole || !layer) return std::optional<Finding>();
@@ -122,34 +156,82 @@ Result<std::optional<Finding>> Checker::CheckLayer(const task::Context& ctx, con
 Result<Finding> Checker::RepairLayer(const task::Context& ctx, const catalog::LayerRecord& layer, const Options& options,
                                      Finding finding) {
   ASSIGN_OR_RETURN(const auto images, stores_.catalog.ListImages());
-  std::set<std::string> variants;
-  for (const auto& image : images)
-    for (const auto& l : image.layers)
-      if (l.blob == layer.blob && !l.variant.empty()) variants.insert(l.variant);
-  // Perhaps only a variant is damaged, of an image that is no longer there.
+  ASSIGN_OR_RETURN(auto named, NamedVariants());
+  // Perhaps only variants are damaged. Those that no image has go in any case.
   ASSIGN_OR_RETURN(const auto stored, stores_.layers.List());
-  bool fewer = false;
   for (const auto& info : stored)
     for (const std::string& variant : info.variants) {
-      if (info.report.blob != layer.blob || variants.contains(variant)) continue;
-      ASSIGN_OR_RETURN(const bool removed, stores_.layers.RemoveVariant(layer.blob, variant));
-      fewer |= removed;
+      if (info.report.blob != layer.blob) continue;
+      if (named[layer.blob].contains(variant) && stores_.layers.VerifyVariant(layer.blob, variant, options.depth)) continue;
+      RETURN_IF_ERROR(stores_.layers.RemoveVariant(layer.blob, variant));
     }
-  if (fewer && stores_.layers.Verify(ctx, layer.blob, options.depth)) {
-    NoteRepaired(finding, "removed a variant of it that no image needs");
+  const auto whole = stores_.layers.Verify(ctx, layer.blob, options.depth);
+  RETURN_IF_ERROR(ctx.Check());
+  auto again = whole ? Result<>() : stores_.content.Verify(layer.blob);
+  const bool kept = again || again.error().reason() != Reason::kMissing;
+  if (!whole && again) again = Reunpack(ctx, layer, options.form);
+  RETURN_IF_ERROR(ctx.Check());
+  if (again) {
+    bool missing = false;
+    for (const auto& variant : named[layer.blob]) {
+      ASSIGN_OR_RETURN(const bool here, stores_.layers.Has(layer.blob, variant));
+      missing = missing || !here;
+    }
+    std::vector<std::string> lost;
+    ASSIGN_OR_RETURN(auto left, RefitImages(ctx, images, layer.blob, !whole, lost));
+    if (!lost.empty()) {
+      finding.images = std::move(lost);
+      finding.action = "images that it cannot be fitted to any more were forgotten; pull them again";
+    } else if (left) {
+      finding.action = *std::move(left);
+    } else {
+      NoteRepaired(finding, !whole    ? "unpacked again from its kept blob"
+                            : missing ? "its variants are made again"
+                                      : "removed a variant of it that no image needs");
+    }
     return finding;
   }
-  // Variants were made from the damaged metadata, and their images are made again with them: they go in both cases.
-  if (variants.empty() && stores_.content.Verify(layer.blob)) {
-    if (auto again = Reunpack(ctx, layer, options.form); again) {
-      NoteRepaired(finding, "unpacked again from its kept blob");
-      return finding;
-    }
+  if (!IsVerdict(again.error()) && kept) {
+    finding.action = "left as it is: it could not be unpacked again: " + again.error().Text();
+    return finding;
   }
+  RETURN_IF_ERROR(ctx.Check());
   RETURN_IF_ERROR(stores_.catalog.ForgetDamaged(layer.blob));
   ASSIGN_OR_RETURN([[maybe_unused]] const bool removed, stores_.layers.Remove(ctx, layer.blob));
   NoteForgotten(finding);
   return finding;
+}
+
+Result<std::optional<std::string>> Checker::RefitImages(const task::Context& ctx, const std::vector<catalog::ImageRecord>& images,
+                                                        const Digest& blob, bool made_anew, std::vector<std::string>& lost) {
+  std::optional<std::string> left;
+  for (const auto& image : images) {
+    std::vector<Digest> chain;
+    std::vector<std::string> variants;
+    bool fit = false, missing = false;
+    for (const auto& layer : image.layers) {
+      chain.push_back(layer.blob);
+      variants.push_back(layer.variant);
+      if (layer.blob != blob || layer.variant.empty()) continue;
+      ASSIGN_OR_RETURN(const bool here, stores_.layers.Has(blob, layer.variant));
+      missing = missing || !here;
+      fit = missing || made_anew;
+    }
+    if (!fit) continue;
+    const auto claim = stores_.leases.ClaimFree(chain);  // none of them is removed meanwhile
+    const auto fitted = stores_.layers.FitToImage(ctx, chain);
+    if (fitted && *fitted == variants) continue;
+    RETURN_IF_ERROR(ctx.Check());
+    // Another layer of the image may be damaged, and not mended yet.
+    if (!fitted && (!IsVerdict(fitted.error()) || fitted.error().reason() == Reason::kCorrupt)) {
+      if (missing) left = "left as it is: its variants could not be made again: " + fitted.error().Text();
+      continue;
+    }
+    ASSIGN_OR_RETURN(const auto names, stores_.catalog.NamesThatNeed(image.manifest));
+    RETURN_IF_ERROR(stores_.catalog.ForgetDamaged(image.manifest));
+    lost.insert(lost.end(), names.begin(), names.end());
+  }
+  return left;
 }
 
 Result<> Checker::Reunpack(const task::Context& ctx, const catalog::LayerRecord& layer, layer::Form form) {
@@ -163,7 +245,7 @@ Result<> Checker::Reunpack(const task::Context& ctx, const catalog::LayerRecord&
   }
   RETURN_IF_ERROR(staging->Finish(layer.diff_id));
   // The damaged files go at the last moment; a crash before Commit costs a fetch, nothing else (reclaim's Recover).
-  ASSIGN_OR_RETURN([[maybe_unused]] const bool removed, stores_.layers.Remove(ctx, layer.blob));
+  ASSIGN_OR_RETURN([[maybe_unused]] const bool removed, stores_.layers.RemoveDamaged(ctx, layer.blob, form));
   RETURN_IF_ERROR(staging->Commit());
   return {};
 }

@@ -1,10 +1,11 @@
 // fsck/checker.h: is what the catalog promises on the disk, byte for byte?
 //
-// Looks at the catalog itself, at every document (hashed), every layer (descriptor, metadata, its variants, CRC of all
-// contents; a tree is compared with its metadata) and every kept blob (hashed at Depth::kData). Files that no row explains
+// Looks at the catalog itself, at every document (hashed), every layer (descriptor, metadata, its variants and that those which
+// images name are there, CRC of all contents; a tree is compared with its metadata) and every kept blob (hashed at Depth::kData). Files that no row explains
 // are what a crash leaves: reclaim's Recover() gives them rows. With repair:
-//   a layer      kept when only a variant was damaged that no image has; else unpacked again from its kept blob if that is
-//                whole, else forgotten with its images
+//   a layer      kept when only variants were damaged or missing; else unpacked again from its kept blob if that is whole, else
+//                forgotten with its images; left as it is when only this machine is in the way (a full disk)
+//   a variant    removed when no image has it; else made again, else its images are forgotten
 //   a document   forgotten with its images
 //   a kept blob  removed: it was a cache
 // An image that was forgotten is not repaired (`repaired` stays false): the registry has it, and only a pull may ask there.
@@ -14,7 +15,9 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -66,9 +69,18 @@ class Checker {
  private:
   // Nothing: it is as promised, or no longer promised.
   Result<std::optional<Finding>> CheckBlob(const task::Context& ctx, const catalog::BlobRecord& blob, const Options& options);
-  Result<std::optional<Finding>> CheckLayer(const task::Context& ctx, const digest::Digest& blob, const Options& options);
+  // `variants`: that images named when the run began; who names what now is asked when one of them is missing.
+  Result<std::optional<Finding>> CheckLayer(const task::Context& ctx, const digest::Digest& blob, const std::set<std::string>& variants,
+                                            const Options& options);
+  using Variants = std::map<digest::Digest, std::set<std::string>>;  // by layer, those that images are mounted by
+  Result<Variants> NamedVariants();
+  Result<> VerifyLayer(const task::Context& ctx, const digest::Digest& blob, const std::set<std::string>& variants, layer::Depth depth);
   // REQUIRES: a claim on the layer.
   Result<Finding> RepairLayer(const task::Context& ctx, const catalog::LayerRecord& layer, const Options& options, Finding finding);
+  // Makes the variants of a layer anew: all of them when it was itself, else those that are missing. Images that it cannot be fitted to
+  // any more are forgotten, and their names noted in `lost`. Why others are still missing, if there are such.
+  Result<std::optional<std::string>> RefitImages(const task::Context& ctx, const std::vector<catalog::ImageRecord>& images,
+                                                 const digest::Digest& blob, bool made_anew, std::vector<std::string>& lost);
   Result<> Reunpack(const task::Context& ctx, const catalog::LayerRecord& layer, layer::Form form);
   Stores stores_;
 };

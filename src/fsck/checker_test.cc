@@ -7,6 +7,7 @@
 #include <functional>
 #include <utility>
 
+#include "host/fault.h"
 #include "reclaim/testing/stores.h"
 
 namespace berth::fsck {
@@ -70,7 +71,9 @@ class HookClock final : public time::Clock {
   }
   time::WallTime WallNow() const override { return {}; }
   bool SleepUntil(std::stop_token, time::SteadyTime) const override { return true; }
-  task::Context Context() const { return task::Context({}, *this).WithDeadline(time::SteadyTime::max()); }
+  task::Context Context(std::stop_token stop = {}) const {
+    return task::Context(std::move(stop), *this).WithDeadline(time::SteadyTime::max());
+  }
 
  private:
   std::function<void()> hook_;
@@ -175,6 +178,128 @@ TEST_F(CheckerTest, ATreeIsComparedAndUnpackedAgainAsATree) {
     EXPECT_EQ(Run().findings, 0u);
     EXPECT_EQ(Name("r:1"), "there");
   }
+}
+
+// Trouble of this machine says nothing of the bytes: the next run can mend what this one could not.
+TEST_F(CheckerTest, ALayerThatCannotBeUnpackedAgainNowIsLeftAsItIs) {
+  if (!BERTH_FAULTS) GTEST_SKIP() << "built without fault points";
+  const auto image = stores_.Publish("r:1", {kBase, kTop}, true);
+  for (const char* point : {"unpack.started", "unpack.last", "layer.synced", "layer.renamed"}) {
+    for (const char* error : {"ENOSPC", "EIO"}) {
+      SCOPED_TRACE(std::string(point) + " " + error);
+      std::filesystem::resize_file(stores_.LayerFile(image.layers[1], ".data"), 1);
+      ASSERT_TRUE(host::ConfigureFaults(std::string(point) + "=error(" + error + ")"));
+      const auto summary = Run(Repair::kYes);
+      ASSERT_TRUE(host::ConfigureFaults(""));
+      EXPECT_EQ(summary.findings, 1u);
+      EXPECT_EQ(summary.repaired, 0u);
+      EXPECT_THAT(findings_[0].action, HasSubstr("could not be unpacked again: "));
+      EXPECT_EQ(Name("r:1"), "there");
+      (void)Run(Repair::kYes);
+      EXPECT_EQ(Run().findings, 0u);
+      EXPECT_EQ(Name("r:1"), "there");
+    }
+  }
+}
+
+TEST_F(CheckerTest, AnInterruptedRepairCostsNoImage) {
+  const auto image = stores_.Publish("r:1", {kBase, kTop}, true);
+  bool whole = false;
+  for (int at = 1; !whole; at += 1 + at / 8) {  // who waits for a worker asks often
+    SCOPED_TRACE(at);
+    ASSERT_LT(at, 1'000'000);
+    std::filesystem::resize_file(stores_.LayerFile(image.layers[1], ".data"), 1);
+    std::ofstream(stores_.LayerFile(image.layers[1], "@0123456789abcdef.meta")) << "of no image";
+    std::stop_source stop;
+    int asked = 0;
+    const HookClock clock([&] {
+      if (++asked == at) stop.request_stop();
+    });
+    Checker checker({*stores_.content, *stores_.layers, *stores_.catalog, *stores_.leases});
+    const auto summary = checker.Run(clock.Context(stop.get_token()), {.repair = Repair::kYes}, {});
+    whole = summary && !stop.stop_requested();
+    EXPECT_TRUE(summary || summary.error().cancelled()) << summary.error().Text();
+    ASSERT_EQ(Name("r:1"), "there");
+    (void)Run(Repair::kYes);
+    ASSERT_EQ(Run().findings, 0u);
+  }
+  EXPECT_EQ(Name("r:1"), "there");
+}
+
+// Two images that share a layer, which is mounted by a variant of its own in either.
+class VariantTest : public CheckerTest {
+ protected:
+  VariantTest() {
+    tar::testing::Builder top, one, two;
+    for (int i = 0; i < 200; ++i) top.File("etc/more-" + std::to_string(i), "y");
+    one.Dir("etc").Mode(0700);
+    for (int i = 0; i < 200; ++i) one.File("etc/file-" + std::to_string(i), "x");
+    two.Dir("etc").Mode(0711);
+    const std::string shared = top.Finish();
+    one_ = stores_.Publish("one:1", {one.Finish(), shared}, true);
+    two_ = stores_.Publish("two:1", {two.Finish(), shared}, true);
+    EXPECT_NE(Variant(one_), Variant(two_));
+  }
+  std::string Variant(const Stores::Image& image) const {
+    const std::string name = (**stores_.catalog->FindImage(image.manifest)).layers[1].variant;
+    EXPECT_NE(name, "");
+    return stores_.LayerFile(image.layers[1], "@" + name + ".meta");
+  }
+  std::string Shared(std::string_view kind) const { return stores_.LayerFile(one_.layers[1], kind); }
+  Stores::Image one_, two_;
+};
+
+TEST_F(VariantTest, IsMadeAgain) {
+  EXPECT_EQ(Run().findings, 0u);
+  struct Row {
+    const char* what;
+    std::function<void()> harm;
+    const char* action;
+  };
+  for (const auto& [what, harm, action] : std::initializer_list<Row>{
+           {"one is missing", [&] { std::filesystem::remove(Variant(one_)); }, "its variants are made again"},
+           {"one is damaged", [&] { Flip(Variant(one_), 9000); }, "its variants are made again"},
+           {"both are missing", [&] { std::filesystem::remove(Variant(one_)), std::filesystem::remove(Variant(two_)); }, "its variants are made again"},
+           {"one that no image has is damaged", [&] { std::ofstream(Shared("@0123456789abcdef.meta")) << "x"; },
+            "removed a variant of it that no image needs"},
+           {"the layer is damaged", [&] { Flip(Shared(".meta"), 9000); }, "unpacked again from its kept blob"},
+           {"the layer cannot be read", [&] { std::filesystem::resize_file(Shared(".meta"), 100); }, "unpacked again from its kept blob"},
+           {"its contents are damaged", [&] { Flip(Shared(".data"), 0); }, "unpacked again from its kept blob"},
+           {"all of it is damaged", [&] { Flip(Variant(two_), 9000), Flip(Shared(".meta"), 9000); }, "unpacked again from its kept blob"}}) {
+    SCOPED_TRACE(what);
+    const auto before = std::filesystem::file_size(Variant(one_));
+    harm();
+    EXPECT_EQ(Run().findings, 1u);
+    EXPECT_EQ(Run(Repair::kYes).repaired, 1u);
+    ASSERT_EQ(findings_.size(), 1u);
+    EXPECT_EQ(findings_[0].action, action);
+    EXPECT_EQ(Run().findings, 0u);
+    EXPECT_EQ(Name("one:1") + " " + Name("two:1"), "there there");
+    EXPECT_EQ(std::filesystem::file_size(Variant(one_)), before);
+    EXPECT_TRUE(std::filesystem::exists(Variant(two_)));
+  }
+}
+
+TEST_F(VariantTest, IsMadeAgainWhenTheLayerBelowIsMended) {
+  Flip(stores_.LayerFile(one_.layers[0], ".meta"), 9000);
+  std::filesystem::remove(Variant(one_));
+  EXPECT_EQ(Run(Repair::kYes).findings, 2u);
+  (void)Run(Repair::kYes);  // if the lower one came last
+  EXPECT_EQ(Run().findings, 0u);
+  EXPECT_EQ(Name("one:1") + " " + Name("two:1"), "there there");
+}
+
+TEST_F(VariantTest, OneThatCannotBeMadeCostsItsImageOnly) {
+  auto image = **stores_.catalog->FindImage(one_.manifest);
+  image.layers[1].variant = "0123456789abcdef";
+  ASSERT_TRUE(stores_.catalog->PublishImage({.name = "one:1", .implied_name = std::nullopt, .target = one_.manifest, .media_type = "m",
+                                             .documents = {{one_.manifest, 1}, {one_.config, 1}}, .images = {image}, .pull = std::nullopt,
+                                             .journal = "{}"}));
+  EXPECT_EQ(Run(Repair::kYes).repaired, 0u);
+  ASSERT_EQ(findings_.size(), 1u);
+  EXPECT_THAT(findings_[0].images, ElementsAre("one:1"));
+  EXPECT_EQ(Name("one:1") + " " + Name("two:1"), "gone there");
+  EXPECT_EQ(Run().findings, 0u);
 }
 
 TEST_F(CheckerTest, ForgettingWhatNobodyNeedsIsARepair) {

@@ -82,6 +82,9 @@ Error Corrupt(std::string text) {
 }
 bool IsDamage(const Error& error) { return error.reason() == Reason::kCorrupt || error.reason() == Reason::kUnexpectedEof; }
 
+// That, or the disk does not give it.
+bool IsLost(const Error& error) { return IsDamage(error) || error.reason() == Reason::kIo; }
+
 // What can be told about a .meta file without reading all of it.
 Result<Descriptor> LookAt(int meta) {
   ASSIGN_OR_RETURN(Descriptor descriptor, ReadDescriptor(meta, Parts::kJson));
@@ -266,7 +269,7 @@ Result<LayerInfo> Staging::Commit() {
   if (known) {
     if (auto found = store.Find(s.blob); found && *found) return **found;
     // A damaged one makes room.
-    RETURN_IF_ERROR(store.Remove(s.ctx, s.blob));
+    RETURN_IF_ERROR(store.RemoveDamaged(s.ctx, s.blob, s.form));
   }
   auto renamed = store.tmp_.Rename(s.DataName(), store.layers_, contents, host::Replace::kNo);
   if (!renamed && renamed.error().reason() == Reason::kConflict) {
@@ -329,9 +332,8 @@ Result<std::unique_ptr<Staging>> LayerStore::Stage(const task::Context& ctx, con
 Result<std::optional<LayerInfo>> LayerStore::Find(const Digest& blob) const {
   auto meta = layers_.OpenRead(MetaName(blob, {}));
   if (!meta && meta.error().reason() == Reason::kMissing) return std::nullopt;
-  if (!meta) return std::move(meta).error();
-  auto looked = LookAt(meta->get());
-  if (!looked && IsDamage(looked.error())) return Corrupt("the metadata of layer " + blob.ToString() + " is damaged: " + looked.error().message());
+  auto looked = meta ? LookAt(meta->get()) : Result<Descriptor>(meta.error());
+  if (!looked && IsLost(looked.error())) return Corrupt("the metadata of layer " + blob.ToString() + " is damaged: " + looked.error().message());
   if (!looked) return std::move(looked).error();
   const Descriptor& descriptor = *looked;
   LayerInfo info;
@@ -356,14 +358,14 @@ Result<bool> LayerStore::Has(const Digest& blob, std::string_view variant) const
   if (!found || !*found) return false;
   if (variant.empty()) return true;
   const auto meta = layers_.OpenRead(MetaName(blob, variant));
-  if (!meta && meta.error().reason() == Reason::kMissing) return false;
+  if (!meta && (meta.error().reason() == Reason::kMissing || IsLost(meta.error()))) return false;
   if (!meta) return meta.error();
   const auto whole = [&]() -> Result<bool> {
     ASSIGN_OR_RETURN(const Descriptor descriptor, LookAt(meta->get()));
     ASSIGN_OR_RETURN(const VariantReport report, VariantReport::FromJson(descriptor.json));
     return report.blob == blob;
   }();
-  return whole || !IsDamage(whole.error()) ? whole : Result<bool>(false);
+  return whole || !IsLost(whole.error()) ? whole : Result<bool>(false);
 }
 
 Result<std::vector<LayerInfo>> LayerStore::List(std::vector<std::string>* damaged) const {
@@ -417,12 +419,20 @@ Result<std::map<Digest, std::uint64_t>> LayerStore::DiskBytes(const std::set<Dig
   return taken;
 }
 
-Result<bool> LayerStore::Remove(const task::Context& ctx, const Digest& blob) const {
+Result<bool> LayerStore::Remove(const task::Context& ctx, const Digest& blob) const { return RemoveFiles(ctx, blob, std::nullopt); }
+
+Result<bool> LayerStore::RemoveDamaged(const task::Context& ctx, const Digest& blob, Form form) const {
+  return RemoveFiles(ctx, blob, form);
+}
+
+Result<bool> LayerStore::RemoveFiles(const task::Context& ctx, const Digest& blob, std::optional<Form> next) const {
   ASSIGN_OR_RETURN(bool any, layers_.Unlink(MetaName(blob, {})));
   ASSIGN_OR_RETURN(const std::vector<std::string> names, layers_.List());
   for (const std::string& name : names) {
     const auto file = ParseName(name);
     if (!file || file->blob != blob) continue;
+    Descriptor variant;
+    if (next == Form::kErofs && !file->variant.empty() && VerifyMeta(blob, file->variant, Depth::kMetadata, variant)) continue;
     any = true;
     if (file->kind != kTree) {
       RETURN_IF_ERROR(layers_.Unlink(name));
@@ -434,6 +444,14 @@ Result<bool> LayerStore::Remove(const task::Context& ctx, const Digest& blob) co
     RETURN_IF_ERROR(tmp_.RemoveTree(ctx, gone));
   }
   return any;
+}
+
+Result<std::uint64_t> LayerStore::VariantBytes(const Digest& blob, std::string_view variant) const {
+  RETURN_IF_ERROR(CheckVariantName(variant));
+  const auto info = layers_.Stat(MetaName(blob, variant));
+  if (!info && info.error().reason() == Reason::kMissing) return std::uint64_t{0};
+  if (!info) return info.error();
+  return info->allocated;
 }
 
 Result<bool> LayerStore::RemoveVariant(const Digest& blob, std::string_view variant) const {
@@ -462,6 +480,12 @@ Result<> LayerStore::VerifyMeta(const Digest& blob, std::string_view variant, De
   if (variant.empty()) RETURN_IF_ERROR(DecodeFixups(bytes::AsView(descriptor.fixups), read.tree));
   if (tree != nullptr) *tree = std::move(read.tree);
   return {};
+}
+
+Result<> LayerStore::VerifyVariant(const Digest& blob, std::string_view variant, Depth depth) const {
+  RETURN_IF_ERROR(CheckVariantName(variant));
+  Descriptor descriptor;
+  return VerifyMeta(blob, variant, depth, descriptor);
 }
 
 Result<> LayerStore::Verify(const task::Context& ctx, const Digest& blob, Depth depth) const {

@@ -79,7 +79,7 @@ class LayerStore {
                                          digest::Algorithm diff_algorithm = digest::Algorithm::kSha256) const;
 
   // Looks at what a few microseconds can tell: the lengths of its files, its descriptor, the superblock of its image.
-  // kCorrupt. What lies behind that is Verify()'s.
+  // kCorrupt, also of what the disk does not give (an I/O error): one bad sector costs one layer. What lies behind that is Verify()'s.
   Result<std::optional<LayerInfo>> Find(const digest::Digest& blob) const;
   // Whether it can be mounted, as itself or as `variant`, as far as Find() can tell, which looks at the variant, too. Damage
   // is absence: the pull that follows makes it whole.
@@ -88,11 +88,17 @@ class LayerStore {
   Result<std::vector<LayerInfo>> List(std::vector<std::string>* damaged = nullptr) const;
   // What each layer's files take, variants and all; of `only` these when given. In tree form every file is looked at.
   Result<std::map<digest::Digest, std::uint64_t>> DiskBytes(const std::set<digest::Digest>* only = nullptr) const;
+  Result<std::uint64_t> VariantBytes(const digest::Digest& blob, std::string_view variant) const;  // what it takes; 0: not there
   // The layer and all its variants; false when there was none. The .meta goes first.
   Result<bool> Remove(const task::Context& ctx, const digest::Digest& blob) const;
   Result<bool> RemoveVariant(const digest::Digest& blob, std::string_view variant) const;
-  // kMissing, or kCorrupt saying which file and where.
+  // The same for a layer that is about to be made anew as `form`: its variants that are whole stay, and are right again then, as
+  // they say where in its contents (the same, from the same blob) things are. Those that are damaged go, and all for a tree.
+  Result<bool> RemoveDamaged(const task::Context& ctx, const digest::Digest& blob, Form form) const;
+  // kMissing, or kCorrupt saying which file and where. Of variants, those that are on the disk.
   Result<> Verify(const task::Context& ctx, const digest::Digest& blob, Depth depth) const;
+
+  Result<> VerifyVariant(const digest::Digest& blob, std::string_view variant, Depth depth) const;
 
   // For the layers of one image, bottom first: the name of the variant that each is to be mounted by, "" for the layer
   // itself. Makes the variants that are missing (durable on return). A name depends on the blobs up to the layer only.
@@ -109,6 +115,7 @@ class LayerStore {
 
  private:
   friend class Staging;
+  Result<bool> RemoveFiles(const task::Context& ctx, const digest::Digest& blob, std::optional<Form> next) const;
   // `tree`, if given, gets what the image describes, where the depth has it read.
   Result<> VerifyMeta(const digest::Digest& blob, std::string_view variant, Depth depth, Descriptor& descriptor,
                       erofs::Tree* tree = nullptr) const;
@@ -132,7 +139,8 @@ class Staging final : public bytes::Sink {
   // The blob is complete and its digest verified by the caller. Compares the diff ID (kDigestMismatch) if one is
   // expected, syncs both files. Nothing is visible yet.
   Result<LayerInfo> Finish(const std::optional<digest::Digest>& expected_diff_id);
-  // Makes it visible and durable. A layer that is there already stays and is returned instead.
+  // Makes it visible and durable. A layer that is there already stays and is returned instead; a damaged one makes room
+  // (RemoveDamaged).
   Result<LayerInfo> Commit();
   pid_t worker_pid() const;
   // Of zstd: memory that other layers may wait for.

@@ -29,6 +29,11 @@ Error Mismatch(const oci::Descriptor& layer, const Digest& got) {
       .Next("the registry or a mirror serves wrong bytes: check it, then pull again");
 }
 
+// A kept blob is a cache: what the disk does not give of it is as good as wrong.
+Error Unread(Error error) {
+  return error.reason() == Reason::kIo ? Error(Reason::kDigestMismatch, "the kept blob cannot be read: " + error.message()) : error;
+}
+
 // Bytes on their way: in the worker's memory as long as it wants them, hashed where they lie.
 class Stream {
  public:
@@ -234,16 +239,18 @@ Result<std::optional<layer::LayerInfo>> LayerJobs::FindReady(const Digest& blob)
 }
 
 Result<LayerJobs::Done> LayerJobs::FromKeptBlob(const task::Context& ctx, const Job& job) {
-  ASSIGN_OR_RETURN(const host::Fd file, stores_.content.Open(job.layer.digest));
+  const auto file = stores_.content.Open(job.layer.digest);
+  if (!file) return Unread(file.error());
   ASSIGN_OR_RETURN(auto staging, stores_.layers.Stage(ctx, job.layer.digest, options_.form, job.diff_id.algorithm()));
   Stream stream(job.layer, std::move(staging));
   for (;;) {
     RETURN_IF_ERROR(ctx.Check());
     ASSIGN_OR_RETURN(const bytes::MutableView room, stream.Room());
-    ASSIGN_OR_RETURN(const std::size_t got, host::ReadSome(file.get(), room));
-    if (got == 0) break;
-    RETURN_IF_ERROR(stream.Take(room.first(got)));
-    job.board->AddBytes(got);
+    const auto got = host::ReadSome(file->get(), room);
+    if (!got) return Unread(got.error());
+    if (*got == 0) break;
+    RETURN_IF_ERROR(stream.Take(room.first(*got)));
+    job.board->AddBytes(*got);
   }
   if (const Digest digest = stream.Finish(); digest != job.layer.digest) return Mismatch(job.layer, digest);
   if (stream.refused()) return *stream.refused();

@@ -472,15 +472,19 @@ class Puller::Flight {
     std::vector<std::size_t> all(wanted.size());
     for (std::size_t i = 0; i < all.size(); ++i) all[i] = i;
     RETURN_IF_ERROR(Bring(wanted, std::move(all)));
-    auto variants = Fit();
-    // Another pull that shares a damaged layer may have dropped it after it was counted as here, or have made it anew by now.
-    if (!variants && (variants.error().reason() == Reason::kCorrupt || variants.error().reason() == Reason::kMissing)) {
+    for (bool again = false;; again = true) {
+      const auto variants = Fit();
+      if (variants) {
+        ASSIGN_OR_RETURN(const bool published, Publish(*variants));
+        if (published) return {};
+        if (again) return Error(Reason::kConflict, "other pulls keep making layers of the image anew").Next("pull it again");
+      } else if (again || (variants.error().reason() != Reason::kCorrupt && variants.error().reason() != Reason::kMissing)) {
+        return variants.error();
+      }
+      // Another pull that shares a damaged layer may have dropped it after it was counted as here, or have made it anew by now.
       ASSIGN_OR_RETURN(auto damaged, DropDamaged(wanted));
       RETURN_IF_ERROR(Bring(wanted, std::move(damaged)));
-      variants = Fit();
     }
-    if (!variants) return std::move(variants).error();
-    return Publish(*variants);
   }
 
   // Those of `wanted`, to the end, the largest first: they take their slots in this order. Each job has a thread: kMostJobs at once.
@@ -560,7 +564,7 @@ class Puller::Flight {
       dropped.push_back(i);
       if (whole.error().reason() == Reason::kMissing) continue;  // or brought this very moment by who dropped it
       log::Warning("a stored layer is damaged and is unpacked again", {{"blob", blob.ToString()}, {"error", whole.error()}});
-      ASSIGN_OR_RETURN([[maybe_unused]] const bool gone, stores_.layers.Remove(ctx_, blob));
+      ASSIGN_OR_RETURN([[maybe_unused]] const bool gone, stores_.layers.RemoveDamaged(ctx_, blob, state_.options.form));
     }
     return dropped;
   }
@@ -588,7 +592,8 @@ class Puller::Flight {
     return {};
   }
 
-  Result<> Publish(const std::vector<std::vector<std::string>>& variants) {
+  // False: something of what was fitted is not here any more.
+  Result<bool> Publish(const std::vector<std::vector<std::string>>& variants) {
     progress_->SetPhase(Phase::kPublishing);
     catalog::Publication publication{.name = result_.name, .target = result_.target, .media_type = media_type_, .pull = intent_};
     publication.implied_name = request_.reference.Repository() + "@" + result_.target.ToString();
@@ -604,6 +609,12 @@ class Puller::Flight {
     }
     RETURN_IF_ERROR(ctx_.Check());
     result_.total_seconds = Seconds(ctx_.clock().SteadyNow() - started_);
+    for (const auto& image : publication.images) {
+      for (const auto& layer : image.layers) {
+        ASSIGN_OR_RETURN(const bool here, stores_.layers.Has(layer.blob, layer.variant));
+        if (!here) return false;
+      }
+    }
     publication.verdict = verdict_;
     publication.journal = ToJson(nullptr);
     RETURN_IF_ERROR(stores_.catalog.PublishImage(publication));
@@ -618,7 +629,7 @@ class Puller::Flight {
     }
     lease_.Release();
     BERTH_FAULT_IN(ctx_, kLeaseReleased);
-    return {};
+    return true;
   }
 
   std::string ToJson(const Error* error) const { return record_->ToJson(request_.policy, request_.asker, result_, error); }

@@ -1246,6 +1246,74 @@ TEST_F(VariantDamageTest, NoVariantIsMadeFromDamagedMetadata) {
   }
 }
 
+// Another pull, which shares the layer, makes it anew.
+TEST_F(VariantDamageTest, TheVariantsOfOtherImagesOutliveTheHealingOfTheirLayer) {
+  tar::testing::Builder top, private_etc, closed_etc;
+  for (int i = 0; i < 200; ++i) top.File("etc/more-" + std::to_string(i), "y");
+  const std::string shared_layer = top.Finish();
+  private_etc.Dir("etc").Mode(0700);
+  closed_etc.Dir("etc").Mode(0711);
+  std::vector<std::string> files;
+  digest::Digest shared;
+  for (const auto& [tag, base] : {std::pair("one:1", private_etc.Finish()), std::pair("two:1", closed_etc.Finish())}) {
+    const auto image = node_.registry.PutImage(std::string(tag, 3), "1", {base, shared_layer});
+    ASSERT_TRUE(node_.Pull(node_.Ask(tag)));
+    shared = image.layers[1].digest;
+    const auto variant = (**node_.stores.catalog->FindImage(image.manifest.digest)).layers[1].variant;
+    ASSERT_NE(variant, "");
+    files.push_back(node_.stores.LayerFile(shared, "@" + variant + ".meta"));
+  }
+  const std::string meta = node_.stores.LayerFile(shared, ".meta");
+  const auto in_the_descriptor = [&] { std::filesystem::resize_file(meta, 100); };
+  const auto in_the_metadata = [&] {  // which fitting finds
+    Flip(meta, 9000);
+    std::filesystem::remove(files[1]);
+  };
+  for (const auto& harm : std::initializer_list<std::function<void()>>{in_the_descriptor, in_the_metadata}) {
+    harm();
+    const auto healed = node_.Pull(node_.Ask("two:1"));
+    ASSERT_TRUE(healed) << healed.error().Text();
+    EXPECT_FALSE(healed->was_present);
+    EXPECT_TRUE(node_.stores.layers->Verify({}, shared, layer::Depth::kData));
+    for (const auto& file : files) EXPECT_TRUE(std::filesystem::exists(file));
+    EXPECT_TRUE(node_.Pull(node_.Ask("one:1"))->was_present);
+  }
+  // One that is damaged, too, is not worth keeping.
+  Flip(files[0], 9000);
+  in_the_descriptor();
+  ASSERT_TRUE(node_.Pull(node_.Ask("two:1")));
+  EXPECT_FALSE(std::filesystem::exists(files[0]));
+  EXPECT_FALSE(node_.Pull(node_.Ask("one:1"))->was_present);
+  for (const auto& file : files) EXPECT_TRUE(std::filesystem::exists(file));
+  EXPECT_TRUE(node_.stores.layers->Verify({}, shared, layer::Depth::kData));
+}
+
+TEST_F(VariantDamageTest, AVariantThatGoesBeforeItsImageIsPublishedIsMadeAnew) {
+  struct Thief final : time::Clock {
+    std::function<void()> steal;
+    time::SteadyTime SteadyNow() const override { return steal(), time::SystemClock().SteadyNow(); }
+    time::WallTime WallNow() const override { return time::SystemClock().WallNow(); }
+    bool SleepUntil(std::stop_token stop, time::SteadyTime t) const override { return time::SystemClock().SleepUntil(stop, t); }
+  } clock;
+  int left = 0;
+  clock.steal = [&] {
+    if (left > 0 && std::filesystem::remove(variant_file_)) --left;
+  };
+  std::filesystem::remove(variant_file_);
+  left = 1;
+  const auto done = node_.puller->Start(task::Context({}, clock), node_.Ask("app:2")).Wait({});
+  ASSERT_TRUE(done) << done.error().Text();
+  EXPECT_EQ(left, 0);
+  EXPECT_TRUE(*node_.stores.layers->Has(image_.layers[1].digest, variant_));
+  std::filesystem::remove(variant_file_);
+  left = 100;
+  const auto refused = node_.puller->Start(task::Context({}, clock), node_.Ask("app:2")).Wait({});
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().reason(), Reason::kConflict) << refused.error().Text();
+  left = 0;
+  Heals();
+}
+
 TEST_F(DamageTest, ADamagedKeptBlobIsFetchedAgain) {
   std::filesystem::remove(File(".meta"));
   std::ofstream(node_.stores.folder.path() + "/blobs/sha256/" + image_.layers[0].digest.Hex(), std::ios::in | std::ios::out) << "damage";

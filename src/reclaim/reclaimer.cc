@@ -168,6 +168,34 @@ Result<Freed> Reclaimer::Delete(const task::Context& ctx, const catalog::Unrefer
   return freed;
 }
 
+// Of layers that live on. Who fits an image has leased its layers until it is published, and names its variants.
+Result<> Reclaimer::DropVariants(Freed& freed) {
+  ASSIGN_OR_RETURN(const auto stored, stores_.layers.List());
+  std::vector<Digest> fitted;
+  for (const auto& info : stored)
+    if (!info.variants.empty()) fitted.push_back(info.report.blob);
+  if (fitted.empty()) return {};
+  const auto claim = stores_.leases.ClaimFree(fitted);
+  const std::set<Digest> claimed(claim.objects().begin(), claim.objects().end());
+  ASSIGN_OR_RETURN(const auto images, stores_.catalog.ListImages());
+  std::set<std::pair<Digest, std::string>> named;
+  for (const auto& image : images)
+    for (const auto& layer : image.layers) named.emplace(layer.blob, layer.variant);
+  for (const auto& info : stored) {
+    const Digest& blob = info.report.blob;
+    if (!claimed.contains(blob)) continue;
+    std::uint64_t bytes = 0;
+    for (const auto& variant : info.variants) {
+      if (named.contains({blob, variant})) continue;
+      ASSIGN_OR_RETURN(const std::uint64_t size, stores_.layers.VariantBytes(blob, variant));
+      ASSIGN_OR_RETURN(const bool removed, stores_.layers.RemoveVariant(blob, variant));
+      bytes += removed ? size : 0;
+    }
+    if (bytes > 0) freed.Add(ObjectOf("variants of layer", blob, bytes));
+  }
+  return {};
+}
+
 // Documents of a pull that failed before it published, what a crash left.
 Result<std::vector<Digest>> Reclaimer::Strays() {
   ASSIGN_OR_RETURN(const auto files, stores_.content.List());
@@ -204,6 +232,7 @@ Result<Freed> Reclaimer::Sweep(const task::Context& ctx, const Ages& ages) {
   ASSIGN_OR_RETURN(const auto free, stores_.catalog.FindUnreferenced(Before(ages.unneeded, clock_)));
   BERTH_FAULT_IN(ctx, kGcCandidates);
   ASSIGN_OR_RETURN(Freed freed, Delete(ctx, free));
+  RETURN_IF_ERROR(DropVariants(freed));
   BERTH_FAULT_IN(ctx, kGcDelete);
   ASSIGN_OR_RETURN(const auto partials, OldPartials(ages));
   for (const auto& partial : partials) {
@@ -276,7 +305,7 @@ Result<Reclaimer::Recovery> Reclaimer::RecoverOnce(const task::Context& ctx) {
   ASSIGN_OR_RETURN(const auto layers, stores_.layers.List(&damaged));
   for (const auto& name : damaged) {
     log::Warning("a stored layer cannot be read and is removed", {{"file", name}});
-    ASSIGN_OR_RETURN([[maybe_unused]] const bool gone, stores_.layers.layers().Unlink(name));
+    ASSIGN_OR_RETURN([[maybe_unused]] const bool gone, stores_.layers.layers().RemoveTree(name));
   }
   // After that: contents without a descriptor are left-overs, too.
   ASSIGN_OR_RETURN(const std::size_t unfinished, stores_.layers.RecoverTmp());

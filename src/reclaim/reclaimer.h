@@ -65,11 +65,13 @@ class Reclaimer {
                                               const std::function<Result<bool>()>& unused, const catalog::Removal& how = {});
   // Compressed blobs of unpacked layers that no pull has, oldest first, until `wanted` bytes are free.
   Result<Freed> FreeCache(const task::Context& ctx, std::uint64_t wanted);
-  // Objects that nobody needs and that are old enough, and partial downloads not touched for long enough. Those from the
-  // future (the clock was set back) count as old. Zero takes everything that nobody uses.
+  // Objects that nobody needs and that are old enough, variants of layers that no image is mounted by any more and no pull is about
+  // to name, and partial downloads not touched for long enough. Those from the future (the clock was set back) count as old. Zero
+  // takes everything that nobody uses.
   Result<Freed> Sweep(const task::Context& ctx, const Ages& ages);
   Result<Freed> Sweep(const task::Context& ctx, time::Duration age) { return Sweep(ctx, Ages{age, age}); }
-  // What Sweep(), and FreeCache() for what then is still wanted, would free now, in that order, if `gone` were gone. Changes nothing.
+  // What Sweep(), and FreeCache() for what then is still wanted, would free now, in that order, if `gone` were gone; but for variants,
+  // which are small. Changes nothing.
   Result<Freed> WouldFree(const Ages& ages, std::uint64_t wanted, const std::set<std::string>& gone = {});
 
   struct Recovery {
@@ -90,6 +92,7 @@ class Reclaimer {
   Result<std::size_t> AdoptBlobs();              // gives them rows; how many
   Result<std::vector<content::Store::Item>> CachedBlobs();
   Result<std::vector<content::Store::Item>> OldPartials(const Ages& ages);
+  Result<> DropVariants(Freed& freed);
   Result<Freed> Delete(const task::Context& ctx, const catalog::Unreferenced& candidates);
 
   Stores stores_;

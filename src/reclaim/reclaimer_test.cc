@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
+#include <functional>
 
 #include "host/fault.h"
 #include "reclaim/testing/stores.h"
@@ -228,14 +229,47 @@ TEST_F(ReclaimerTest, AStartReadsALittleOfEachImageAndNoContents) {
   EXPECT_LE(many.bytes - few.bytes, 40u * (16u << 10));
 }
 
+TEST_F(ReclaimerTest, AVariantGoesWithTheLastImageThatNamesIt) {
+  const std::string shared = Tar("etc/more", "y");
+  const auto one = stores_.Publish("one:1", {tar::testing::Builder().Dir("etc").Mode(0700).Finish(), shared});
+  const auto two = stores_.Publish("two:1", {tar::testing::Builder().Dir("etc").Mode(0711).Finish(), shared});
+  const auto variant = [&](const Stores::Image& image) { return (**stores_.catalog->FindImage(image.manifest)).layers[1].variant; };
+  const std::string ones = variant(one), twos = variant(two);
+  ASSERT_NE(ones, twos);
+  auto reclaimer = Make();
+  const auto both = reclaimer.Sweep({}, time::Duration::zero());
+  ASSERT_TRUE(both) << both.error().Text();
+  EXPECT_THAT(both->objects, IsEmpty());
+  ASSERT_TRUE(reclaimer.RemoveName({}, "one:1"));
+  {
+    const auto pull = *stores_.leases->Acquire({}, {one.layers[1]});  // which has fitted, and not published yet
+    ASSERT_TRUE(reclaimer.Sweep({}, time::Duration::zero()));
+    EXPECT_TRUE(*stores_.layers->Has(one.layers[1], ones));
+  }
+  const auto freed = reclaimer.Sweep({}, std::chrono::hours(1));
+  ASSERT_TRUE(freed) << freed.error().Text();
+  EXPECT_EQ(freed->objects.size(), 1u);
+  EXPECT_GT(freed->bytes, 0u);
+  EXPECT_FALSE(*stores_.layers->Has(one.layers[1], ones));
+  EXPECT_TRUE(*stores_.layers->Has(two.layers[1], twos));
+}
+
 TEST_F(ReclaimerTest, RecoverRemovesALayerThatCannotBeRead) {
-  const auto image = stores_.Publish("r:1", {kBase});
-  std::filesystem::resize_file(stores_.LayerFile(image.layers[0], ".meta"), 100);
-  const auto recovery = Make().Recover({});
-  ASSERT_TRUE(recovery) << recovery.error().Text();
-  EXPECT_EQ(recovery->lost, 1u);
-  EXPECT_FALSE(*stores_.catalog->FindName("r:1"));
-  EXPECT_THAT(LayersOnDisk(), IsEmpty());
+  const auto cut = [](const std::string& meta) { std::filesystem::resize_file(meta, 100); };
+  const auto unreadable = [](const std::string& meta) {  // kIo, as with a bad sector
+    std::filesystem::remove(meta);
+    std::filesystem::create_directory(meta);
+  };
+  for (const auto& harm : std::initializer_list<std::function<void(const std::string&)>>{cut, unreadable}) {
+    const auto image = stores_.Publish("r:1", {kBase});
+    harm(stores_.LayerFile(image.layers[0], ".meta"));
+    EXPECT_FALSE(*stores_.layers->Has(image.layers[0]));
+    const auto recovery = Make().Recover({});
+    ASSERT_TRUE(recovery) << recovery.error().Text();
+    EXPECT_EQ(recovery->lost, 1u);
+    EXPECT_FALSE(*stores_.catalog->FindName("r:1"));
+    EXPECT_THAT(LayersOnDisk(), IsEmpty());
+  }
 }
 
 TEST_F(ReclaimerTest, ALostDocumentTakesItsImageALostKeptBlobNothing) {

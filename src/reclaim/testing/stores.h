@@ -110,10 +110,9 @@ class Stores {
                 layer::Form form = layer::Form::kErofs) {
     Image image;
     catalog::ImageRecord row{.platform = "linux/amd64", .size = 1};
-    for (const auto& archive : archives) {
-      image.layers.push_back(AddLayer(archive, keep_blobs, form));
-      row.layers.push_back({image.layers.back(), image.layers.back(), ""});
-    }
+    for (const auto& archive : archives) image.layers.push_back(AddLayer(archive, keep_blobs, form));
+    const auto variants = *layers->FitToImage({}, image.layers);
+    for (std::size_t i = 0; i < variants.size(); ++i) row.layers.push_back({image.layers[i], image.layers[i], variants[i]});
     std::string text;
     for (const auto& layer : image.layers) text += layer.ToString();
     image.manifest = AddDocument("manifest " + text);
