@@ -19,6 +19,17 @@ time::WallTime Before(time::Duration age, const time::Clock& clock) {
   return age == time::Duration::zero() ? kAnyAge : clock.WallNow() - age;
 }
 
+// Whether the disk gives all of a file. What it does not give may be whole, and read at the next start.
+bool Readable(const host::Dir& folder, const std::string& name) {
+  const auto file = folder.OpenRead(name);
+  if (!file) return false;
+  std::vector<std::byte> room(256u << 10);
+  for (;;) {
+    const auto got = host::ReadSome(file->get(), room);
+    if (!got || *got == 0) return got.has_value();
+  }
+}
+
 Object ObjectOf(const char* kind, const Digest& digest, std::uint64_t bytes) { return {std::string(kind) + " " + digest.ToString(), bytes}; }
 
 }  // namespace
@@ -303,14 +314,20 @@ Result<Reclaimer::Recovery> Reclaimer::RecoverOnce(const task::Context& ctx) {
   Recovery recovery;
   std::vector<std::string> damaged;
   ASSIGN_OR_RETURN(const auto layers, stores_.layers.List(&damaged));
+  std::vector<std::string> unread;
   for (const auto& name : damaged) {
-    log::Warning("a stored layer cannot be read and is removed", {{"file", name}});
-    ASSIGN_OR_RETURN([[maybe_unused]] const bool gone, stores_.layers.layers().RemoveTree(name));
+    if (!Readable(stores_.layers.layers(), name)) {
+      log::Warning("the disk does not give a stored layer, which is left as it is; a pull or fsck --repair makes it anew", {{"file", name}});
+      unread.push_back(name);
+      continue;
+    }
+    log::Warning("a stored layer is damaged and is removed", {{"file", name}});
+    ASSIGN_OR_RETURN([[maybe_unused]] const bool gone, stores_.layers.layers().Unlink(name));
   }
   // After that: contents without a descriptor are left-overs, too.
   ASSIGN_OR_RETURN(const std::size_t unfinished, stores_.layers.RecoverTmp());
   ASSIGN_OR_RETURN(const std::size_t temporary, stores_.content.Recover());
-  recovery.leftovers = damaged.size() + unfinished + temporary;
+  recovery.leftovers = damaged.size() - unread.size() + unfinished + temporary;
 
   ASSIGN_OR_RETURN(const auto rows, stores_.catalog.ListLayers());
   std::set<Digest> with_files, with_rows;
@@ -329,8 +346,10 @@ Result<Reclaimer::Recovery> Reclaimer::RecoverOnce(const task::Context& ctx) {
     ++recovery.lost;
     return stores_.catalog.ForgetDamaged(object);
   };
-  for (const auto& row : rows)
-    if (!with_files.contains(row.blob)) RETURN_IF_ERROR(lose(row.blob, "layer"));
+  for (const auto& row : rows) {
+    const auto is_of = [&](const std::string& file) { return file.find(row.blob.Hex()) != file.npos; };
+    if (!with_files.contains(row.blob) && std::ranges::none_of(unread, is_of)) RETURN_IF_ERROR(lose(row.blob, "layer"));
+  }
 
   ASSIGN_OR_RETURN(const auto blobs, stores_.content.List());
   ASSIGN_OR_RETURN(const auto blob_rows, stores_.catalog.ListBlobs());
