@@ -156,6 +156,10 @@ class Node:
     def __init__(self, kind, attributes=Attributes(), **more):
         self.object, self.children = Object(kind, attributes, **more), {}
 
+    def holds(self, other):
+        """Whether that directory is this one or below it."""
+        return self is other or any(child.holds(other) for child in self.children.values())
+
 
 class _Info(tarfile.TarInfo):
     """tarfile's header, but: a prefix only where the format has one (A-17), global headers without effect (A-85)."""
@@ -187,6 +191,7 @@ class _Info(tarfile.TarInfo):
         return super()._proc_pax(tar)
 
 
+CAPABILITIES = {(size, bytes((effective, 0, 0, version))) for size, version in ((20, 2), (24, 3)) for effective in (0, 1)}
 _TYPES = {tarfile.REGTYPE: "f", tarfile.AREGTYPE: "f", tarfile.CONTTYPE: "f", tarfile.GNUTYPE_SPARSE: "f", tarfile.DIRTYPE: "d",
           tarfile.SYMTYPE: "l", tarfile.LNKTYPE: "h", tarfile.CHRTYPE: "c", tarfile.BLKTYPE: "b", tarfile.FIFOTYPE: "p"}
 
@@ -243,6 +248,8 @@ class Overlay:
             if child is None:
                 if not make:
                     return None
+                if part.startswith(b".wh."):
+                    raise Rejected("invalid-layer", f"a link leads to {part!r}")
                 child = stack[-1].children[part] = Node("d")
             if child.object.kind == "l":
                 links += 1
@@ -312,6 +319,9 @@ class Overlay:
         if not (0 <= info.uid < 2**32 - 1 and 0 <= info.gid < 2**32 - 1):
             raise Rejected("invalid-layer", f"owner {info.uid}:{info.gid}")
         xattrs = [(_bytes(key[13:]), _bytes(value)) for key, value in pax.items() if key.startswith("SCHILY.xattr.")]
+        capability = dict(xattrs).get(b"security.capability")
+        if capability is not None and (len(capability), capability[:4]) not in CAPABILITIES:
+            raise Rejected("invalid-layer", f"the capability of {info.name!r}")
         own = Attributes(info.mode & 0o7777, info.uid, info.gid, _mtime(info), _allowed(kind, xattrs))
         if not parts:
             if kind != "d":
@@ -332,8 +342,8 @@ class Overlay:
     def _linked(self, info, folder, name, own):
         target = _clean(_bytes(info.linkname), "link target")
         place = self._folder(target[:-1], make=False) if target else None
-        node = place.children.get(target[-1]) if place else None
-        if node is None or node.object.kind == "d" or (place is folder and target[-1] == name):
+        node, old = place.children.get(target[-1]) if place else None, folder.children.get(name)
+        if node is None or node.object.kind == "d" or (place is folder and target[-1] == name) or (old and old.holds(place)):
             raise Rejected("invalid-layer", f"{info.name!r} links to {info.linkname!r}, which is no file of the image")
         node.object.also += (dataclasses.replace(own, xattrs=_allowed(node.object.kind, own.xattrs)), dataclasses.replace(
             own, xattrs=node.object.attributes.xattrs))
