@@ -616,7 +616,7 @@ def rows():
                   "unclosed": 'Bearer realm="unclosed', "commas": "Bearer " + "," * 50_000, "escapes": 'Bearer realm="' + "\\a" * 25_000 + '"', "non-ascii": "Bearer realm=\"http://\xe9/\"",
                   "negotiate": "Negotiate", "unknown": 'Strange realm="x"'}
     for word, line in challenges.items():  # realms that are no URL are a class of their own here; the table has one for all
-        yield bad("52-" + word, "untrusted-realm" if word in ("relative", "file", "escapes") else "unauthorized", "a challenge that cannot be met", bearer(challenge=line), login=True, check=all_of(no_login, at_most(2, "head", "manifest")))
+        yield bad("52-" + word, "untrusted-realm" if word in ("relative", "file") else "unauthorized", "a challenge that cannot be met", bearer(challenge=line), login=True, check=all_of(no_login, at_most(2, "head", "manifest")))
     for status in (401, 403, 500):
         yield bad(f"53-{status}", "token-error", "the token service refuses", bearer(token=answers(status, b"no")), login=True)
     given = json.dumps({"token": TOKEN}).encode()
