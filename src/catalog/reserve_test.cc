@@ -65,6 +65,22 @@ TEST_F(ReserveTest, TakesAtMostHalfOfWhatIsFree) {
   }
 }
 
+// What a kill or a power cut in the middle of Fill() may leave is filled at the next one.
+TEST_F(ReserveTest, IsMadeWholeFromWhateverACrashLeft) {
+  for (const std::uint64_t left : {std::uint64_t{0}, std::uint64_t{4096}, kMiB, 2 * kMiB}) {
+    {
+      const auto file = *disk_.CreateOrOpen(Reserve::kName);
+      ASSERT_TRUE(host::Truncate(file.get(), 0));
+      ASSERT_TRUE(left == 0 || host::Preallocate(file.get(), left));
+    }
+    Reserve reserve(*host::Dir::Open(scratch_.path()), 2 * kMiB);
+    reserve.Fill();
+    EXPECT_EQ(Held(), 2 * kMiB) << left;
+    EXPECT_TRUE(reserve.Release());
+    EXPECT_EQ(Held(), 0u) << left;
+  }
+}
+
 TEST_F(ReserveTest, GrowsAndNeverShrinks) {
   Reserve reserve(*host::Dir::Open(scratch_.path()), 2 * kMiB);
   FillDisk(3 * kMiB);
