@@ -18,6 +18,8 @@ def applied(*layers):
     return overlay.objects()
 
 
+CAPABILITY = b"\1\0\0\2" + bytes(14) + b"\xff\1"  # version 2, effective; bytes that are no text
+
 LOWER = (d(b"a"), d(b"a/b"), f(b"a/b/c"), f(b"a/v"), d(b"etc"), s(b"lib", b"usr/lib"), d(b"usr"), d(b"usr/lib"))
 
 # name: (layers, names that must be there, names that must not)
@@ -63,6 +65,9 @@ REFUSED = {
     "a wrong checksum": [f(b"a"), f(b"b", checksum="wrong"), f(b"c")],
     "uid -1": [f(b"a", uid=2**32 - 1)],
     "a broken PAX record": [pax(raw=b"999 path=x\n"), f(b"a")],
+    "a capability that is cut": [f(b"a", px={"SCHILY.xattr.security.capability": CAPABILITY[:5]})],
+    "a capability of no version": [f(b"a", px={"SCHILY.xattr.security.capability": b"\1\0\0\4" + CAPABILITY[4:]})],
+    "a capability of version 3, as long as 2": [f(b"a", px={"SCHILY.xattr.security.capability": b"\1\0\0\3" + CAPABILITY[4:]})],
 }
 
 
@@ -80,13 +85,13 @@ class Overlay(unittest.TestCase):
                 applied(layer)
 
     def test_attributes(self):
-        tree = applied([f(b"f", b"abc", mode=0o104755, uid=1000, px={"SCHILY.xattr.security.capability": b"\1\0\0\2\xff",
+        tree = applied([f(b"f", b"abc", mode=0o104755, uid=1000, px={"SCHILY.xattr.security.capability": CAPABILITY,
                 "SCHILY.xattr.trusted.x": "n",
                           "SCHILY.xattr.user.overlay.opaque": "y", "mtime": "5.000000001"}), d(b"p/q", 0o700, gid=7, mtime=9),
                                   fifo(b"fifo"), dev(b"null", 1, 3),
                         f(b"early", px={"mtime": "-3.5"}), f(b"late", px={"mtime": "99999999999"})])
         self.assertEqual(tree[b"f"].attributes, verify.Attributes(0o4755, 1000, 0, 5 * 10**9 + 1,
-                ((b"security.capability", b"\1\0\0\2\xff"),)))
+                ((b"security.capability", CAPABILITY),)))
         self.assertEqual((tree[b"f"].kind, tree[b"f"].size, tree[b"null"].device, tree[b"fifo"].kind), ("f", 3, (1, 3), "p"))
         self.assertEqual(tree[b"p/q"].attributes, verify.Attributes(0o700, 0, 7, 9 * 10**9))
         self.assertIsNone(tree[b"p"].attributes.mtime)
