@@ -121,12 +121,18 @@ Result<Checker::Variants> Checker::NamedVariants() {
   return named;
 }
 
-Result<> Checker::VerifyLayer(const task::Context& ctx, const Digest& blob, const std::set<std::string>& variants, layer::Depth depth) {
-  RETURN_IF_ERROR(stores_.layers.Verify(ctx, blob, depth));
+Result<std::optional<std::string>> Checker::MissingVariant(const Digest& blob, const std::set<std::string>& variants) {
   for (const auto& variant : variants) {
     ASSIGN_OR_RETURN(const bool here, stores_.layers.Has(blob, variant));
-    if (!here) return Error(Reason::kMissing, "the store has no variant " + variant + " of layer " + blob.ToString());
+    if (!here) return std::optional(variant);
   }
+  return std::optional<std::string>();
+}
+
+Result<> Checker::VerifyLayer(const task::Context& ctx, const Digest& blob, const std::set<std::string>& variants, layer::Depth depth) {
+  RETURN_IF_ERROR(stores_.layers.Verify(ctx, blob, depth));
+  ASSIGN_OR_RETURN(const auto missing, MissingVariant(blob, variants));
+  if (missing) return Error(Reason::kMissing, "the store has no variant " + *missing + " of layer " + blob.ToString());
   return {};
 }
 
@@ -172,11 +178,7 @@ Result<Finding> Checker::RepairLayer(const task::Context& ctx, const catalog::La
   if (!whole && again) again = Reunpack(ctx, layer, options.form);
   RETURN_IF_ERROR(ctx.Check());
   if (again) {
-    bool missing = false;
-    for (const auto& variant : named[layer.blob]) {
-      ASSIGN_OR_RETURN(const bool here, stores_.layers.Has(layer.blob, variant));
-      missing = missing || !here;
-    }
+    ASSIGN_OR_RETURN(const auto missing, MissingVariant(layer.blob, named[layer.blob]));
     std::vector<std::string> lost;
     ASSIGN_OR_RETURN(auto left, RefitImages(ctx, images, layer.blob, !whole, lost));
     if (!lost.empty()) {

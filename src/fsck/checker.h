@@ -74,6 +74,7 @@ class Checker {
                                             const Options& options);
   using Variants = std::map<digest::Digest, std::set<std::string>>;  // by layer, those that images are mounted by
   Result<Variants> NamedVariants();
+  Result<std::optional<std::string>> MissingVariant(const digest::Digest& blob, const std::set<std::string>& variants);
   Result<> VerifyLayer(const task::Context& ctx, const digest::Digest& blob, const std::set<std::string>& variants, layer::Depth depth);
   // REQUIRES: a claim on the layer.
   Result<Finding> RepairLayer(const task::Context& ctx, const catalog::LayerRecord& layer, const Options& options, Finding finding);
