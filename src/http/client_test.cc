@@ -925,7 +925,8 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(ProxyFault{.row = "407", .scheme = "https", .known = false, .says = "407"},
                       ProxyFault{.row = "407 without a tunnel", .scheme = "http", .known = false, .says = "407"},
                       ProxyFault{.row = "502", .scheme = "https", .mood = ProxyServer::Mood::kBadGateway, .says = "502"},
-                      ProxyFault{.row = "hang", .scheme = "https", .mood = ProxyServer::Mood::kHang, .reason = Reason::kTls, .says = "(tls)"},
+                      ProxyFault{.row = "hang", .scheme = "https", .mood = ProxyServer::Mood::kHang, .reason = Reason::kTimeout,
+                                 .says = "the proxy http://127.0.0.1"},
                       ProxyFault{.row = "hang without a tunnel", .scheme = "http", .mood = ProxyServer::Mood::kHang, .reason = Reason::kTimeout, .says = "(headers)"}));
 
 TEST(ThroughAProxy, ADeadProxyIsNamed) {

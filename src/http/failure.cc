@@ -58,7 +58,7 @@ Error TooLate(const Failure& f, const Limits& limits) {
       return Error(Reason::kTimeout, "no connection to " + f.Peer() + " within " + Seconds(limits.connect) + " (connect)");
     case Phase::kTls:
       if (f.AtProxy())  // in its handshake or behind it, which curl does not tell
-        return Error(Reason::kTls, f.Peer() + " did not open the way within " + Seconds(limits.tls) + " (tls)")
+        return Error(f.proxy.starts_with("https:") ? Reason::kTls : Reason::kTimeout, f.Peer() + " did not open the way within " + Seconds(limits.tls) + " (tls)")
             .Next(kProxySetting).Retryable(true);
       return Error(Reason::kTls, "the TLS handshake with " + server + " did not end within " + Seconds(limits.tls) + " (tls)")
           .Retryable(true);

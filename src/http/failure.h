@@ -25,10 +25,11 @@ struct Failure {
   int connect_status = 0;   // the proxy's answer to CONNECT
   bool chunked = false;
 
-  // The other side is the proxy: no connection yet, or its own TLS or its answer to CONNECT is still to come.
+  // The other side is the proxy: no connection yet, or its own TLS or its answer to CONNECT is still to come. (Of a SOCKS proxy curl does
+  // not tell when it has opened the way.)
   bool AtProxy() const {
     return !proxy.empty() && connect_status / 100 != 2 &&
-           (phase == Phase::kConnect || (phase == Phase::kTls && proxy.starts_with("https:")));
+           (phase == Phase::kConnect || (phase == Phase::kTls && proxy.starts_with("http")));
   }
   std::string Peer() const { return AtProxy() ? "the proxy " + proxy : server; }
 };
