@@ -10,6 +10,7 @@ namespace berth::registry {
 namespace {
 
 constexpr time::Duration kShortest = std::chrono::seconds(60), kLongest = std::chrono::hours(1), kMargin = std::chrono::seconds(10);
+constexpr std::size_t kTokenBytes = 4u << 20;  // of all that are kept
 
 secret::Secret RandomSalt() {
   std::random_device device;
@@ -21,9 +22,9 @@ secret::Secret RandomSalt() {
   return secret::Secret::Take(salt);
 }
 
-template <class Map, class Evictable>
-void Evict(Map& map, std::size_t capacity, const Evictable& use_of) {
-  while (map.size() > capacity) {
+template <class Map, class Full, class Evictable>
+void Evict(Map& map, const Full& full, const Evictable& use_of) {
+  while (full()) {
     const auto oldest = std::min_element(map.begin(), map.end(), [&](const auto& a, const auto& b) { return use_of(a) < use_of(b); });
     if (use_of(*oldest) == UINT64_MAX) return;
     map.erase(oldest);
@@ -88,7 +89,12 @@ Result<SharedToken> TokenCache::Get(const task::Context& ctx, const TokenKey& ke
   entry->token = std::make_shared<const secret::Secret>(std::move(fetched->value));
   entry->expires = clock_.SteadyNow() + std::clamp(fetched->lifetime, kShortest, kLongest) - kMargin;
   SharedToken token = entry->token;
-  Evict(tokens_, capacity_, [](const auto& item) { return item.second->fetching ? UINT64_MAX : item.second->used; });
+  const auto full = [&] {
+    std::size_t bytes = 0;
+    for (const auto& [at, kept] : tokens_) bytes += kept->token ? kept->token->Reveal().size() : 0;
+    return tokens_.size() > capacity_ || bytes > kTokenBytes;
+  };
+  Evict(tokens_, full, [](const auto& item) { return item.second->fetching ? UINT64_MAX : item.second->used; });
   return token;
 }
 
@@ -121,7 +127,7 @@ void TokenCache::Remember(const std::string& origin, const std::string& reposito
   Challenge general = met.challenge;
   if (general.scopes == std::vector<std::string>{"repository:" + repository + ":pull"}) general.scopes.clear();
   if (general.scopes.empty()) memories_[{origin, ""}] = {{general, met.address}, ++uses_};
-  Evict(memories_, capacity_, [](const auto& item) { return item.second.used; });
+  Evict(memories_, [&] { return memories_.size() > capacity_; }, [](const auto& item) { return item.second.used; });
 }
 
 void TokenCache::Forget(const std::string& origin, const std::string& repository) {

@@ -5,8 +5,8 @@
 // clamped to 60 s .. 1 h whatever the registry says. Any number of threads asking for one key cause one request.
 //
 // The challenge memory lets the next pull of a repository send the right Authorization at once, which makes a pull of
-// an unchanged tag cost one request. Both are bounded (least recently used goes); what brought no token is not kept, since
-// a registry may name another service each time. Thread-safe.
+// an unchanged tag cost one request. Both are bounded, tokens to 4 MiB too (least recently used goes); what brought no token
+// is not kept, since a registry may name another service each time. Thread-safe.
 #pragma once
 
 #include <condition_variable>

@@ -94,6 +94,24 @@ TEST_F(TokenCacheTest, LeastRecentlyUsedGoes) {
   EXPECT_EQ(fetches_, 5);
 }
 
+TEST_F(TokenCacheTest, LargeTokensAreFewer) {
+  TokenCache wide(clock_);
+  int fetches = 0;
+  const auto get = [&](int realm) {
+    const auto token = wide.Get(ctx_, TokenKey{"o", std::to_string(realm), "s", {}, ""}, nullptr, [&] {
+      ++fetches;
+      return Make(std::string(64u << 10, 't'), seconds(300));
+    });
+    EXPECT_TRUE(token);
+  };
+  for (int realm = 0; realm < 65; ++realm) get(realm);  // 64 are 4 MiB: the first goes
+  get(64);
+  get(1);
+  EXPECT_EQ(fetches, 65);
+  get(0);
+  EXPECT_EQ(fetches, 66);
+}
+
 TEST_F(TokenCacheTest, ManyAskersOneFetch) {
   const TokenKey key{"o", "r", "s", {}, ""};
   std::latch inside(1), go(1);
