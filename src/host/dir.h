@@ -4,7 +4,7 @@
 // NUL, no empty component, at most 4,095 bytes; they may have several components. Resolution is openat2 with
 // RESOLVE_BENEATH | NO_SYMLINKS | NO_MAGICLINKS, O_CLOEXEC and O_NOFOLLOW; where openat2 is missing or filtered, a walk
 // with O_NOFOLLOW, component by component, of equal strength. A symbolic link anywhere below is an error, never followed.
-// Rules: reliability-security 5.2. Untrusted trees (contents of images) are host/root.h.
+// Rules: reliability-security 5.2. Trees of images are layer/tree_writer.h.
 //
 // Durability: nothing is durable before SyncFile (contents) and Dir::Sync (names) of the directory that holds the name.
 // Errors as in host/fd.h: kMissing, kConflict (exists), kInUse (not empty), kNoSpace, kUnavailable, kIo; kUsage for a
@@ -53,7 +53,6 @@ class Dir {
   Result<Dir> MakeAndOpenDir(std::string_view name, std::uint32_t mode) const;
 
   Result<Fd> OpenRead(std::string_view name) const;
-  Result<Fd> OpenReadWrite(std::string_view name) const;
   Result<Fd> CreateNew(std::string_view name, std::uint32_t mode) const;     // O_EXCL: kConflict when it exists
   Result<Fd> CreateOrOpen(std::string_view name, std::uint32_t mode = 0600) const;
 

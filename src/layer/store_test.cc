@@ -57,7 +57,7 @@ std::string Everything() {
   for (int i = 0; i < 300; ++i) b.File("data/small" + std::to_string(i), Noise(static_cast<std::size_t>(i * 37), 7)).Mtime(i).Uid(i);
   b.Pax({{"GNU.sparse.major", "1"}, {"GNU.sparse.minor", "0"}, {"GNU.sparse.realsize", "1052672"}, {"GNU.sparse.name", "data/sparse"}});
   b.File("x", tar::testing::Padded("3\n0\n512\n524288\n4096\n1052160\n512\n") + Noise(512) + Noise(4096) + Noise(512)).Mtime(4);
-  b.Fifo("pipe").Mtime(3).CharDevice("null", 1, 3).Mode(0666).Mtime(2).Symlink("dangling", "/no/where").Mtime(6);
+  b.Fifo("pipe").Mode(06644).Mtime(3).CharDevice("null", 1, 3).Mode(0666).Mtime(2).Symlink("dangling", "/no/where").Mtime(6);
   b.Symlink("lib", "usr/lib").Mtime(8).Dir("usr").Mtime(8).Dir("usr/lib").Mode(0700).Mtime(8);
   b.File("usr/lib/big-ids").Uid(2147483648).Gid(4294967294).Mtime(1).File("twice", "old").Mtime(8).File("twice", "new").Mtime(8);
   b.Dir("usr").Mode(0711).Mtime(12);
