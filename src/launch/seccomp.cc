@@ -169,8 +169,8 @@ void WriteDefaultSeccomp(json::Writer& out, std::uint64_t capabilities) {
 }
 
 Result<std::string> ReadLocalhostSeccomp(const std::string& folder, const std::string& name) {
-  ASSIGN_OR_RETURN(const auto dir, host::Dir::Open(folder));
-  auto text = dir.ReadSmall(name, 1u << 20);
+  const auto dir = host::Dir::Open(folder);
+  auto text = dir ? dir->ReadSmall(name, 1u << 20) : Result<std::string>(dir.error());
   if (!text)
     return std::move(text)
         .error()

@@ -14,6 +14,7 @@
 #include "kube/parse.h"
 #include "launch/bundle.h"
 #include "launch/gc.h"
+#include "launch/seccomp.h"
 #include "launch/users.h"
 #include "launch/volumes.h"
 #include "log/log.h"
@@ -296,10 +297,14 @@ Result<std::string> Launcher::Prepare(const task::Context& ctx, const StartReque
   for (auto& mount : launch::SandboxMounts(sandbox, container)) mounts.push_back(std::move(mount));
 
   const bool privileged = security.privileged.value_or(false);
+  std::string seccomp;
+  if (!privileged && security.seccomp && security.seccomp->type == "Localhost") {
+    ASSIGN_OR_RETURN(seccomp, launch::ReadLocalhostSeccomp(options_.seccomp, security.seccomp->localhost_profile));
+  }
   launch::BundleInput input{.pod = pod, .container = container, .command = command, .user = user, .machine = machine_, .rootfs = rootfs,
                             .cgroups_path = launch::CgroupPath(options_.pods, run.pod_uid, container.name), .hostname = sandbox.hostname,
                             .namespaces = sandbox.namespaces, .shm = sandbox.shm,
-                            .mounts = std::move(mounts), .devices = {}, .localhost_seccomp = "", .annotations = {}};
+                            .mounts = std::move(mounts), .devices = {}, .localhost_seccomp = seccomp, .annotations = {}};
   if (privileged) input.devices = launch::ListHostDevices();
   ASSIGN_OR_RETURN(const auto bundle, launch::MakeBundle(input));
   for (const auto& note : bundle.notes) log::Info("a container does not get all that it asks for", {{"container", IdOf(run)}, {"note", note}});

@@ -48,6 +48,7 @@ struct LauncherOptions {
   std::uint64_t log_max_bytes = 10u << 20;    // containerLogMaxSize
   unsigned log_files = 5;                     // containerLogMaxFiles
   launch::AccountLimits accounts;             // /etc/passwd and /etc/group of images
+  std::string seccomp = "/var/lib/kubelet/seccomp";  // profiles of type Localhost
 };
 
 class Launcher final : public Runtime {

@@ -69,7 +69,8 @@ class LauncherTest : public ::testing::Test {
     ASSERT_TRUE(probe.setup);
     auto runtime = launch::Runtime::Open(*probe.setup);
     ASSERT_TRUE(runtime) << runtime.error().Text();
-    auto launcher = Launcher::Open({.pods = scratch_.path("pods"), .logs = scratch_.path("logs"), .node_name = "node-7", .host_ip = "192.0.2.7"},
+    auto launcher = Launcher::Open({.pods = scratch_.path("pods"), .logs = scratch_.path("logs"), .node_name = "node-7", .host_ip = "192.0.2.7",
+                                    .seccomp = scratch_.path("seccomp")},
                                    *std::move(runtime), *std::move(machine),
                                    {*store_, *images_, *node_.stores.content, *mounts_, time::SystemClock()});
     ASSERT_TRUE(launcher) << launcher.error().Text();
@@ -183,7 +184,8 @@ TEST_F(LauncherTest, WhatStopsAContainerAndAtWhichStage) {
   using Stage = StartFailure::Stage;
   for (const auto& row : {FailRow{"secret", "env: [{name: A, valueFrom: {secretKeyRef: {name: gone, key: k}}}],", "", Stage::kConfig, "secret \"gone\" not found"},
                           FailRow{"configmap", "envFrom: [{configMapRef: {name: gone}}],", "", Stage::kConfig, "configmap \"gone\" not found"},
-                          FailRow{"root", "securityContext: {runAsNonRoot: true},", "", Stage::kConfig, "container has runAsNonRoot and image will run as root"}}) {
+                          FailRow{"root", "securityContext: {runAsNonRoot: true},", "", Stage::kConfig, "container has runAsNonRoot and image will run as root"},
+                          FailRow{"seccomp", "securityContext: {seccompProfile: {type: Localhost, localhostProfile: gone.json}},", "", Stage::kCreate, "seccomp profile \"gone.json\""}}) {
     const auto pod = Pod("true", row.container, row.spec);
     ASSERT_TRUE(launcher_->SetUpPod({}, pod));
     const auto failure = Create(pod);
@@ -213,6 +215,18 @@ TEST_F(LauncherTest, AProgramThatIsNotThereFailsTheRun) {
   EXPECT_THAT(failure->message, HasSubstr("/no/such/program"));
   ASSERT_TRUE(launcher_->TearDownPod({}, pod));
   EXPECT_THAT(Left(), IsEmpty());
+}
+
+TEST_F(LauncherTest, ASeccompProfileOfTheNodeHolds) {
+  for (const char* folder : {"seccomp", "seccomp/own"}) ASSERT_TRUE(scratch_.dir().MakeDir(folder, 0700));
+  std::ofstream(scratch_.path("seccomp/own/no-mkdir.json"))
+      << R"({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO"}]})";
+  const auto pod = Pod("busybox mkdir /tmp/a || echo refused",
+                       "securityContext: {seccompProfile: {type: Localhost, localhostProfile: own/no-mkdir.json}},");
+  Start(pod);
+  AwaitEnd(pod.metadata.uid);
+  EXPECT_THAT(Log(pod), HasSubstr("stdout F refused\n"));
+  ASSERT_TRUE(launcher_->TearDownPod({}, pod));
 }
 
 TEST_F(LauncherTest, AVolumeWhoseSourceIsMissingKeepsThePodFromBeingSetUp) {
