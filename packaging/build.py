@@ -133,7 +133,7 @@ def main():
         for shell, path in (("bash", "usr/share/bash-completion/completions/berth"), ("zsh", "usr/share/zsh/vendor-completions/_berth"),
                             ("fish", "usr/share/fish/vendor_completions.d/berth.fish")):
             berth.put(path, run(binary("berth"), "completion", shell))
-        berth.documents([ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))])
+        berth.documents([ROOT / "README.md", ROOT / "ARCHITECTURE.md", *sorted((ROOT / "docs").glob("*.md"))])
 
         plugins = Package("berth-credential-providers", "kubelet credential providers for ECR, Google's registries and ACR",
                           "Exec plug-ins (credentialprovider.kubelet.k8s.io/v1) for a kubelet or berthd:\nthey turn the identity of a cloud machine into registry credentials.",

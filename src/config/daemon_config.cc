@@ -6,6 +6,7 @@
 #include <functional>
 #include <limits>
 
+#include "bytes/text.h"
 #include "config/reader.h"
 #include "host/dir.h"
 #include "host/listen.h"
@@ -163,7 +164,7 @@ const std::vector<Setting>& Settings() {
       Text("socket", "where berth.v1 is served; root's, mode 0600", AT(socket)),
       List("listen.http", "where metrics and health are served: ADDRESS:PORT, unix:///PATH", AT(http_listen)),
       Text("worker", "berth-unpack; empty: beside berthd", AT(worker)),
-      Choice("form", "how layers are kept; auto: EROFS where this kernel mounts it", AT(form),
+      Choice("form", "auto, erofs, tree: how layers are kept; auto: EROFS where this kernel mounts it", AT(form),
              std::vector<std::pair<std::string_view, FormChoice>>{
                  {"auto", FormChoice::kAuto}, {"erofs", FormChoice::kErofs}, {"tree", FormChoice::kTree}}),
       Choice("log.level", "debug, info, warning, error", AT(log.level),
@@ -177,7 +178,7 @@ const std::vector<Setting>& Settings() {
       List("trustedRealms", "token services on other domains that may see a registry's credentials", AT(registry.trusted_realms)),
       Switch("http2", "offer HTTP/2 to registries; HTTP/1.1 gives each blob a connection and a congestion window of its own", AT(http2)),
       Resolve("resolve", "host:port=address:port: connect there instead"),
-      Choice("credentials.profile", "how keys of credential files match (ARCHITECTURE.md)", AT(profile),
+      Choice("credentials.profile", "Documented, Kubelet: how keys of credential files match; Documented: globs over the whole host, paths up to a /; Kubelet: as v1.36 does, label by label, paths by bytes", AT(profile),
              std::vector<std::pair<std::string_view, credentials::Profile>>{
                  {"Documented", credentials::Profile::kDocumented}, {"Kubelet", credentials::Profile::kKubelet}}),
       List("credentials.nodeConfig", "folders looked at for config.json and .dockercfg", AT(node_config)),
@@ -201,7 +202,7 @@ const std::vector<Setting>& Settings() {
       List("cri.runtimeHandlers", "runtime handlers that CRI requests may name, beside the default one", AT(runtime_handlers)),
       Size("pull.parallel", "pulls at work at once; more wait in order", AT(pull.pulls)),
       Size("pull.layers", "layers streamed and unpacked at once, all pulls together", AT(pull.layers)),
-      Choice("pull.keepBlobs", "compressed layers after unpacking: a cache for export and repair", AT(pull.keep_blobs),
+      Choice("pull.keepBlobs", "WhileSpace, Always, Never: keep compressed layers after unpacking, a cache for export and repair", AT(pull.keep_blobs),
              std::vector<std::pair<std::string_view, KeepBlobs>>{
                  {"WhileSpace", KeepBlobs::kWhileSpace}, {"Always", KeepBlobs::kAlways}, {"Never", KeepBlobs::kNever}}),
       Time("pull.partialAge", "partial downloads nobody resumed are removed after this, or when space is wanted", AT(partial_age)),
@@ -263,7 +264,7 @@ const std::vector<Setting>& Settings() {
       Size("limits.signatures", "signatures of an image that are looked at", AT(signatures.count)),
       Size("limits.signature_bytes", "all of them, with their manifests", AT(signatures.bytes)),
       Size("limits.redirects", "hops of one request", AT(registry.redirects)),
-      Size("limits.streams", "calls at once", AT(streams)),
+      Size("limits.streams", "calls at once of one connection; long ones (pulls that are waited for, streams) at once of each service", AT(streams)),
       Size("limits.connections", "callers of the socket at once", AT(connections)),
       Size("limits.connections_per_process", "of them, of one process", AT(connections_per_process)),
       Size("limits.message_bytes", "one message", AT(message_bytes), true, 64u << 10),
@@ -275,20 +276,6 @@ const std::vector<Setting>& Settings() {
 }
 #undef AT
 
-std::size_t Distance(std::string_view a, std::string_view b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  for (std::size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (std::size_t i = 1; i <= a.size(); ++i) {
-    std::size_t diagonal = row[0]++;
-    for (std::size_t j = 1; j <= b.size(); ++j) {
-      const std::size_t above = row[j];
-      row[j] = std::min({above + 1, row[j - 1] + 1, diagonal + (a[i - 1] == b[j - 1] ? 0 : 1)});
-      diagonal = above;
-    }
-  }
-  return row[b.size()];
-}
-
 Result<> Apply(DaemonConfig& config, const std::string& key, const Values& values, bool list, const std::string& origin) {
   const auto& settings = Settings();
   const auto setting = std::ranges::find(settings, key, &Setting::key);
@@ -296,8 +283,8 @@ Result<> Apply(DaemonConfig& config, const std::string& key, const Values& value
     // The table's keys are short; a key that is not is no typing error of one of them.
     std::string_view nearest;
     if (key.size() <= 64) {
-      nearest = std::ranges::min_element(settings, {}, [&](const Setting& s) { return Distance(key, s.key); })->key;
-      if (Distance(key, nearest) > key.size() / 2) nearest = {};
+      nearest = std::ranges::min_element(settings, {}, [&](const Setting& s) { return bytes::EditDistance(key, s.key); })->key;
+      if (bytes::EditDistance(key, nearest) > key.size() / 2) nearest = {};
     }
     return Error(Reason::kConfig, origin + ": there is no setting " + Quoted(key) + (nearest.empty() ? "" : "; did you mean " + Quoted(nearest) + "?"))
         .Next("berthd --print-config shows all settings");
@@ -429,7 +416,7 @@ std::string ConfigReference() {
   std::string out =
       "# Settings of berthd\n\n`berthd --config FILE` (default: /etc/berth/config.yaml if it is there), then `config.d/*.yaml` beside it in the order\n"
       "of their names, then `--set key=value`: the later wins, a list replaces a list. `--print-config` shows what is in force and which file\n"
-      "set it.\n"
+      "set it. A file that is not empty begins with `apiVersion: berth.dev/v1alpha1` and `kind: ImageDaemonConfiguration`.\n"
       "This page is made from the table that reads the settings (`berthd --config-reference`); a test compares.\n\n"
       "| key | default | meaning |\n| --- | --- | --- |\n";
   for (const auto& setting : Settings())

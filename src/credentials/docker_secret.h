@@ -1,6 +1,6 @@
 // credentials/docker_secret.h: what `kubectl create secret docker-registry` writes.
 //
-// Byte for byte as kubectl does it (kubelet-images 8.3, vectors in docker_secret_test.cc): compact JSON, HTML characters
+// Byte for byte as kubectl does it (kubelet-images 8.3, vectors in pull_secrets_test.cc): compact JSON, HTML characters
 // escaped, `email` left out when empty; the name's suffix with --append-hash. Pure functions.
 #pragma once
 

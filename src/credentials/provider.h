@@ -11,7 +11,7 @@
 // error, with everything taken out that is or looks like a secret (credentials/redact.h).
 //
 // Answers are kept in memory as they say (credentials/provider_cache.h), for at most a year.
-// Configuration is looked at again by Reload(), and by Find() when kLookAgain have passed: a changed and valid one takes effect at
+// Configuration is looked at again by Reload(), and by Find() when ProviderOptions::look_again has passed: a changed and valid one takes effect at
 // once, plug-ins that did not change keep their answers; with an invalid one the old stays. Calls under way finish with the
 // old. Safe for concurrent use.
 #pragma once
