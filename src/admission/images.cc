@@ -35,8 +35,6 @@ bool Textual(const Tree& owner, std::string_view key) {
 
 }  // namespace
 
-std::span<const Workload> Workloads() { return kWorkloads; }
-
 const Workload* FindWorkload(std::string_view api_version, std::string_view kind) {
   const auto it = std::ranges::find_if(kWorkloads, [&](const Workload& w) {
     return w.kind == kind && (w.group.empty() ? api_version == w.version : api_version.starts_with(w.group) &&

@@ -23,7 +23,6 @@ struct Workload {
   std::string_view group, version, kind, resource;  // "apps", "v1", "Deployment", "deployments"
   bool IsPod() const { return kind == "Pod"; }
 };
-std::span<const Workload> Workloads();
 const Workload* FindWorkload(std::string_view api_version, std::string_view kind);  // nullptr: none
 const Workload* FindResource(std::string_view group, std::string_view resource);    // of any version
 

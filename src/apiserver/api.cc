@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "apiserver/protobuf.h"
+#include "bytes/text.h"
 #include "json/document.h"
 #include "kube/parse.h"
 #include "kube/patch.h"
@@ -183,7 +184,7 @@ Answer<> Api::Allow(const Request& request) const {
   constexpr std::string_view kPrefix = "/api/v1/";
   const std::string user = "User " + Quoted(kAnonymous);
   const auto at = path.starts_with(kPrefix) ? ParseResource(std::string_view(path).substr(kPrefix.size())) : std::nullopt;
-  if (!at) return Status{.reason = "Forbidden", .code = 403, .message = "forbidden: " + user + " cannot " + Lower(request.method) + " path " + Quoted(path)};
+  if (!at) return Status{.reason = "Forbidden", .code = 403, .message = "forbidden: " + user + " cannot " + bytes::Lower(request.method) + " path " + Quoted(path)};
   const std::string resource(kube::ResourceOf(at->kind)), whole = resource + (at->subresource.empty() ? "" : "/" + at->subresource);
   return Status{.reason = "Forbidden", .code = 403,
                 .message = resource + (at->name.empty() ? "" : " " + Quoted(at->name)) + " is forbidden: " + user + " cannot " + std::string(VerbOf(request, *at)) +

@@ -6,6 +6,7 @@
 
 #include "bytes/bytes.h"
 #include "bytes/encoding.h"
+#include "bytes/text.h"
 #include "json/document.h"
 #include "kube/parse.h"
 #include "kube/timestamp.h"
@@ -60,12 +61,6 @@ bool HasSubresource(std::string_view kind, std::string_view sub) {
 
 }  // namespace
 
-std::string Lower(std::string_view s) {
-  std::string out(s);
-  std::ranges::transform(out, out.begin(), [](unsigned char c) { return static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c); });
-  return out;
-}
-
 bool Flag(const httpd::Request& request, std::string_view name) {
   const auto text = request.Query(name);
   return text && *text != "false" && *text != "0";
@@ -93,13 +88,13 @@ std::optional<Resource> ParseResource(std::string_view path) {
   return out;
 }
 
-std::string MediaType(std::string_view content_type) { return Lower(Trim(content_type.substr(0, content_type.find(';')))); }
+std::string MediaType(std::string_view content_type) { return bytes::Lower(Trim(content_type.substr(0, content_type.find(';')))); }
 
 std::optional<Form> ParseAccept(std::string_view accept) {
   if (Trim(accept).empty()) return Form::kObject;
   for (const std::string_view range : Split(accept, ',')) {
     const auto parts = Split(range, ';');
-    const std::string type = Lower(Trim(parts[0]));
+    const std::string type = bytes::Lower(Trim(parts[0]));
     if (type != "application/json" && type != "*/*" && type != "application/*") continue;
     std::string as, group, version;
     for (const auto part : parts) {

@@ -15,7 +15,6 @@ namespace berth::apiserver {
 
 // As Kubernetes reads booleans in queries: there and neither "false" nor "0".
 bool Flag(const httpd::Request& request, std::string_view name);
-std::string Lower(std::string_view text);  // ASCII
 
 // A path below /api/v1.
 struct Resource {

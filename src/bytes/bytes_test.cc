@@ -50,6 +50,17 @@ TEST(Size, IsShownAsTheKubeletDoes) {
     EXPECT_EQ(FormatSize(bytes), text);
 }
 
+TEST(Words, LowerIsOfAsciiOnly) { EXPECT_EQ(Lower("AZaz@[`{09 \u00c9-Registry.TEST"), "azaz@[`{09 \u00c9-registry.test"); }
+
+TEST(Words, EditDistance) {
+  struct Row { const char *a, *b; std::size_t distance; };
+  for (const auto& [a, b, distance] : {Row{"", "", 0}, Row{"", "abc", 3}, Row{"regcred", "regcred", 0}, Row{"regcerd", "regcred", 2}, Row{"pull", "pul", 1},
+                                       Row{"kitten", "sitting", 3}, Row{"ab", "xaby", 2}}) {
+    EXPECT_EQ(EditDistance(a, b), distance) << a << " " << b;
+    EXPECT_EQ(EditDistance(b, a), distance) << b << " " << a;
+  }
+}
+
 struct CutCase { const char *name, *text; std::size_t most; const char *prefix, *ellipsized; };
 void PrintTo(const CutCase& c, std::ostream* out) { *out << c.name; }
 class Cut : public ::testing::TestWithParam<CutCase> {};

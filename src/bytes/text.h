@@ -1,4 +1,5 @@
-// bytes/text.h: text cut to a number of bytes, never within a character; text that may go into a line; sizes for people.
+// bytes/text.h: text cut to a number of bytes, never within a character; text that may go into a line; sizes for people; case
+// and likeness of words.
 #pragma once
 
 #include <cstddef>
@@ -21,5 +22,10 @@ bool HasControls(std::string_view text);
 
 // A number of bytes for people, as the kubelet shows it: "512 B", "1.5 KiB", "10.0 GiB"; TiB at most.
 std::string FormatSize(std::uint64_t bytes);
+
+std::string Lower(std::string_view text);  // ASCII; other bytes stay
+
+// Levenshtein's distance, for "did you mean": "regcerd" is 2 from "regcred". Takes the product of the lengths.
+std::size_t EditDistance(std::string_view a, std::string_view b);
 
 }  // namespace berth::bytes

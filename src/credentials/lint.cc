@@ -6,6 +6,7 @@
 #include <optional>
 #include <utility>
 
+#include "bytes/text.h"
 #include "json/document.h"
 
 namespace berth::credentials {
@@ -13,13 +14,6 @@ namespace {
 
 using Severity = LintFinding::Severity;
 using Path = std::vector<std::string>;
-
-std::string Lower(std::string_view text) {
-  std::string out(text);
-  for (char& c : out)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c | 0x20);
-  return out;
-}
 
 // On which line each member of a valid document starts, down to three names deep. Arrays are passed over.
 class Lines {
@@ -102,7 +96,7 @@ class Linter {
     } else {
       for (const auto& [key, value] : root.Members()) {
         const Path path{std::string(key)};
-        const std::string name = Lower(key);
+        const std::string name = bytes::Lower(key);
         if (name == "auths" && !value.IsNull()) Entries(value, path);
         if (name == "credsstore" && value.IsString() && value.AsString()->size() > 0)
           Add(Severity::kError, path, "credsStore: " + Quoted(*value.AsString()), "ignored by the kubelet; use a credential provider plug-in");
@@ -111,7 +105,7 @@ class Linter {
             Add(Severity::kError, {path[0], std::string(host)}, "credHelpers[" + Quoted(host) + "]",
                 "ignored by the kubelet; use a credential provider plug-in");
       }
-      if (!root.Members().empty() && std::ranges::none_of(root.Members(), [](const auto& m) { return Lower(m.first) == "auths"; }))
+      if (!root.Members().empty() && std::ranges::none_of(root.Members(), [](const auto& m) { return bytes::Lower(m.first) == "auths"; }))
         Add(Severity::kWarning, {}, "auths", "is missing: this file has no credentials; is it a .dockercfg?");
     }
     std::ranges::stable_sort(findings_, {}, &LintFinding::line);
@@ -160,7 +154,7 @@ class Linter {
     const std::string path = slash == key->npos ? "" : key->substr(slash);
     const std::string name = host.substr(0, host.find(':'));
     if (name.empty()) return Add(Severity::kError, at, place, "names no registry");
-    if (Lower(host) != host) Add(Severity::kWarning, at, place, "case-sensitive: does not match " + Lower(host));
+    if (bytes::Lower(host) != host) Add(Severity::kWarning, at, place, "case-sensitive: does not match " + bytes::Lower(host));
     if (profile_ == Profile::kDocumented && !IndexKey(Profile::kKubelet, written))
       Add(Severity::kNote, at, place, "profile Kubelet: " + WhyNot(Profile::kKubelet, written, ""));
     else if (written.find('?') != written.npos)
@@ -185,7 +179,7 @@ class Linter {
     if (!entry.IsObject()) return Add(Severity::kError, at, place, "must be an object; the whole file is refused");
     bool secret = false, user = false, broken = false;
     for (const auto& [written, value] : entry.Members()) {
-      const std::string name = Lower(written);
+      const std::string name = bytes::Lower(written);
       Path inner = at;
       inner.emplace_back(written);
       const std::string member = place + "." + name;

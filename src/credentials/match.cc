@@ -118,14 +118,6 @@ bool MatchesAsDocumented(std::string_view key, std::string_view repository) {
   return segments.empty() || path == segments || (path.starts_with(segments) && path[segments.size()] == '/');
 }
 
-// What is left when a host name's case is no matter.
-std::string Lower(std::string_view text) {
-  std::string out(text);
-  for (char& c : out)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c | 0x20);
-  return out;
-}
-
 std::string PortText(std::string_view port) { return port.empty() ? "none" : std::string(port.substr(0, 32)); }
 
 }  // namespace
@@ -148,7 +140,7 @@ std::string WhyNot(Profile profile, std::string_view config_key, std::string_vie
   const auto [have, path] = divide(repository);
   const std::string host_only(want.host), image_host(have.host);
   if (!Matches(profile, host_only, image_host + "/x")) {
-    if (Matches(profile, Lower(host_only), Lower(image_host) + "/x")) return "hosts are compared with their case: " + Quoted(host_only);
+    if (Matches(profile, bytes::Lower(host_only), bytes::Lower(image_host) + "/x")) return "hosts are compared with their case: " + Quoted(host_only);
     if (kubelet && config_key.find('?') != config_key.npos) return "never matches: \"?\" starts a query (the docs say it is a wildcard)";
     const auto labels = Labels(want.host).size(), given = Labels(have.host).size();
     if (kubelet && labels != given)

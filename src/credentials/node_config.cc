@@ -6,11 +6,6 @@
 
 namespace berth::credentials {
 
-NodeConfigOptions NodeConfigOptions::ForNode(std::string root_dir, std::string home) {
-  return {.config_json = {root_dir, ".", home.empty() ? ".docker" : home + "/.docker", "/.docker"},
-          .dockercfg = {root_dir, ".", home.empty() ? "." : home, "/"}};
-}
-
 std::shared_ptr<const NodeFile> NodeConfig::GetFile() {
   std::lock_guard lock(mutex_);
   const auto now = clock_.SteadyNow();

@@ -24,8 +24,6 @@ struct NodeConfigOptions {
   Profile profile = Profile::kDocumented;
   DockerConfigLimits limits;
   time::Duration keep = std::chrono::minutes(5);
-  // The kubelet's: `root_dir`, the working directory, $HOME/.docker, /.docker (and their parents for .dockercfg).
-  static NodeConfigOptions ForNode(std::string root_dir, std::string home);
 };
 
 // The file that won, or nothing of all.

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "bytes/bytes.h"
+#include "bytes/text.h"
 #include "credentials/go_text.h"
 #include "digest/digest.h"
 #include "host/dir.h"
@@ -19,13 +20,6 @@ constexpr std::string_view kKind = "CredentialProviderConfig";
 constexpr std::array kVersions{ExecVersion::kV1, ExecVersion::kV1Alpha1, ExecVersion::kV1Beta1};
 
 Error Bad(std::string what) { return Error(Reason::kConfig, std::move(what)); }
-
-std::string Lower(std::string_view text) {
-  std::string out(text);
-  for (char& c : out)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c | 0x20);
-  return out;
-}
 
 // Strict reading of one object: each member once by name; what is left is unknown.
 class Fields {
@@ -165,7 +159,7 @@ std::string WithoutGlobs(std::string_view pattern) {
 void CheckAnnotationKeys(Findings& findings, const std::string& path, const std::vector<std::string>& keys) {
   std::set<std::string> seen;
   for (const auto& key : keys) {
-    if (const auto problem = QualifiedNameProblem(Lower(key)); !problem.empty()) findings.Invalid(path, GoJson(key), problem);
+    if (const auto problem = QualifiedNameProblem(bytes::Lower(key)); !problem.empty()) findings.Invalid(path, GoJson(key), problem);
     if (!seen.insert(key).second) findings.Add(path + ": Duplicate value: " + GoJson(key));
   }
 }

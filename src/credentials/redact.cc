@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "bytes/text.h"
+
 namespace berth::credentials {
 namespace {
 
@@ -15,13 +17,8 @@ bool IsTokenByte(char c) { return IsLetter(c) || IsDigit(c) || c == '+' || c == 
 
 // "password=x", "token: x", "Bearer x": what follows is a secret, however short.
 void TakeOutNamed(std::string& work) {
-  const auto lower = [](std::string_view text) {
-    std::string out(text);
-    std::ranges::transform(out, out.begin(), [](unsigned char c) { return static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c); });
-    return out;
-  };
   for (const std::string_view name : {"password", "passwd", "token", "secret", "api_key", "apikey", "access_key", "authorization", "bearer", "basic"}) {
-    for (auto at = lower(work).find(name); at != work.npos; at = lower(work).find(name, at + 1)) {
+    for (auto at = bytes::Lower(work).find(name); at != work.npos; at = bytes::Lower(work).find(name, at + 1)) {
       const bool scheme = name == "bearer" || name == "basic";
       std::size_t start = work.find_first_not_of(" \"'", at + name.size());
       if (start == work.npos) break;

@@ -21,9 +21,7 @@ std::string HostOf(std::string_view address) {
   if (const auto scheme = address.find("://"); scheme != address.npos) address.remove_prefix(scheme + 3);
   address = address.substr(0, address.find('/'));
   if (reference::IsHub(address)) address = "docker.io";
-  std::string host(address);
-  std::ranges::transform(host, host.begin(), [](unsigned char c) { return static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c); });
-  return host;
+  return bytes::Lower(address);
 }
 
 std::string Cut(std::string_view text) { return std::string(bytes::Utf8Prefix(text, kAnnotationBytes)); }

@@ -14,7 +14,6 @@
 namespace berth::erofs {
 
 inline constexpr std::uint32_t kNoNode = 0xFFFFFFFFu;
-inline constexpr std::uint64_t kHole = ~0ull;
 
 // A run of a file's bytes in its device. Offsets of files and devices are multiples of 4096, extents of a file ascend and
 // do not overlap. A length that is no multiple shows the rest of its last block too (up to the end of the file), which

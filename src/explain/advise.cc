@@ -4,6 +4,7 @@
 #include <array>
 #include <cctype>
 
+#include "bytes/text.h"
 #include "explain/words.h"
 
 namespace berth::explain {
@@ -157,8 +158,7 @@ std::string Corrected(const F& f) {
   const auto at = std::min(text.find('@'), text.size());
   const auto slash = text.rfind('/', at), colon = text.rfind(':', at);
   const auto end = colon != text.npos && (slash == text.npos || colon > slash) && colon < at ? colon : at;
-  std::transform(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(end), text.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  text = bytes::Lower(text.substr(0, end)) + text.substr(end);
   while (text.ends_with('/') || text.ends_with(':')) text.pop_back();
   return reference::Reference::Parse(text) ? text : "";
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "bytes/text.h"
 #include "kube/parse.h"
 #include "yaml/document.h"
 
@@ -10,20 +11,6 @@ namespace berth::explain {
 namespace {
 
 using ObjectPtr = Cluster::ObjectPtr;
-
-// Levenshtein's distance: "regcerd" is "regcred".
-std::size_t Distance(std::string_view a, std::string_view b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), std::size_t{0});
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    std::size_t diagonal = std::exchange(row[0], i + 1);
-    for (std::size_t j = 0; j < b.size(); ++j) {
-      const std::size_t change = diagonal + (a[i] == b[j] ? 0 : 1);
-      diagonal = std::exchange(row[j + 1], std::min({change, row[j] + 1, row[j + 1] + 1}));
-    }
-  }
-  return row.back();
-}
 
 secret::Secret Take(std::map<std::string, secret::Secret>& data, std::string_view key) {
   const auto found = data.find(std::string(key));
@@ -49,7 +36,7 @@ MissingSecret Miss(const Cluster& cluster, const std::string& ns, const std::str
     const auto& meta = object->metadata;
     if (meta.name == name && meta.ns != ns) missing.elsewhere.push_back(meta.ns);
     if (meta.ns != ns || meta.name == name) continue;
-    if (const std::size_t far = Distance(meta.name, name); far < best) {
+    if (const std::size_t far = bytes::EditDistance(meta.name, name); far < best) {
       best = far;
       missing.similar = meta.name;
     }

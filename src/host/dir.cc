@@ -116,7 +116,6 @@ Result<Dir> Dir::MakeAndOpenDir(std::string_view name, std::uint32_t mode) const
 }
 
 Result<Fd> Dir::OpenRead(std::string_view name) const { return OpenFile(fd_.get(), name, O_RDONLY, 0, "open"); }
-Result<Fd> Dir::OpenReadWrite(std::string_view name) const { return OpenFile(fd_.get(), name, O_RDWR, 0, "open"); }
 Result<Fd> Dir::CreateNew(std::string_view name, std::uint32_t mode) const {
   return OpenFile(fd_.get(), name, O_RDWR | O_CREAT | O_EXCL, mode, "create");
 }

@@ -80,7 +80,7 @@ TEST_F(DirTest, CreateRenameUnlink) {
   ASSERT_TRUE(dir().CreateOrOpen("a"));
   ASSERT_TRUE(dir().MakeDir("sub", 0700));
   const Dir sub = *dir().OpenDir("sub");
-  ASSERT_TRUE(WriteAll(dir().OpenReadWrite("a")->get(), AsView("one")));
+  ASSERT_TRUE(WriteAll(dir().CreateOrOpen("a")->get(), AsView("one")));
   ASSERT_TRUE(dir().Rename("a", sub, "b", Replace::kNo));
   EXPECT_FALSE(*dir().Exists("a"));
   EXPECT_EQ(Get("sub/b"), "one");

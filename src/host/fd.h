@@ -91,8 +91,6 @@ Result<Fd> DuplicateFd(int fd);
 
 struct Pipe { Fd read, write; };
 Result<Pipe> MakePipe();
-struct SocketPair { Fd a, b; };
-Result<SocketPair> MakeSocketPair();  // AF_UNIX, SOCK_STREAM
 Result<> SetNonBlocking(int fd, bool on);
 
 }  // namespace berth::host

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -144,7 +145,7 @@ TEST(Fd, StatTellsTheKind) {
   EXPECT_EQ(scratch.dir().Stat("dir")->kind, FileKind::kDirectory);
   EXPECT_EQ(scratch.dir().Stat("dir")->mode, 0751u);
   EXPECT_EQ(Stat(Fd(::open("/dev/null", O_RDONLY | O_CLOEXEC)).get())->kind, FileKind::kCharDevice);
-  EXPECT_EQ(Stat(MakeSocketPair()->a.get())->kind, FileKind::kSocket);
+  EXPECT_EQ(Stat(Fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)).get())->kind, FileKind::kSocket);
 }
 
 TEST(Fd, DurabilityCallsReportWhatTheyCannotDo) {
@@ -202,7 +203,6 @@ TEST(Poll, DeadlineOfAManualClockWakes) {
 TEST(Poll, DeadlineOfTheMachineClockWakes) {
   Pipe pipe = *MakePipe();
   EXPECT_EQ(AwaitReadable(task::Context().WithTimeout(std::chrono::milliseconds(1)), pipe.read.get()).error().reason(), Reason::kTimeout);
-  EXPECT_TRUE(AwaitWritable(task::Context().WithTimeout(std::chrono::hours(1)), pipe.write.get()));
 }
 
 TEST(Machine, TellsFacts) {

@@ -53,16 +53,9 @@ Result<> Poll(const task::Context& ctx, std::span<pollfd> entries) {
   }
 }
 
-namespace {
-
-Result<> Await(const task::Context& ctx, int fd, short events) {
-  pollfd entry{fd, events, 0};
+Result<> AwaitReadable(const task::Context& ctx, int fd) {
+  pollfd entry{fd, POLLIN, 0};
   return Poll(ctx, {&entry, 1});
 }
-
-}  // namespace
-
-Result<> AwaitReadable(const task::Context& ctx, int fd) { return Await(ctx, fd, POLLIN); }
-Result<> AwaitWritable(const task::Context& ctx, int fd) { return Await(ctx, fd, POLLOUT); }
 
 }  // namespace berth::host

@@ -18,6 +18,5 @@ namespace berth::host {
 Result<> Poll(const task::Context& ctx, std::span<pollfd> entries);
 // One descriptor, readable (or at its end, or broken).
 Result<> AwaitReadable(const task::Context& ctx, int fd);
-Result<> AwaitWritable(const task::Context& ctx, int fd);
 
 }  // namespace berth::host

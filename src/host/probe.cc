@@ -4,13 +4,11 @@
 #include <linux/landlock.h>
 #include <linux/magic.h>
 #include <linux/seccomp.h>
-#include <sched.h>
 #include <signal.h>
 #include <sys/mount.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -35,17 +33,6 @@ bool CanMount() {
   const Fd fs(::fsopen("tmpfs", FSOPEN_CLOEXEC));
   if (!fs.valid() || ::fsconfig(fs.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) != 0) return false;
   return Fd(::fsmount(fs.get(), FSMOUNT_CLOEXEC, MOUNT_ATTR_RDONLY)).valid();
-}
-
-bool CanMakeUserNamespace() {
-  const pid_t pid = ::fork();
-  if (pid == 0) ::_exit(::unshare(CLONE_NEWUSER) == 0 ? 0 : 1);
-  if (pid < 0) return false;
-  int status = 1;
-  pid_t r;
-  do r = ::waitpid(pid, &status, 0);
-  while (r < 0 && errno == EINTR);
-  return r == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
 int CgroupVersion() {
@@ -74,7 +61,6 @@ Capabilities Probe() {
   c.landlock_abi = abi > 0 ? static_cast<int>(abi) : 0;
   std::uint32_t action = SECCOMP_RET_KILL_PROCESS;
   c.seccomp = ::syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action) == 0;
-  c.user_namespaces = CanMakeUserNamespace();
   c.cgroup_version = CgroupVersion();
   return c;
 }

@@ -25,7 +25,6 @@ struct Capabilities {
   bool pidfd = false;
   int landlock_abi = 0;            // 0: none
   bool seccomp = false;
-  bool user_namespaces = false;
   int cgroup_version = 0;          // 1, 2; 0: not mounted
 };
 Capabilities Probe();

@@ -4,6 +4,7 @@
 #include <charconv>
 
 #include "bytes/encoding.h"
+#include "bytes/text.h"
 #include "http/headers.h"
 
 namespace berth::http {
@@ -14,13 +15,6 @@ std::string_view Trim(std::string_view s) {
   while (!s.empty() && space(s.front())) s.remove_prefix(1);
   while (!s.empty() && space(s.back())) s.remove_suffix(1);
   return s;
-}
-
-std::string Lowered(std::string_view s) {
-  std::string out(s);
-  for (char& c : out)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c + 32);
-  return out;
 }
 
 // "host:port", "[v6]:port" as Go's net.SplitHostPort reads them; nothing when there is no port part.
@@ -59,7 +53,7 @@ Result<Proxy> Proxy::Parse(std::string_view text) {
   text = Trim(text);
   Proxy proxy;
   if (const std::size_t colon = text.find("://"); colon != std::string_view::npos) {
-    proxy.scheme = Lowered(text.substr(0, colon));
+    proxy.scheme = bytes::Lower(text.substr(0, colon));
     text.remove_prefix(colon + 3);
   }
   if (proxy.scheme != "http" && proxy.scheme != "https" && proxy.scheme != "socks5" && proxy.scheme != "socks5h") return bad;
@@ -105,7 +99,7 @@ Result<ProxyRules> ProxyRules::Make(std::string_view https_proxy, std::string_vi
   }
   while (!no_proxy.empty()) {
     const std::size_t comma = no_proxy.find(',');
-    const std::string entry = Lowered(Trim(no_proxy.substr(0, comma)));
+    const std::string entry = bytes::Lower(Trim(no_proxy.substr(0, comma)));
     no_proxy.remove_prefix(comma == std::string_view::npos ? no_proxy.size() : comma + 1);
     if (entry.empty()) continue;
     if (entry == "*") {

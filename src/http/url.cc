@@ -16,13 +16,6 @@ constexpr std::string_view kHexDigits = "0123456789ABCDEF";
 bool Digit(char c) { return c >= '0' && c <= '9'; }
 bool Letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 bool HexDigit(char c) { return Digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F'); }
-char Lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
-
-std::string Lowered(std::string_view s) {
-  std::string out(s);
-  std::transform(out.begin(), out.end(), out.begin(), Lower);
-  return out;
-}
 
 Error Bad(std::string_view what) { return Error(Reason::kUsage, "not a URL that berth uses: " + std::string(what)); }
 
@@ -60,7 +53,7 @@ bool GoodHostName(std::string_view host) {
     rest.remove_prefix(dot + 1);
   }
   const bool number = std::all_of(last.begin(), last.end(), Digit) ||
-                      (last.size() >= 2 && last[0] == '0' && Lower(last[1]) == 'x' &&
+                      (last.size() >= 2 && last[0] == '0' && (last[1] == 'x' || last[1] == 'X') &&
                        std::all_of(last.begin() + 2, last.end(), HexDigit));
   return !number || (!host.ends_with('.') && AddressBytes(host).size() == 4);
 }
@@ -87,7 +80,7 @@ Result<> ParseAuthority(std::string_view text, Url& url) {
     has_port = colon != std::string_view::npos;
     if (has_port) port = text.substr(colon + 1);
     if (!GoodHostName(host)) return Bad("the host is neither a DNS name nor an address");
-    url.host = Lowered(host);
+    url.host = bytes::Lower(host);
   }
   url.port = DefaultPort(url.scheme);
   if (!has_port) return {};
@@ -153,7 +146,7 @@ Result<Url> Url::Parse(std::string_view text) {
   Url url;
   const std::size_t colon = text.find("://");
   if (colon == std::string_view::npos) return Bad("no scheme");
-  url.scheme = Lowered(text.substr(0, colon));
+  url.scheme = bytes::Lower(text.substr(0, colon));
   if (url.scheme != "http" && url.scheme != "https") return Bad("the scheme is neither http nor https");
   const std::string_view rest = text.substr(colon + 3);
   const std::size_t end = std::min(rest.find_first_of("/?"), rest.size());
@@ -213,7 +206,7 @@ bool IsLoopback(std::string_view host) {
     if (bytes.starts_with(std::string(10, '\0') + "\xff\xff")) return bytes[12] == 127;
     return bytes == std::string(15, '\0') + '\1';
   }
-  const std::string lower = Lowered(host.ends_with('.') ? host.substr(0, host.size() - 1) : host);
+  const std::string lower = bytes::Lower(host.ends_with('.') ? host.substr(0, host.size() - 1) : host);
   return lower == "localhost" || lower.ends_with(".localhost");
 }
 

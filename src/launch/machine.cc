@@ -173,7 +173,6 @@ Result<Machine> ReadMachine(const std::string& cgroup_root) {
   if (out.apparmor)
     for (const std::string& line : Words(Text("/sys/kernel/security/apparmor/profiles"), "\n"))
       out.apparmor_profiles.push_back(line.substr(0, line.rfind(" (")));
-  out.lsm = Words(Text("/sys/kernel/security/lsm"), ",\n");
   return out;
 }
 

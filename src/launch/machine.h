@@ -35,7 +35,6 @@ struct Machine {
   unsigned cpus = 1;
   bool seccomp = false, apparmor = false;
   std::vector<std::string> apparmor_profiles;  // loaded
-  std::vector<std::string> lsm;
 };
 // `cgroup_root` is another place in tests only.
 Result<Machine> ReadMachine(const std::string& cgroup_root = "/sys/fs/cgroup");

@@ -26,10 +26,6 @@ std::int64_t MilliOf(const std::string* quantity) {
 
 }  // namespace
 
-std::string_view QosClassName(QosClass c) {
-  return c == QosClass::kGuaranteed ? "Guaranteed" : c == QosClass::kBurstable ? "Burstable" : "BestEffort";
-}
-
 QosClass QosOf(const kube::PodSpec& spec) {
   std::map<std::string, std::int64_t> requests, limits;
   bool guaranteed = true;

@@ -14,7 +14,6 @@
 namespace berth::launch {
 
 enum class QosClass : std::uint8_t { kGuaranteed, kBurstable, kBestEffort };
-std::string_view QosClassName(QosClass c);
 // Guaranteed: cpu and memory limits in every container, equal to the requests (an absent request is the limit). BestEffort: neither
 // anywhere. By the sums over containers and init containers.
 QosClass QosOf(const kube::PodSpec& spec);

@@ -104,7 +104,6 @@ void PodWorker::Delete(std::optional<std::int64_t> grace) {
 
 kube::PodStatus PodWorker::status() const { std::lock_guard hold(mutex_); return status_; }
 std::shared_ptr<const kube::Pod> PodWorker::pod() const { std::lock_guard hold(mutex_); return pod_; }
-PodWorker::Outcomes PodWorker::outcomes() const { std::lock_guard hold(mutex_); return outcomes_; }
 
 std::optional<RunKey> PodWorker::LatestRun(const std::string& container, bool previous) const {
   std::lock_guard hold(mutex_);
@@ -229,10 +228,7 @@ void PodWorker::Do(const task::Context& caller, const Work& work) {
     }
   }
   std::lock_guard hold(mutex_);
-  if (result.outcome) {
-    running_image_.erase(work.container);
-    if (!result.outcome->cancelled) outcomes_[work.container] = *result.outcome;
-  }
+  if (result.outcome) running_image_.erase(work.container);
   inbox_.push_back(std::move(result));
 }
 

@@ -89,8 +89,6 @@ class PodWorker {
     std::optional<time::SteadyTime> next;   // sync again then, whatever happens
     bool done = false;                      // the Pod is no more; nothing runs, nothing is pending
   };
-  // The last pull of each container, for explain.
-  using Outcomes = std::map<std::string, policy::Outcome>;
 
   // `found`: this Pod's runs from before (Runtime::Found).
   PodWorker(kube::Pod pod, const std::vector<FoundRun>& found, Options options, Parts parts);
@@ -102,7 +100,6 @@ class PodWorker {
 
   kube::PodStatus status() const;
   std::shared_ptr<const kube::Pod> pod() const;
-  Outcomes outcomes() const;
   // The run whose log is the container's: the latest, or the one before.
   std::optional<RunKey> LatestRun(const std::string& container, bool previous) const;
 
@@ -189,7 +186,6 @@ class PodWorker {
   std::shared_ptr<policy::CredentialSource> source_;   // guarded by mutex_: of the round
   std::set<std::string> running_image_;                // guarded by mutex_
   kube::PodStatus status_;                             // guarded by mutex_
-  Outcomes outcomes_;                                  // guarded by mutex_
   std::map<std::string, std::pair<std::int32_t, bool>> runs_;  // guarded by mutex_: latest attempt, there is one
 };
 

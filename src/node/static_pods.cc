@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cctype>
 
+#include "bytes/text.h"
 #include "digest/digest.h"
 #include "host/dir.h"
 #include "host/poll.h"
@@ -24,9 +25,7 @@ Result<kube::Object> ReadStaticPod(std::string_view text, const std::string& fil
   if (tree.Text("kind") != "Pod" || tree.Text("apiVersion") != "v1") return Error(Reason::kUsage, file + ": a Pod of apiVersion v1 is wanted");
   kube::DefaultObject(tree, options.defaults);
   json::Tree& metadata = tree["metadata"];
-  std::string suffix = "-" + options.node;
-  std::ranges::transform(suffix, suffix.begin(), [](unsigned char c) { return std::tolower(c); });
-  metadata["name"] = json::Tree(std::string(metadata.Text("name")) + suffix);
+  metadata["name"] = json::Tree(std::string(metadata.Text("name")) + "-" + bytes::Lower(options.node));
   if (metadata.Text("namespace").empty()) metadata["namespace"] = json::Tree("default");
   std::string key = options.node;
   key += '\0';

@@ -7,6 +7,8 @@
 #include <fstream>
 #include <iterator>
 
+#include "bytes/text.h"
+
 namespace berth::oci {
 namespace {
 
@@ -41,12 +43,6 @@ constexpr std::array<std::string_view, 21> kArchitectures{
 template <std::size_t N>
 bool Contains(const std::array<std::string_view, N>& list, std::string_view word) {
   return std::find(list.begin(), list.end(), word) != list.end();
-}
-
-std::string Lower(std::string_view s) {
-  std::string out(s);
-  for (char& c : out) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-  return out;
 }
 
 // N of "vN": one or two digits.
@@ -135,9 +131,9 @@ Result<Platform> Platform::Parse(std::string_view text) {
 
 Platform Platform::Normalized() const {
   Platform out = *this;
-  out.os = Lower(os);
-  out.architecture = Lower(architecture);
-  out.variant = Lower(variant);
+  out.os = bytes::Lower(os);
+  out.architecture = bytes::Lower(architecture);
+  out.variant = bytes::Lower(variant);
   std::string &arch = out.architecture, &v = out.variant;
   if (out.os == "macos") out.os = "darwin";
   if (arch == "i386") {
@@ -174,7 +170,7 @@ std::string ArmVariant(std::string_view architecture, std::string_view cpuinfo, 
   // The value of the first line "key : value", lower case.
   const auto field = [&](std::string_view key) -> std::string {
     for (std::string_view rest = cpuinfo; !rest.empty();) {
-      const std::string line = Lower(rest.substr(0, rest.find('\n')));
+      const std::string line = bytes::Lower(rest.substr(0, rest.find('\n')));
       rest.remove_prefix(std::min(rest.size(), line.size() + 1));
       const std::size_t colon = line.find(':');
       if (colon == std::string::npos) continue;

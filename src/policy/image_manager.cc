@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "bytes/text.h"
 #include "log/log.h"
 #include "reference/reference.h"
 #include "time/go_duration.h"
@@ -20,12 +21,6 @@ Outcome FailRaw(Outcome outcome, const Error& error, std::optional<std::string> 
   outcome.cancelled = error.cancelled();
   std::string text = error.Text();
   return Fail(std::move(outcome), text, message.value_or(text));
-}
-
-std::string Lower(std::string_view text) {
-  std::string out(text);
-  std::transform(out.begin(), out.end(), out.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
-  return out;
 }
 
 }  // namespace
@@ -81,7 +76,7 @@ void ImageManager::Emit(const Request& request, Mode mode, const Event& event) {
 }
 
 Outcome ImageManager::Start(const task::Context& ctx, const Request& request, CredentialSource& credentials, Mode mode) {
-  Metrics::Request labels{request.policy ? Lower(Name(*request.policy)) : "other", "unknown", "unknown"};
+  Metrics::Request labels{request.policy ? bytes::Lower(Name(*request.policy)) : "other", "unknown", "unknown"};
   const auto reference = reference::Reference::Parse(request.image);
   Outcome outcome;
   if (reference) {
@@ -120,7 +115,6 @@ Outcome ImageManager::Ensure(const task::Context& ctx, const Request& request, L
     }
     present_label = ref->empty() ? "false" : "true";
     trace.presence = ref->empty() ? Trace::Presence::kAbsent : Trace::Presence::kPresent;
-    trace.present_ref = *ref;
     if (ref->empty() && never) return refuse();
     if (!ref->empty()) {
       if (parts_.records != nullptr) {

@@ -96,7 +96,6 @@ struct Trace {
   };
   std::string cri_image, repository;     // "busybox:latest", "docker.io/library/busybox"
   Presence presence = Presence::kNotAsked;
-  std::string present_ref;
   std::optional<AccessDecision> access;  // when present and verification is on
   bool pull_required = false;
   bool pulled = false;

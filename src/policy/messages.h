@@ -24,8 +24,6 @@ inline constexpr std::string_view kErrImagePull = "ErrImagePull";
 inline constexpr std::string_view kImagePullBackOff = "ImagePullBackOff";
 inline constexpr std::string_view kRegistryUnavailable = "RegistryUnavailable";
 inline constexpr std::string_view kSignatureValidationFailed = "SignatureValidationFailed";
-inline constexpr std::string_view kImageVolumeMountFailed = "ImageVolumeMountFailed";
-inline constexpr std::string_view kRroUnsupported = "RROUnsupported";
 
 inline constexpr std::string_view kQpsExceeded = "pull QPS exceeded";
 

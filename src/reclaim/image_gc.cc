@@ -217,7 +217,6 @@ Result<> ImageGc::Carry(const task::Context& ctx, const GcRequest& request, Roun
   round.target_available = request.unused ? std::numeric_limits<std::uint64_t>::max() : report.available + report.wanted;
   if (request.scheduled && BacksOff(candidates, round)) {
     ++stalled_;
-    report.backed_off = true;
     return {};
   }
   std::set<std::string> choice;

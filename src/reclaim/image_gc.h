@@ -106,7 +106,6 @@ struct GcReport {
   std::uint64_t freed = 0;                      // altogether, for space
   std::uint64_t freed_by_age = 0;
   std::int64_t grown = 0;                       // by how much more is available now, says the file system
-  bool backed_off = false;
   std::vector<GcRow> rows;                      // candidates in order, then what is not to go
 };
 

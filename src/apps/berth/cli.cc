@@ -14,6 +14,7 @@
 #include "apps/berth/completion.h"
 #include "apps/berth/format.h"
 #include "apps/berth/list.h"
+#include "bytes/text.h"
 
 namespace berth::cli {
 namespace {
@@ -27,23 +28,9 @@ std::string Joined(const Words& words, std::string_view separator) {
   return out;
 }
 
-// Levenshtein's distance, for "did you mean".
-std::size_t Distance(std::string_view a, std::string_view b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), 0);
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    std::size_t diagonal = std::exchange(row[0], i + 1);
-    for (std::size_t j = 0; j < b.size(); ++j) {
-      const std::size_t change = diagonal + (a[i] == b[j] ? 0 : 1);
-      diagonal = std::exchange(row[j + 1], std::min({change, row[j] + 1, row[j + 1] + 1}));
-    }
-  }
-  return row.back();
-}
-
 std::string Nearest(std::string_view word, const Words& candidates) {
-  const auto best = std::ranges::min_element(candidates, {}, [&](const auto& c) { return Distance(word, c); });
-  return best != candidates.end() && Distance(word, *best) <= std::max<std::size_t>(1, word.size() / 3) ? *best : "";
+  const auto best = std::ranges::min_element(candidates, {}, [&](const auto& c) { return bytes::EditDistance(word, c); });
+  return best != candidates.end() && bytes::EditDistance(word, *best) <= std::max<std::size_t>(1, word.size() / 3) ? *best : "";
 }
 
 // Before anything else is known of the arguments: what is wrong with them is said in the form that they ask for.

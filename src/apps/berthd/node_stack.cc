@@ -6,7 +6,9 @@
 
 #include "apiserver/server.h"
 #include "apps/berthd/process.h"
+#include "bytes/text.h"
 #include "credentials/sources.h"
+#include "host/machine.h"
 #include "launch/machine.h"
 #include "launch/runtime.h"
 #include "log/log.h"
@@ -55,14 +57,7 @@ class NoRuntime final : public node::Runtime {
 };
 
 std::string NodeName(const config::DaemonConfig& config) {
-  std::string name = config.node.name;
-  if (name.empty()) {
-    char host[256] = {};
-    name = ::gethostname(host, sizeof host - 1) == 0 && host[0] != '\0' ? host : "localhost";
-  }
-  // As the kubelet: lower case.
-  std::ranges::transform(name, name.begin(), [](unsigned char c) { return static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c); });
-  return name;
+  return bytes::Lower(config.node.name.empty() ? host::Hostname() : config.node.name);  // as the kubelet
 }
 
 Result<policy::KubeletConfig> ReadKubeletConfig(const std::string& path) {

@@ -144,10 +144,6 @@ class Threads {
   bool stopping() const { return stopping_; }
   std::uint16_t port() const { return listener_.port; }
   int accepted() const { std::lock_guard lock(mutex_); return accepted_; }
-  void AwaitAccepted(int n) const {
-    std::unique_lock lock(mutex_);
-    changed_.wait(lock, [&] { return accepted_ >= n; });
-  }
   void AwaitClosed(int n) const {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [&] { return closed_ >= n; });
@@ -443,7 +439,6 @@ void FaultServer::AwaitRequests(std::size_t n) const {
   std::unique_lock lock(impl_->mutex);
   impl_->changed.wait(lock, [&] { return impl_->requests.size() >= n; });
 }
-void FaultServer::AwaitConnections(int n) const { impl_->threads->AwaitAccepted(n); }
 void FaultServer::AwaitClosed(int n) const { impl_->threads->AwaitClosed(n); }
 
 // ---- proxy
@@ -462,7 +457,6 @@ struct ProxyServer::Impl {
     {
       std::lock_guard lock(mutex);
       heads.push_back(request.raw);
-      changed.notify_all();
     }
     const auto answer = [&](int status, Reply::Fields fields = {}) {
       wire.Write(Reply::Text(status, "", std::move(fields)).steps()[0].text);
@@ -512,7 +506,6 @@ struct ProxyServer::Impl {
   const std::string credentials;
   const Mood mood;
   mutable std::mutex mutex;
-  mutable std::condition_variable changed;
   std::vector<std::string> heads;  // guarded by mutex
   std::optional<Threads> threads;
 };
@@ -526,10 +519,6 @@ std::string ProxyServer::url_with_credentials() const {
 std::vector<std::string> ProxyServer::heads() const {
   std::lock_guard lock(impl_->mutex);
   return impl_->heads;
-}
-void ProxyServer::AwaitHeads(std::size_t n) const {
-  std::unique_lock lock(impl_->mutex);
-  impl_->changed.wait(lock, [&] { return impl_->heads.size() >= n; });
 }
 
 }  // namespace berth::http::testing

@@ -164,9 +164,8 @@ class FaultServer {
   std::vector<ServerRequest> requests() const;        // complete ones, in order of arrival
   int connections() const;                            // accepted so far
   std::string received() const;                       // every byte (after TLS) of every connection
-  // Until n requests, connections have come.
+  // Until n requests have come.
   void AwaitRequests(std::size_t n) const;
-  void AwaitConnections(int n) const;
   // Until n connections have ended (the peer went, or the script closed).
   void AwaitClosed(int n) const;
 
@@ -187,7 +186,6 @@ class ProxyServer {
   std::string url() const;             // without credentials
   std::string url_with_credentials() const;
   std::vector<std::string> heads() const;  // request heads it received, raw
-  void AwaitHeads(std::size_t n) const;
 
  private:
   struct Impl;

@@ -292,7 +292,7 @@ Reply FakeRegistry::Serve(const ServerRequest& r, const std::string& path, const
     const Stored& stored = found->second;
     if (!manifest) {
       const Reply::Fields fields{{"Content-Type", "application/octet-stream"}};
-      return ranges_ ? Reply::Ranged(r, stored.bytes, fields) : Reply::Text(200, stored.bytes, fields);
+      return Reply::Ranged(r, stored.bytes, fields);
     }
     const std::string accept = r.header("accept");
     if (accept.find(stored.media_type) == std::string::npos && accept.find("*/*") == std::string::npos)

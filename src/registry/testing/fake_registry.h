@@ -68,7 +68,6 @@ class FakeRegistry {
   void SetTokenAnswer(std::string json) { Set(token_answer_, std::move(json)); }  // "{T}" becomes a good token
   void ExpectNs(std::string ns) { Set(ns_, std::move(ns)); }             // "" = must not be there; unset = anything
   void SetPrefix(std::string prefix) { Set(prefix_, std::move(prefix)); }  // instead of "/v2"
-  void NoRanges() { Set(ranges_, false); }
   void BareAnswers() { Set(bare_, true); }     // no Docker-Content-Digest, no Content-Type of manifests
 
   // The next `times` requests that begin with `match` ("GET /v2/a/blobs/sha256:…", "HEAD", "") are answered by
@@ -100,7 +99,7 @@ class FakeRegistry {
   std::set<std::string> identity_tokens_;
   std::map<std::string, std::string> tokens_;                                  // token -> its scopes
   enum class Auth : std::uint8_t { kNone, kBasic, kBearer } auth_ = Auth::kNone;
-  bool anonymous_tokens_ = false, ranges_ = true, bare_ = false;
+  bool anonymous_tokens_ = false, bare_ = false;
   std::string realm_, token_answer_, prefix_ = "/v2";
   std::optional<std::string> ns_;
   std::optional<std::vector<std::string>> challenges_;
