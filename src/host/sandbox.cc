@@ -248,10 +248,10 @@ Result<> InstallFilter(const JailSpec& spec) {
     // fstat() of the C library. A path in it would name something in the empty root.
     f.Allow(SCMP_SYS(newfstatat), {Equals(3, AT_EMPTY_PATH)});
   } else {
-    f.Allow({SCMP_SYS(openat), SCMP_SYS(openat2), SCMP_SYS(newfstatat), SCMP_SYS(statx), SCMP_SYS(mkdirat), SCMP_SYS(symlinkat),
-             SCMP_SYS(linkat), SCMP_SYS(unlinkat), SCMP_SYS(renameat2), SCMP_SYS(fchown), SCMP_SYS(fchownat), SCMP_SYS(fchmod),
-             SCMP_SYS(fchmodat), SCMP_SYS(fsetxattr), SCMP_SYS(utimensat), SCMP_SYS(getdents64), SCMP_SYS(copy_file_range),
-             452 /* fchmodat2 */, 463 /* setxattrat: of links and devices, never through a link */});
+    f.Allow({SCMP_SYS(openat), SCMP_SYS(openat2), SCMP_SYS(newfstatat), SCMP_SYS(mkdirat), SCMP_SYS(symlinkat), SCMP_SYS(linkat),
+             SCMP_SYS(unlinkat), SCMP_SYS(fchown), SCMP_SYS(fchownat), SCMP_SYS(fchmod), SCMP_SYS(fchmodat), SCMP_SYS(fsetxattr),
+             SCMP_SYS(utimensat), SCMP_SYS(getdents64)});
+    f.Allow({SCMP_SYS(statx), 452 /* fchmodat2 */});  // of newer C libraries
     f.Allow(SCMP_SYS(mknodat), {Masked(2, S_IFMT, S_IFIFO)});
     f.Allow(SCMP_SYS(mknodat), {Masked(2, S_IFMT, S_IFCHR), Equals(3, 0)});  // a whiteout is no device
     if (spec.device_nodes) {
