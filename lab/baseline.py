@@ -37,7 +37,7 @@ import images
 import registry
 
 LIMIT = 900  # seconds for one pull
-TICK, LIBC = os.sysconf("SC_CLK_TCK"), ctypes.CDLL(None, use_errno=True)
+LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 class System:
@@ -218,30 +218,18 @@ class Volume:
         shutil.rmtree(self.work, ignore_errors=True)
 
 
-def cpu_of(pid):
-    """CPU seconds of a live process and of its children that it has waited for."""
-    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return sum(map(int, fields[11:15])) / TICK
-
-
-def machine_cpu():
-    with open("/proc/stat") as file:
-        fields = [int(field) for field in file.readline().split()[1:]]
-    return (sum(fields[:3]) + sum(fields[5:7])) / TICK
-
-
 def run_once(system, repo, tag, volume):
     """One measured pull of a started system."""
     daemon = system.daemon.pid if system.daemon else None
     if daemon:
         pathlib.Path(f"/proc/{daemon}/clear_refs").write_text("5")
-    argv, before = system.command(repo, tag), cpu_of(daemon) if daemon else 0
+    argv, before = system.command(repo, tag), lab_daemon.cpu_of(daemon) if daemon else 0
 
     def give_up(*_):
         client.kill()
         raise TimeoutError(f"{system.name}: no pull within {LIMIT} s")
     signal.signal(signal.SIGALRM, give_up)
-    load, busy = os.getloadavg()[0], machine_cpu()
+    load, busy = os.getloadavg()[0], lab_daemon.machine_cpu()
     with tempfile.TemporaryFile() as output:
         began = time.monotonic()
         client = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=os.environ | system.env)
@@ -254,11 +242,11 @@ def run_once(system, repo, tag, volume):
         if client.returncode:
             said = output.read()[-800:].decode(errors="replace")
             raise RuntimeError(f"{system.name}: {' '.join(argv)}: status {client.returncode}: {said}")
-    cpu = usage.ru_utime + usage.ru_stime + ((cpu_of(daemon) - before) if daemon else 0)
+    cpu = usage.ru_utime + usage.ru_stime + ((lab_daemon.cpu_of(daemon) - before) if daemon else 0)
     peak = usage.ru_maxrss
     if daemon:
         peak, = lab_daemon.status(daemon, "VmHWM")
-    return {"wall": wall, "cpu": cpu, "peak": peak * 1024 / 1e6, "others": machine_cpu() - busy - cpu, "sync": volume.sync(), "load": load}
+    return {"wall": wall, "cpu": cpu, "peak": peak * 1024 / 1e6, "others": lab_daemon.machine_cpu() - busy - cpu, "sync": volume.sync(), "load": load}
 
 
 def measure(chosen, wanted, rounds, volume_kind, say, results):

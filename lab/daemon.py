@@ -109,6 +109,19 @@ def status(pid, *keys):
     return tuple(int(lines[key].split()[0]) for key in keys)
 
 
+def cpu_of(pid):
+    """CPU seconds of a live process and of its children that it has waited for."""
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
+
+def machine_cpu():
+    """CPU seconds that all processes together have had."""
+    with open("/proc/stat") as file:
+        fields = [int(field) for field in file.readline().split()[1:]]
+    return (sum(fields[:3]) + sum(fields[5:7])) / os.sysconf("SC_CLK_TCK")
+
+
 def unmount_below(folder):
     """Unmounts everything below `folder`, the latest first."""
     points = [line.split()[4].encode().decode("unicode_escape") for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines()]
