@@ -381,7 +381,12 @@ INSTANTIATE_TEST_SUITE_P(
         CredentialRow{"empty_entries_of_a_store", {}, "", R"({"auths":{"reg.test":{}}})", ""},
         CredentialRow{"identity_token", {}, "", R"({"auths":{"reg.test":{"auth":"YWxpY2U6","identitytoken":"hunter9"}}})", "alice:hunter9"},
         CredentialRow{"missing_helper", {}, "", R"({"auths":{"reg.test":{"username":"a","password":"hunter1"}},"credsStore":"not-there-3"})",
-                      "a:hunter1", true, "warning: docker-credential-not-there-3"},
+                      "", true, "warning: docker-credential-not-there-3"},  // CVE-2021-41092
+        CredentialRow{"missing_helper_of_a_host", {}, "",
+                      R"({"auths":{"reg.test":{"username":"a","password":"hunter1"}},"credHelpers":{"reg.test":"not-there-3"}})", "", true,
+                      "going on without it; the entries of the file are not used\n"},
+        CredentialRow{"helper_of_another_host", {}, "",
+                      R"({"auths":{"reg.test":{"username":"a","password":"hunter1"}},"credHelpers":{"other.test":"not-there-3"}})", "a:hunter1"},
         CredentialRow{"helper_name_is_no_path", {}, "", R"({"credHelpers":{"reg.test":"../../bin/sh"}})", "", true, "is no name of a credential helper"}),
     [](const auto& row) { return row.param.name; });
 
@@ -428,6 +433,13 @@ TEST_F(Service, CredentialFilesComeFromWhereTheyAreNamed) {
   const std::string path = getenv("PATH");
   setenv("PATH", (std::string(folder) + ":" + path).c_str(), 1);
   EXPECT_EQ(pull({}, {{"DOCKER_CONFIG", folder}}), "helped+node");
+  // What it does not know, and entries of the file for the same registry: those of credHelpers speak for it alone.
+  ASSERT_TRUE(root->WriteDurably("docker-credential-berth-miss", bytes::AsView("#!/bin/sh\necho 'credentials not found in native keychain'; exit 1\n"), 0755));
+  const std::string entry = R"({"auths":{"reg.test":{"username":"entry","password":"p"}},)";
+  ASSERT_TRUE(root->WriteDurably("config.json", bytes::AsView(entry + R"("credHelpers":{"reg.test":"berth-miss"}})"), 0600));
+  EXPECT_EQ(pull({}, {{"DOCKER_CONFIG", folder}}), "");
+  ASSERT_TRUE(root->WriteDurably("config.json", bytes::AsView(entry + R"("credsStore":"berth-miss"})"), 0600));
+  EXPECT_EQ(pull({}, {{"DOCKER_CONFIG", folder}}), "entry+node");
   setenv("PATH", path.c_str(), 1);
   EXPECT_TRUE(host::Dir::Open("/tmp")->RemoveTree(std::string_view(folder).substr(5)));
 }
