@@ -444,6 +444,22 @@ TEST_F(Service, CredentialFilesComeFromWhereTheyAreNamed) {
   EXPECT_TRUE(host::Dir::Open("/tmp")->RemoveTree(std::string_view(folder).substr(5)));
 }
 
+// A password goes to the registry it is of; which of several that is, nobody said.
+TEST_F(Service, OnePasswordIsForOneRegistry) {
+  for (const Words& given : {Words{"--creds", "alice:hunter2"}, Words{"--creds", "alice"}, Words{"--auth", "YWxpY2U6aHVudGVyMg=="}}) {
+    TestWorld one("hunter2\n");
+    Words arguments{"-s", "/nonexistent/s", "pull", "reg.test/a", "reg.test/b", "busybox", "other.test/c"};
+    arguments.insert(arguments.end(), given.begin(), given.end());
+    EXPECT_EQ(one.Run(arguments), 2);
+    EXPECT_EQ(one.err(), "error: E-USAGE " + given[0] + " is for one registry; the images are of reg.test and docker.io\n"
+                         "next: one command for each registry, or --authfile with an entry for each\n");
+  }
+  TestWorld same("hunter2\n");
+  EXPECT_EQ(same.Run({"-s", daemon.socket(), "pull", "-q", "--creds", "alice", "reg.test/a", "reg.test/b"}), 0) << same.err();
+  EXPECT_EQ(daemon.pulls().size(), 2u);
+  EXPECT_EQ(Run({"pull", "-q", "reg.test/a", "other.test/b"}), 0);
+}
+
 // --- the other commands
 
 TEST_F(Service, ImagesInEveryForm) {
