@@ -4,6 +4,7 @@
 #include <signal.h>
 
 #include <algorithm>
+#include <set>
 #include <span>
 #include <sstream>
 #include <thread>
@@ -500,6 +501,20 @@ TEST_F(Service, ImagesInEveryForm) {
   EXPECT_EQ(filter, "reg.test/*");
 }
 
+// An image of two platforms is two images with the same names.
+TEST_F(Service, ANameIsPrintedOnceHoweverManyPlatformsItHas) {
+  daemon.list = [](grpc::ServerContext&, const v1::ListImagesRequest&, v1::ListImagesResponse& answer) {
+    for (const char* platform : {"linux/amd64", "linux/arm64"}) {
+      *answer.add_images() = AnImage();
+      answer.mutable_images()->rbegin()->set_platform(platform);
+    }
+    answer.mutable_images(1)->add_names("reg.test/other:1");
+    return grpc::Status::OK;
+  };
+  EXPECT_EQ(Run({"images", "-o", "name"}), 0);
+  EXPECT_EQ(world.out(), "reg.test:5712/team/app:v1\nreg.test:5712/team/app@" + kIndex + "\nreg.test/other:1\n");
+}
+
 struct PatternRow { std::string pattern, image; bool fits = true; };
 void PrintTo(const PatternRow& row, std::ostream* out) { *out << row.pattern << " of " << row.image; }
 class Patterns : public ::testing::TestWithParam<PatternRow> {};
@@ -651,6 +666,34 @@ TEST_F(Service, RemoveSaysWhatWent) {
   EXPECT_EQ(Run({"rmi", "a", "used", "b", "--all-names"}), 1);
   EXPECT_EQ(world.out(), "untagged docker.io/library/a:latest\nremoved " + kManifest + "\nuntagged docker.io/library/b:latest\nremoved " + kManifest + "\n");
   EXPECT_EQ(world.err(), "freed 1.0 MiB\nerror: E-IN-USE used is mounted at /mnt\nnext: berth unmount /mnt\nfreed 1.0 MiB\n");
+}
+
+// The name by digest goes with the last tag: whoever names both wants both gone.
+TEST_F(Service, WhatAnEarlierArgumentRemovedIsDone) {
+  std::set<std::string> there;
+  daemon.list = [](grpc::ServerContext&, const v1::ListImagesRequest&, v1::ListImagesResponse& answer) {
+    *answer.add_images() = AnImage();
+    return grpc::Status::OK;
+  };
+  daemon.remove = [&](grpc::ServerContext& context, const v1::RemoveImageRequest& request, v1::RemoveImageResponse& answer) {
+    if (!there.contains(request.image())) return Failed(context, "E-MANIFEST-404", "there is no image called " + request.image(), "berth images", 3);
+    there.clear();
+    answer.add_names(request.image());
+    return grpc::Status::OK;
+  };
+  const std::string tag = "reg.test:5712/team/app:v1", digest = "reg.test:5712/team/app@" + kIndex;
+  struct Row { Words images; int status; std::string out, err; };
+  for (const Row& row : {Row{{tag, digest}, 0, "untagged " + tag + "\n", ""}, Row{{tag, tag, kId}, 0, "untagged " + tag + "\n", ""},
+                         Row{{tag, "never.test/was:1"}, 3, "untagged " + tag + "\n", "error: E-MANIFEST-404 there is no image called never.test/was:1\nnext: berth images\n"},
+                         Row{{"never.test/was:1", tag}, 3, "untagged " + tag + "\n", "error: E-MANIFEST-404 there is no image called never.test/was:1\nnext: berth images\n"}}) {
+    there = {tag, digest, kId};
+    TestWorld one;
+    Words arguments{"-s", daemon.socket(), "rm"};
+    arguments.insert(arguments.end(), row.images.begin(), row.images.end());
+    EXPECT_EQ(one.Run(arguments), row.status) << ::testing::PrintToString(row.images);
+    EXPECT_EQ(one.out(), row.out);
+    EXPECT_EQ(one.err(), row.err);
+  }
 }
 
 TEST_F(Service, MountsAreMadeListedAndUndone) {
