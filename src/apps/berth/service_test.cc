@@ -1178,5 +1178,18 @@ TEST_F(Program, EndsQuietlyWhenItsReaderGoes) {
   EXPECT_EQ(ReadAll(err), "");
 }
 
+// Talk that nobody hears is no reason to end: only data is.
+TEST_F(Program, GoesOnWhenTheReaderOfItsTalkGoes) {
+  auto out = *host::MakePipe(), err = *host::MakePipe();
+  err.read.reset();
+  auto process = host::Process::Spawn(Spec({"-s", daemon.socket(), "pull", "reg.test/a:1", "reg.test/notfound:1"}, {{1, out.write.get()}, {2, err.write.get()}}));
+  ASSERT_TRUE(process);
+  EXPECT_EQ(ReadAll(out), "reg.test/a@" + kIndex + "\n");
+  const auto status = process->Wait(task::Context());
+  ASSERT_TRUE(status);
+  EXPECT_FALSE(status->signalled);
+  EXPECT_EQ(status->code, 3) << status->Text();
+}
+
 }  // namespace
 }  // namespace berth::cli
