@@ -1089,6 +1089,18 @@ TEST_F(Service, DoctorTellsWhyItDoesNotKnowTheDisk) {
   EXPECT_THAT(world.out(), AllOf(ContainsRegex("\ndisk +degraded +berth +the store cannot be read\n"), HasSubstr("disk degraded: berth fsck\n")));
 }
 
+// It walks a large store: that is not what ails a machine.
+TEST_F(Service, DoctorDoesNotWaitForALargeStore) {
+  daemon.status = [](grpc::ServerContext&, const v1::StatusRequest&, v1::StatusResponse&) { return grpc::Status::OK; };
+  daemon.usage = [](grpc::ServerContext& context, const v1::DiskUsageRequest&, v1::DiskUsageResponse&) {
+    while (!context.IsCancelled()) time::SystemClock().SleepFor({}, std::chrono::milliseconds(5));
+    return grpc::Status(grpc::StatusCode::CANCELLED, "");
+  };
+  world.usage_patience = std::chrono::milliseconds(1);
+  Run({"doctor"});
+  EXPECT_THAT(world.out(), AllOf(ContainsRegex("\ndisk +unknown +berth +not known within 1ms\n"), Not(HasSubstr("disk unknown: ")), Not(HasSubstr("\ndisk +degraded"))));
+}
+
 TEST_F(Service, SomebodyElseAtTheSocket) {
   EXPECT_EQ(Run({"images"}), 12);  // the fake has no answer: unimplemented, as containerd would say
   EXPECT_THAT(world.err(), HasSubstr("error: E-SOCKET the program at the socket does not offer this"));

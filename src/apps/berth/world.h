@@ -38,6 +38,8 @@ class Stream {
 
 inline constexpr time::Duration kPatience = std::chrono::seconds(5);  // of doctor and version with a berthd that does not answer
 
+inline constexpr time::Duration kUsagePatience = std::chrono::seconds(30);  // of doctor with one that answers and has a large store to walk
+
 struct TerminalSize { std::size_t columns = 80, rows = 24; };
 
 struct World {
@@ -52,6 +54,7 @@ struct World {
   std::string directory = "/";                       // working directory
   int verbosity = 0;                                 // -v: 0 … 10
   time::Duration patience = kPatience;               // see Session::BeImpatient
+  time::Duration usage_patience = kUsagePatience;
 
   std::string Variable(const char* name) const {
     const char* value = variable(name);
