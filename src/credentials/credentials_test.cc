@@ -1,8 +1,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <filesystem>
 #include <fstream>
+#include <functional>
 
 #include "credentials/docker_config.h"
 #include "credentials/node_config.h"
@@ -159,7 +161,7 @@ TEST_F(NodeConfigTest, ChangesAreSeenAfterFiveMinutesOrReload) {
 }
 
 TEST_F(NodeConfigTest, AnErrorOfTheMachineIsForgottenAndWhatWasKnownIsNot) {
-  const auto break_it = [&] { std::filesystem::create_directory(root_ / "a/config.json"); };  // E-IO: it cannot be read
+  const auto break_it = [&] { std::filesystem::create_symlink("/proc/self/mem", root_ / "a/config.json"); };  // EIO
   const auto mend_it = [&](const char* text) {
     std::filesystem::remove(root_ / "a/config.json");
     Write("a/config.json", text);
@@ -176,6 +178,52 @@ TEST_F(NodeConfigTest, AnErrorOfTheMachineIsForgottenAndWhatWasKnownIsNot) {
   mend_it("{}");
   EXPECT_TRUE(node.Get()->empty());
 }
+
+TEST_F(NodeConfigTest, TooManyOpenFilesSayNothingAboutTheNextTime) {
+  Write("a/config.json", R"({"auths":{"a.io":{"username":"u","password":"p"}}})");
+  NodeConfig node(Options(), clock_);
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  const auto full = [&] {
+    const rlimit none{.rlim_cur = 0, .rlim_max = before.rlim_max};
+    EXPECT_EQ(::setrlimit(RLIMIT_NOFILE, &none), 0);
+    const auto found = node.Get()->Find("a.io/x").size();
+    EXPECT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
+    return found;
+  };
+  EXPECT_EQ(full(), 0u);
+  EXPECT_THAT(node.Get()->Find("a.io/x"), SizeIs(1));
+  clock_.Advance(std::chrono::minutes(5));
+  EXPECT_EQ(full(), 1u);
+}
+
+// What is wrong with a path stays wrong until somebody mends it: as if the file were malformed.
+struct WrongPath { const char* name; std::function<void(const std::filesystem::path& folder)> make; };
+void PrintTo(const WrongPath& row, std::ostream* out) { *out << row.name; }
+class WrongPaths : public NodeConfigTest, public testing::WithParamInterface<WrongPath> {};
+TEST_P(WrongPaths, AreKeptAsNothing) {
+  const auto path = root_ / "a/config.json";
+  Write("a/config.json", R"({"auths":{"a.io":{"username":"u","password":"p"}}})");
+  NodeConfig node(Options(), clock_);
+  EXPECT_THAT(node.Get()->Find("a.io/x"), SizeIs(1));
+  std::filesystem::remove_all(root_ / "a");
+  std::filesystem::create_directory(root_ / "a");
+  GetParam().make(root_ / "a");
+  clock_.Advance(std::chrono::minutes(5));
+  EXPECT_TRUE(node.Get()->empty());  // not the old answer
+  std::filesystem::remove_all(root_ / "a");
+  std::filesystem::create_directory(root_ / "a");
+  Write("a/config.json", R"({"auths":{"a.io":{"username":"u","password":"p"}}})");
+  EXPECT_TRUE(node.Get()->empty());  // it is not read again at each look
+  clock_.Advance(std::chrono::minutes(5));
+  EXPECT_THAT(node.Get()->Find("a.io/x"), SizeIs(1));
+}
+INSTANTIATE_TEST_SUITE_P(All, WrongPaths, testing::Values(
+    WrongPath{"directory", [](const auto& folder) { std::filesystem::create_directory(folder / "config.json"); }},
+    WrongPath{"loop", [](const auto& folder) { std::filesystem::create_symlink("config.json", folder / "config.json"); }},
+    WrongPath{"through_a_file", [](const auto& folder) { std::filesystem::create_symlink("/proc/self/status/x", folder / "config.json"); }},
+    WrongPath{"name_too_long", [](const auto& folder) { std::filesystem::create_symlink(std::string(300, 'x'), folder / "config.json"); }}),
+    [](const auto& i) { return i.param.name; });
 
 }  // namespace
 }  // namespace berth::credentials

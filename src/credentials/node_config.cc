@@ -1,10 +1,24 @@
 #include "credentials/node_config.h"
 
-#include <array>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
 
 #include "log/log.h"
 
 namespace berth::credentials {
+namespace {
+
+// Too many files are open, or the disk fails. What else is wrong with a path (a directory, a loop, no permission) lasts.
+bool IsOfTheMachine(const Error& error, const std::string& path) {
+  if (error.reason() != Reason::kIo) return error.reason() == Reason::kUnavailable;
+  struct stat is {};
+  if (::stat(path.c_str(), &is) != 0) return errno == EIO;
+  return S_ISREG(is.st_mode) && ::access(path.c_str(), R_OK) == 0;
+}
+
+}  // namespace
 
 std::shared_ptr<const NodeFile> NodeConfig::GetFile() {
   std::lock_guard lock(mutex_);
@@ -32,7 +46,7 @@ std::pair<std::shared_ptr<const NodeFile>, bool> NodeConfig::Read() const {
       const std::string path = folder + "/" + name;
       const auto text = ReadDockerConfig(path, options_.limits);
       if (!text && text.error().reason() == Reason::kMissing) continue;
-      if (!text && (text.error().reason() == Reason::kIo || text.error().reason() == Reason::kUnavailable)) certain = false;
+      if (!text && IsOfTheMachine(text.error(), path)) certain = false;
       auto config = text ? ParseDockerConfig(*text, format, options_.profile, std::string(name) + " " + path, options_.limits)
                          : Result<DockerConfig>(text.error());
       if (!config) {

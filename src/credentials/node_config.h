@@ -2,8 +2,8 @@
 //
 // The first valid config.json of the directories wins, else the first valid .dockercfg; nothing is merged; files that
 // are missing, unreadable or malformed are passed over with a warning (kubelet-images 6.1). The answer, also "none", is kept
-// for five minutes, or longer, while errors
-// of the machine (E-IO, E-UNAVAILABLE) hide the next one; one that they may have changed is not kept. Safe for concurrent use.
+// for five minutes, or longer, while errors of the machine (too many open files, a disk that fails) hide the next one; one that they
+// may have changed is not kept. Safe for concurrent use.
 #pragma once
 
 #include <memory>

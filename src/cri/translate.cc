@@ -74,10 +74,10 @@ Result<Auth> TakeAuth(v1::AuthConfig& from, const reference::Reference& image) {
   } else {
     c.registry_token = std::move(registry);
   }
-  // A password may be a whole document with its lines (Google's _json_key): it is sent in base64. Of the kubelet it never comes as `auth`.
-  const std::string_view from_auth = from.username().empty() ? c.password.Reveal() : std::string_view();
-  for (const std::string_view text :
-       std::to_array<std::string_view>({c.username, from_auth, c.identity_token.Reveal(), c.registry_token.Reveal()}))
+  // A password may be a whole document with its lines (Google's _json_key): it is sent in base64.
+  if (from.username().empty() && c.password.Reveal().find('\0') != std::string_view::npos)
+    return Error(Reason::kUsage, "the password holds a NUL character");
+  for (const std::string_view text : std::to_array<std::string_view>({c.username, c.identity_token.Reveal(), c.registry_token.Reveal()}))
     if (bytes::HasControls(text)) return Error(Reason::kUsage, "the user name or a token holds control characters");
   if (!c.empty()) taken.credentials.push_back(std::move(c));
   return taken;

@@ -148,7 +148,10 @@ INSTANTIATE_TEST_SUITE_P(
         AuthCase{.name = "auth without password", .auth = "YTo=", .expect = "anonymous"},
         AuthCase{.name = "auth without colon", .auth = "YWxpY2U=", .expect = "refused"},
         AuthCase{.name = "auth is no base64", .auth = "canary:!", .expect = "refused"},
-        AuthCase{.name = "auth with a line", .auth = "YTpiCg==", .expect = "refused"},
+        AuthCase{.name = "auth with a line", .auth = "YTpiCg==", .expect = "a:b\n"},
+        AuthCase{.name = "auth with a key with its lines", .auth = "X2pzb25fa2V5OnsKCSJ0eXBlIjogIngiCn0K", .expect = "_json_key:{\n\t\"type\": \"x\"\n}\n"},
+        AuthCase{.name = "auth with a NUL in its password", .auth = "YTpjYW5hcnkAYg==", .expect = "refused"},
+        AuthCase{.name = "auth with a line in its name", .auth = "YQ1iOmNhbmFyeQ==", .expect = "refused"},
         AuthCase{.name = "registry token", .registry_token = "canary", .expect = "registry:canary"},
         AuthCase{.name = "everything: the password", .username = "alice", .password = "canary", .auth = "YTpi", .identity_token = "i",
                  .registry_token = "r", .expect = "alice:canary"},
@@ -167,6 +170,14 @@ INSTANTIATE_TEST_SUITE_P(
                  .expect = "a:b"},
         AuthCase{.name = "the hub's server", .username = "a", .password = "b", .server_address = "registry-1.docker.io", .image = "busybox",
                  .expect = "a:b"}));
+
+TEST(TakeAuth, SaysWhatOfItIsWrong) {
+  for (const auto& [auth, text] : {std::pair{"YTpjYW5hcnkAYg==", "the password holds a NUL character"}, std::pair{"YQ1iOmNhbmFyeQ==", "the user name or a token holds control characters"}}) {
+    v1::AuthConfig config;
+    config.set_auth(auth);
+    EXPECT_EQ(cri::TakeAuth(config, *reference::Reference::Parse("busybox")).error().Text(), text);
+  }
+}
 
 TEST(TakeAuth, RefusesMoreThanItsLimitAndWipesIt) {
   v1::AuthConfig config;

@@ -521,11 +521,12 @@ constexpr std::array kRows{
         BERTH_DO(Edit("push the image to " + Repository(f) + " again: it is incomplete there"))},
     Row{{"platform", "E-PLATFORM", "there is no image for this node's platform"},
         BERTH_IF(Failed(f, Reason::kNoMatch)),
-        BERTH_SAY("no image for " + f.platform +
-                  (f.resolved && !f.resolved->platforms.empty() ? "; there is " + Join(f.resolved->platforms, ", ") : "")),
-        BERTH_DO(Edit("push an image for " + f.platform +
-                      " to this tag, or run the Pod on a node with nodeSelector kubernetes.io/arch: " +
-                      (f.resolved && !f.resolved->platforms.empty() ? ArchOf(f.resolved->platforms[0]) : "ARCH")))},
+        BERTH_SAY("no image for " + PlatformsOf(f).wanted +
+                  (PlatformsOf(f).offered.empty() ? "" : "; there is " + Join(PlatformsOf(f).offered, ", "))),
+        BERTH_DO(Edit("push an image for " + PlatformsOf(f).wanted + " to this tag" +
+                      (PlatformsOf(f).offered.empty()
+                           ? ""
+                           : ", or run the Pod on a node with nodeSelector kubernetes.io/arch: " + ArchOf(PlatformsOf(f).offered[0]))))},
     Row{{"lying-host", "", "what was sent does not have the digest that was asked for"},
         BERTH_IF(FailedAny(f, {Reason::kDigestMismatch, Reason::kSizeMismatch})),
         BERTH_SAY(Own(f)),

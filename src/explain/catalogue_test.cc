@@ -456,6 +456,25 @@ TEST(Causes, AMirrorThatIsDownIsNamedAlthoughTheImageCanBePulled) {
   EXPECT_EQ(b.Ask().verdict.cause, "");
 }
 
+// The journal keeps the words of a failure, not the index: they name the platforms.
+TEST(Explainer, TheLastPullsPlatformsAreThoseOfItsWords) {
+  struct Row { const char* words; const char* sentence; const char* next; };
+  for (const Row& row : {Row{"the image has no manifest for linux/amd64; there are: linux/arm64/v8, linux/s390x and 2 more", "no image for linux/amd64; there is linux/arm64/v8, linux/s390x",
+                             "push an image for linux/amd64 to this tag, or run the Pod on a node with nodeSelector kubernetes.io/arch: arm64"},
+                         Row{"the image is for linux/amd64, not linux/arm64", "no image for linux/arm64; there is linux/amd64",
+                             "push an image for linux/arm64 to this tag, or run the Pod on a node with nodeSelector kubernetes.io/arch: amd64"},
+                         Row{"the image has no manifest for linux/s390x; there are: none", "no image for linux/s390x", "push an image for linux/s390x to this tag"},
+                         Row{"said in other words", "no image for linux/amd64", "push an image for linux/amd64 to this tag"}}) {
+    Bench b;
+    b.options.host = *oci::Platform::Parse("linux/amd64");
+    b.Journal("reg.test/team/app:v1", Error(Reason::kNoMatch, row.words));
+    const Report report = b.AskLast("reg.test/team/app:v1");
+    EXPECT_EQ(report.verdict.code, "E-PLATFORM") << row.words;
+    EXPECT_EQ(report.verdict.sentence, row.sentence) << row.words;
+    EXPECT_THAT(report.verdict.next.text, ::testing::EndsWith(row.next)) << row.words;
+  }
+}
+
 TEST(Explainer, NeverAsksForALayer) {
   Bench b;
   b.Serve();

@@ -77,6 +77,32 @@ std::string ArchOf(std::string_view platform) {
   return std::string(platform.substr(0, platform.find('/')));
 }
 
+PlatformWords PlatformsOf(const Facts& facts) {
+  PlatformWords out{facts.platform, facts.resolved ? facts.resolved->platforms : std::vector<std::string>()};
+  if (!out.offered.empty() || !facts.failure) return out;
+  const std::string all = facts.failure->Text();
+  // oci/config.cc and pull/puller.cc: "has no manifest for B; there are: A, A and 2 more", "is for A, not B".
+  const auto cut = [](std::string_view& rest, std::string_view before) {
+    const auto at = rest.find(before);
+    const std::string_view part = rest.substr(0, at);
+    rest.remove_prefix(at == rest.npos ? rest.size() : at + before.size());
+    return part;
+  };
+  const auto is_platform = [](std::string_view word) { return word.find('/') != word.npos && word.find(' ') == word.npos; };
+  std::string_view rest = all, wanted, offered;
+  if (cut(rest, "has no manifest for "); !rest.empty()) {
+    wanted = cut(rest, "; there are: ");
+    offered = cut(rest, " and ");
+  } else if (rest = all, cut(rest, "the image is for "); !rest.empty()) {
+    offered = cut(rest, ", not ");
+    wanted = rest;
+  }
+  if (is_platform(wanted)) out.wanted = wanted;
+  while (!offered.empty())
+    if (const auto word = cut(offered, ", "); is_platform(word)) out.offered.emplace_back(word);
+  return out;
+}
+
 std::string SecretOf(std::string_view error) {
   const auto at = error.find("secret ");
   if (at == error.npos) return "regcred";

@@ -18,6 +18,12 @@ std::string Clock(time::WallTime t);             // "06:50:13", local
 std::string Innermost(const Error& error);
 std::string HostOf(std::string_view authority);  // without the port
 std::string ArchOf(std::string_view platform);   // "linux/arm64/v8" -> "arm64"
+// Of a kNoMatch: as resolved, else (a pull of the past) as its words tell.
+struct PlatformWords {
+  std::string wanted;
+  std::vector<std::string> offered;  // empty: unknown, or none
+};
+PlatformWords PlatformsOf(const Facts& facts);
 std::string SecretOf(std::string_view error);    // "secret shop/regcred: …" -> "regcred", else "regcred"
 
 // What several rows of advise.cc share.

@@ -145,7 +145,7 @@ Result<> CheckPlatform(const ImageConfig& config, const PlatformMatcher& host) {
   for (const Platform& fit : host.acceptable()) {
     if ((is.os.empty() || is.os == fit.os) && (is.architecture.empty() || is.architecture == fit.architecture)) return {};
   }
-  return Error(Reason::kNoMatch, "the image is for " + is.ToString() + ", this host is " + host.host().ToString());
+  return Error(Reason::kNoMatch, "the image is for " + is.ToString() + ", not " + host.host().ToString());
 }
 
 Platform EffectivePlatform(const ImageConfig& config, const std::optional<Platform>& promised, const PlatformMatcher& host) {

@@ -142,7 +142,8 @@ class Puller::Flight {
     ASSIGN_OR_RETURN(const auto local, stores_.catalog.FindName(result_.name));
     ASSIGN_OR_RETURN(const bool present, local ? IsPresent(*local) : Result<bool>(false));
     if (!present && request_.policy == Policy::kNever)
-      return Error(Reason::kNever, "the image is not here and the policy is Never")
+      return Error(Reason::kNever, local && request_.all_platforms ? "not every image of the index is known to be here, and the policy is Never"
+                                                                   : "the image is not here and the policy is Never")
           .Next("pull it first (berth pull --policy IfNotPresent), or use another policy");
     if (present) {
       bool same = true;
@@ -177,7 +178,11 @@ class Puller::Flight {
       ASSIGN_OR_RETURN(auto image, stores_.catalog.FindImage(digest));
       if (image) images.push_back(*std::move(image));
     }
-    if (request_.all_platforms) return false;  // only the index can tell what "all" is
+    if (request_.all_platforms) {
+      std::set<Digest> seen;
+      ASSIGN_OR_RETURN(const bool all, IsAllPresent(name.target, name.media_type, images, 1, seen));
+      return all && !result_.images.empty();
+    }
     for (const auto& platform : request_.platforms) {
       const oci::PlatformMatcher matcher(platform);
       const auto fits = [&](const catalog::ImageRecord& image) {
@@ -189,6 +194,26 @@ class Puller::Flight {
       ASSIGN_OR_RETURN(const bool whole, pull::IsWhole(*image, stores_.leases, stores_.layers));  // E-11
       if (!whole) return false;
       result_.images.push_back(*image);
+    }
+    return true;
+  }
+
+  // The image itself, or each one that the kept index and those within it lead to. What is neither one of `images` nor a kept index may
+  // be an artifact or an image: only the registry can tell.
+  Result<bool> IsAllPresent(const Digest& digest, const std::string& media_type, const std::vector<catalog::ImageRecord>& images,
+                            std::size_t depth, std::set<Digest>& seen) {
+    if (!seen.insert(digest).second) return true;
+    if (const auto image = std::ranges::find(images, digest, &catalog::ImageRecord::manifest); image != images.end()) {
+      result_.images.push_back(*image);
+      return pull::IsWhole(*image, stores_.leases, stores_.layers);  // E-11
+    }
+    if (depth > state_.options.index_depth) return false;
+    const auto bytes = stores_.content.ReadDocument(digest, state_.options.limits.document_bytes);
+    const auto index = bytes ? oci::Index::Parse(*bytes, media_type, state_.options.limits) : Result<oci::Index>(bytes.error());
+    if (!index) return false;
+    for (const auto* entry : index->Candidates()) {
+      ASSIGN_OR_RETURN(const bool here, IsAllPresent(entry->digest, entry->media_type, images, depth + 1, seen));
+      if (!here) return false;
     }
     return true;
   }

@@ -370,6 +370,37 @@ TEST_F(PlatformTest, AllOfThem) {
   EXPECT_EQ(node_.registry.Count(Blob("app", amd_.layers[0])), 1) << "the shared layer once";
 }
 
+// What "all" is, the kept index tells as well as the registry.
+TEST_F(PlatformTest, AllOfThemAreKnownFromWhatIsKept) {
+  const auto all = [&](Policy policy, const std::string& name) {
+    Request request = node_.Ask(name, policy);
+    request.all_platforms = true;
+    node_.registry.ClearLog();
+    return node_.Pull(std::move(request));
+  };
+  const auto never = [&](const std::string& name) {
+    const auto done = all(Policy::kNever, name);
+    EXPECT_EQ(node_.registry.log().size(), 0u) << name;
+    return done ? std::to_string(done->images.size()) + " here" : std::string(done.error().info().code) + " " + done.error().Text();
+  };
+  PutIndex(node_.registry, "app", "nested", {{"", PutIndex(node_.registry, "app", "", {{"linux/arm/v7", arm_.manifest}, {"linux/amd64", amd_.manifest}})}});
+  PutIndex(node_.registry, "app", "unnamed", {{"", arm_.manifest}, {"linux/amd64", amd_.manifest}});
+  node_.registry.Tag("app", "alone", amd_.manifest.digest);
+  const std::string some = "E-NEVER not every image of the index is known to be here, and the policy is Never";
+  struct Row { const char* name; std::string part; const char* whole; };
+  for (const Row& row : {Row{"app:1", some, "2 here"}, Row{"app:nested", some, "2 here"}, Row{"app:unnamed", some, "2 here"}, Row{"app:alone", "1 here", "1 here"}}) {
+    EXPECT_THAT(never(row.name), HasSubstr("E-NEVER the image is not here")) << row.name;
+    ASSERT_TRUE(node_.Pull(Ask({"linux/amd64"}, row.name)));
+    EXPECT_EQ(never(row.name), row.part) << row.name;
+    ASSERT_TRUE(all(Policy::kIfNotPresent, row.name)) << row.name;
+    EXPECT_EQ(never(row.name), row.whole) << row.name;
+    EXPECT_TRUE(all(Policy::kIfNotPresent, row.name)->was_present) << row.name;
+    EXPECT_EQ(node_.registry.log().size(), 0u) << ::testing::PrintToString(node_.registry.log());
+    EXPECT_TRUE(all(Policy::kAlways, row.name)->was_present) << row.name;
+    EXPECT_EQ(node_.registry.Count("GET"), 0) << row.name;
+  }
+}
+
 TEST_F(PlatformTest, NoMatchSaysWhatThereIs) {
   const auto done = node_.Pull(Ask({"linux/s390x"}));
   ASSERT_FALSE(done);

@@ -209,13 +209,15 @@ std::vector<credentials::Credential> Auth::For(const reference::Reference& image
   }
   const bool hub = image.domain() == "docker.io";
   std::string helper = store_;
+  bool exclusive = false;  // by credHelpers: the entries of the file do not count
   for (const std::string_view host : {std::string_view(image.domain()), hub ? std::string_view("index.docker.io") : "", hub ? kHubServer : ""})
-    if (const auto row = helpers_.find(host); row != helpers_.end() && !host.empty()) helper = row->second;
+    if (const auto row = helpers_.find(host); row != helpers_.end() && !host.empty()) helper = row->second, exclusive = true;
   if (!helper.empty()) {
-    // A helper that is missing or broken must not keep public images away.
+    // A helper that is missing or broken must not keep public images away, nor bring out an entry that it was to replace.
     auto credential = Ask(helper, hub ? kHubServer : std::string_view(image.domain()));
-    if (!credential) warn(credential.error().Text() + "; going on without it");
+    if (!credential) warn(credential.error().Text() + "; going on without it; the entries of the file are not used");
     else if (*credential) found.push_back(*std::move(*credential));
+    if (!credential || exclusive) return found;  // CVE-2021-41092
   }
   for (auto& credential : keyring_.Find(image.Repository())) found.push_back(std::move(credential));
   return found;

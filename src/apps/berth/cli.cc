@@ -47,6 +47,14 @@ bool WantsJson(const Words& arguments) {
   return false;
 }
 
+// For a command that takes one argument and is given all of them, to say itself what is wrong with a second.
+class OneArgument : public CLI::Formatter {
+  std::string make_option_usage(const CLI::Option* option) const override { return "[" + make_option_name(option, true) + "]"; }
+  std::string make_option_opts(const CLI::Option* option) const override {
+    return option->get_positional() ? "" : CLI::Formatter::make_option_opts(option);
+  }
+};
+
 // The whole grammar: one CLI11 application whose values land in the option structs of commands.h.
 class Grammar {
  public:
@@ -160,6 +168,7 @@ class Grammar {
 
     sub = Command("explain", "why an image is, was or would be pulled or refused, and what to do", Arguments::kImages,
                   [this](Session& s) { return Explain(s, std::move(explain_)); });
+    sub->formatter(std::make_shared<OneArgument>());
     sub->add_option("IMAGE", explain_.words, "an image, or pod/NAME");
     Repeated(sub->add_option("-f,--filename", explain_.files, "the Pods in this file (- for stdin; may be repeated)")->type_name("FILE"));
     Namespace_(sub, explain_.ns);

@@ -11,7 +11,7 @@ namespace {
 
 struct Check {
   std::string who;      // "berth", "berthd"
-  std::string name, verdict, detail;  // ok, degraded, missing
+  std::string name, verdict, detail;  // ok, degraded, missing; unknown
   std::string means;    // what follows for the person; empty when ok
 };
 
@@ -69,7 +69,7 @@ int Doctor(Session& session, bool verbose) {
   v1::DiskUsageResponse usage;
   const auto endpoint = FindEndpoint(session.world(), session.globals().socket);
   if (!endpoint) return session.Fail(FromError(endpoint.error()));
-  session.BeImpatient();
+  session.BeImpatient(session.world().patience);
   unreachable = session.Call(&v1::Berth::Stub::Status, v1::StatusRequest(), daemon);
   if (unreachable) {
     checks.push_back({"berth", "socket", "missing", unreachable->message, unreachable->next});
@@ -77,8 +77,12 @@ int Doctor(Session& session, bool verbose) {
     checks.push_back({"berth", "socket", "ok", endpoint->path + " (" + endpoint->origin + "), up " + Took(daemon.uptime_seconds()), ""});
     const bool same = daemon.version() == BERTH_VERSION;
     checks.push_back({"berth", "version", same ? "ok" : "degraded", std::string("berth ") + BERTH_VERSION + ", berthd " + daemon.version(), ""});
+    session.BeImpatient(session.world().usage_patience);
     const auto unknown = session.Call(&v1::Berth::Stub::DiskUsage, v1::DiskUsageRequest(), usage);
-    checks.push_back(unknown ? Check{"berth", "disk", "degraded", unknown->message, unknown->next} : DiskCheck(usage));
+    const std::string late = "not known within " + Took(std::chrono::duration<double>(session.world().usage_patience).count());
+    checks.push_back(!unknown              ? DiskCheck(usage)
+                     : session.unanswered() ? Check{"berth", "disk", "unknown", late, ""}  // a large store ails nobody
+                                            : Check{"berth", "disk", "degraded", unknown->message, unknown->next});
   }
   OwnChecks(checks, !unreachable);
   for (const auto& probe : daemon.probes()) {  // the daemon knows its own surroundings better
@@ -86,7 +90,7 @@ int Doctor(Session& session, bool verbose) {
     checks.push_back({"berthd", probe.name(), probe.verdict(), probe.detail(), ""});
   }
   for (Check& check : checks) {
-    if (check.verdict != "ok" && check.means.empty()) check.means = Meaning(check.name);
+    if (check.verdict != "ok" && check.verdict != "unknown" && check.means.empty()) check.means = Meaning(check.name);
     if (check.verdict == "missing" && status == 0) status = 1;
   }
   if (unreachable) status = unreachable->exit_status;
@@ -126,7 +130,7 @@ int Doctor(Session& session, bool verbose) {
 
 int Version(Session& session) {
   v1::StatusResponse daemon;
-  session.BeImpatient();
+  session.BeImpatient(session.world().patience);
   const bool reached = !session.Call(&v1::Berth::Stub::Status, v1::StatusRequest(), daemon);
   if (session.json()) {
     json::Writer w;

@@ -235,7 +235,7 @@ int Explain(Session& session, ExplainOptions options) {
   }
   const bool two = options.words.size() == 2 && (options.words[0] == "pod" || options.words[0] == "pods");
   if (two) options.words = {"pod/" + options.words[1]};
-  if (options.words.size() != 1) return session.Fail(FromError(Usage("explain IMAGE, explain pod/NAME [-n NAMESPACE], or explain -f FILE")));
+  if (options.words.size() != 1) return session.Fail(FromError(Usage("explain takes one image: explain IMAGE, explain pod/NAME [-n NAMESPACE], or explain -f FILE")));
   const std::string& word = options.words[0];
   // An image of that name would be docker.io/pod/NAME; whoever means that writes it out.
   if (word.starts_with("pod/") && !options.last) {

@@ -1,11 +1,13 @@
 #include <algorithm>
 #include <optional>
+#include <set>
 
 #include "apps/berth/commands.h"
 #include "apps/berth/format.h"
 #include "apps/berth/json.h"
 #include "apps/berth/list.h"
 #include "json/document.h"
+#include "reference/reference.h"
 
 namespace berth::cli {
 namespace {
@@ -104,8 +106,10 @@ int Images(Session& session, const ImagesOptions& options) {
   if (globals.quiet) {
     for (const auto& image : answer.images()) out += Digest(image.id(), whole) + "\n";
   } else if (globals.output == Output::kName) {
+    std::set<std::string> said;  // an image of another platform has the same names
     for (const auto& image : answer.images())
-      for (const auto& name : image.names()) out += Escape(name) + "\n";
+      for (const auto& name : image.names())
+        if (said.insert(name).second) out += Escape(name) + "\n";
   } else {
     std::vector<std::string> headers{"NAME", "IMAGE ID", "PLATFORM", "SIZE", "UNIQUE", "PULLED"};
     if (wide) headers.insert(headers.end(), {"MANIFEST", "UNPACKED", "SHARED", "LAYERS", "LAST USED", "PINNED", "SOURCE"});
@@ -129,16 +133,30 @@ int Images(Session& session, const ImagesOptions& options) {
 int Remove(Session& session, const RemoveOptions& options) {
   std::vector<int> statuses;
   Documents documents(session, options.images.size() > 1);
+  // What goes with an earlier argument is done: the name by digest with the last tag, names with their image.
+  std::set<std::string> before;
+  if (v1::ListImagesResponse all; options.images.size() > 1 && !session.Call(&v1::Berth::Stub::ListImages, v1::ListImagesRequest(), all))
+    for (const auto& image : all.images()) {
+      before.insert(image.id());
+      before.insert(image.names().begin(), image.names().end());
+    }
+  const auto was_there = [&](const std::string& word) {
+    const auto name = reference::Reference::Parse(word);
+    return before.contains(word) || (name && before.contains(name->Canonical()));
+  };
+  bool removed = false;
   for (const auto& image : options.images) {
     v1::RemoveImageRequest request;
     v1::RemoveImageResponse answer;
     request.set_image(image);
     request.set_all_names(options.all_names);
     request.set_force(options.force);
-    if (const auto failure = session.Call(&v1::Berth::Stub::RemoveImage, request, answer)) {
+    const auto failure = session.Call(&v1::Berth::Stub::RemoveImage, request, answer);
+    if (failure && !(removed && failure->code == Error(Reason::kNotFound, "").info().code && was_there(image))) {
       statuses.push_back(session.Fail(At(image, *failure)));
       continue;
     }
+    removed = true;
     if (session.json()) {
       json::Writer w;
       w.BeginObject();

@@ -283,6 +283,16 @@ TEST_F(ExplainVerbs, LintReadsObjects) {
   EXPECT_EQ(Run({"lint", "-f", daemon_.File("no.yaml", "kind: [")}), 2);
 }
 
+TEST_F(ExplainVerbs, OneImageAtATimeIsWhatTheHelpSays) {
+  EXPECT_EQ(Run({"explain", "--help"}), 0);
+  EXPECT_THAT(out(), AllOf(HasSubstr("explain [OPTIONS] [IMAGE]\n"), Not(HasSubstr("IMAGE..."))));
+  EXPECT_THAT(out(), HasSubstr("\n  IMAGE                       an image, or pod/NAME\n"));
+  for (const Words& words : {Words{"explain", "a", "b"}, Words{"explain", "a", "b", "c"}}) {
+    EXPECT_EQ(Run(words), 2);
+    EXPECT_THAT(err(), HasSubstr("error: E-USAGE explain takes one image: explain IMAGE, explain pod/NAME [-n NAMESPACE], or explain -f FILE\n"));
+  }
+}
+
 struct Misuse { std::string name; Words words; };
 class ExplainMisuse : public ExplainVerbs, public ::testing::WithParamInterface<Misuse> {};
 TEST_P(ExplainMisuse, IsStatus2) {

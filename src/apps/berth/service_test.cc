@@ -4,6 +4,7 @@
 #include <signal.h>
 
 #include <algorithm>
+#include <set>
 #include <span>
 #include <sstream>
 #include <thread>
@@ -381,7 +382,12 @@ INSTANTIATE_TEST_SUITE_P(
         CredentialRow{"empty_entries_of_a_store", {}, "", R"({"auths":{"reg.test":{}}})", ""},
         CredentialRow{"identity_token", {}, "", R"({"auths":{"reg.test":{"auth":"YWxpY2U6","identitytoken":"hunter9"}}})", "alice:hunter9"},
         CredentialRow{"missing_helper", {}, "", R"({"auths":{"reg.test":{"username":"a","password":"hunter1"}},"credsStore":"not-there-3"})",
-                      "a:hunter1", true, "warning: docker-credential-not-there-3"},
+                      "", true, "warning: docker-credential-not-there-3"},  // CVE-2021-41092
+        CredentialRow{"missing_helper_of_a_host", {}, "",
+                      R"({"auths":{"reg.test":{"username":"a","password":"hunter1"}},"credHelpers":{"reg.test":"not-there-3"}})", "", true,
+                      "going on without it; the entries of the file are not used\n"},
+        CredentialRow{"helper_of_another_host", {}, "",
+                      R"({"auths":{"reg.test":{"username":"a","password":"hunter1"}},"credHelpers":{"other.test":"not-there-3"}})", "a:hunter1"},
         CredentialRow{"helper_name_is_no_path", {}, "", R"({"credHelpers":{"reg.test":"../../bin/sh"}})", "", true, "is no name of a credential helper"}),
     [](const auto& row) { return row.param.name; });
 
@@ -428,8 +434,31 @@ TEST_F(Service, CredentialFilesComeFromWhereTheyAreNamed) {
   const std::string path = getenv("PATH");
   setenv("PATH", (std::string(folder) + ":" + path).c_str(), 1);
   EXPECT_EQ(pull({}, {{"DOCKER_CONFIG", folder}}), "helped+node");
+  // What it does not know, and entries of the file for the same registry: those of credHelpers speak for it alone.
+  ASSERT_TRUE(root->WriteDurably("docker-credential-berth-miss", bytes::AsView("#!/bin/sh\necho 'credentials not found in native keychain'; exit 1\n"), 0755));
+  const std::string entry = R"({"auths":{"reg.test":{"username":"entry","password":"p"}},)";
+  ASSERT_TRUE(root->WriteDurably("config.json", bytes::AsView(entry + R"("credHelpers":{"reg.test":"berth-miss"}})"), 0600));
+  EXPECT_EQ(pull({}, {{"DOCKER_CONFIG", folder}}), "");
+  ASSERT_TRUE(root->WriteDurably("config.json", bytes::AsView(entry + R"("credsStore":"berth-miss"})"), 0600));
+  EXPECT_EQ(pull({}, {{"DOCKER_CONFIG", folder}}), "entry+node");
   setenv("PATH", path.c_str(), 1);
   EXPECT_TRUE(host::Dir::Open("/tmp")->RemoveTree(std::string_view(folder).substr(5)));
+}
+
+// A password goes to the registry it is of; which of several that is, nobody said.
+TEST_F(Service, OnePasswordIsForOneRegistry) {
+  for (const Words& given : {Words{"--creds", "alice:hunter2"}, Words{"--creds", "alice"}, Words{"--auth", "YWxpY2U6aHVudGVyMg=="}}) {
+    TestWorld one("hunter2\n");
+    Words arguments{"-s", "/nonexistent/s", "pull", "reg.test/a", "reg.test/b", "busybox", "other.test/c"};
+    arguments.insert(arguments.end(), given.begin(), given.end());
+    EXPECT_EQ(one.Run(arguments), 2);
+    EXPECT_EQ(one.err(), "error: E-USAGE " + given[0] + " is for one registry; the images are of reg.test and docker.io\n"
+                         "next: one command for each registry, or --authfile with an entry for each\n");
+  }
+  TestWorld same("hunter2\n");
+  EXPECT_EQ(same.Run({"-s", daemon.socket(), "pull", "-q", "--creds", "alice", "reg.test/a", "reg.test/b"}), 0) << same.err();
+  EXPECT_EQ(daemon.pulls().size(), 2u);
+  EXPECT_EQ(Run({"pull", "-q", "reg.test/a", "other.test/b"}), 0);
 }
 
 // --- the other commands
@@ -470,6 +499,20 @@ TEST_F(Service, ImagesInEveryForm) {
   EXPECT_THAT(images({"-o", "json"}), ::testing::StartsWith("{\n  \"images\": [\n    {\n      \"names\": [\n"));
   images({"reg.test/*"});
   EXPECT_EQ(filter, "reg.test/*");
+}
+
+// An image of two platforms is two images with the same names.
+TEST_F(Service, ANameIsPrintedOnceHoweverManyPlatformsItHas) {
+  daemon.list = [](grpc::ServerContext&, const v1::ListImagesRequest&, v1::ListImagesResponse& answer) {
+    for (const char* platform : {"linux/amd64", "linux/arm64"}) {
+      *answer.add_images() = AnImage();
+      answer.mutable_images()->rbegin()->set_platform(platform);
+    }
+    answer.mutable_images(1)->add_names("reg.test/other:1");
+    return grpc::Status::OK;
+  };
+  EXPECT_EQ(Run({"images", "-o", "name"}), 0);
+  EXPECT_EQ(world.out(), "reg.test:5712/team/app:v1\nreg.test:5712/team/app@" + kIndex + "\nreg.test/other:1\n");
 }
 
 struct PatternRow { std::string pattern, image; bool fits = true; };
@@ -623,6 +666,34 @@ TEST_F(Service, RemoveSaysWhatWent) {
   EXPECT_EQ(Run({"rmi", "a", "used", "b", "--all-names"}), 1);
   EXPECT_EQ(world.out(), "untagged docker.io/library/a:latest\nremoved " + kManifest + "\nuntagged docker.io/library/b:latest\nremoved " + kManifest + "\n");
   EXPECT_EQ(world.err(), "freed 1.0 MiB\nerror: E-IN-USE used is mounted at /mnt\nnext: berth unmount /mnt\nfreed 1.0 MiB\n");
+}
+
+// The name by digest goes with the last tag: whoever names both wants both gone.
+TEST_F(Service, WhatAnEarlierArgumentRemovedIsDone) {
+  std::set<std::string> there;
+  daemon.list = [](grpc::ServerContext&, const v1::ListImagesRequest&, v1::ListImagesResponse& answer) {
+    *answer.add_images() = AnImage();
+    return grpc::Status::OK;
+  };
+  daemon.remove = [&](grpc::ServerContext& context, const v1::RemoveImageRequest& request, v1::RemoveImageResponse& answer) {
+    if (!there.contains(request.image())) return Failed(context, "E-MANIFEST-404", "there is no image called " + request.image(), "berth images", 3);
+    there.clear();
+    answer.add_names(request.image());
+    return grpc::Status::OK;
+  };
+  const std::string tag = "reg.test:5712/team/app:v1", digest = "reg.test:5712/team/app@" + kIndex;
+  struct Row { Words images; int status; std::string out, err; };
+  for (const Row& row : {Row{{tag, digest}, 0, "untagged " + tag + "\n", ""}, Row{{tag, tag, kId}, 0, "untagged " + tag + "\n", ""},
+                         Row{{tag, "never.test/was:1"}, 3, "untagged " + tag + "\n", "error: E-MANIFEST-404 there is no image called never.test/was:1\nnext: berth images\n"},
+                         Row{{"never.test/was:1", tag}, 3, "untagged " + tag + "\n", "error: E-MANIFEST-404 there is no image called never.test/was:1\nnext: berth images\n"}}) {
+    there = {tag, digest, kId};
+    TestWorld one;
+    Words arguments{"-s", daemon.socket(), "rm"};
+    arguments.insert(arguments.end(), row.images.begin(), row.images.end());
+    EXPECT_EQ(one.Run(arguments), row.status) << ::testing::PrintToString(row.images);
+    EXPECT_EQ(one.out(), row.out);
+    EXPECT_EQ(one.err(), row.err);
+  }
 }
 
 TEST_F(Service, MountsAreMadeListedAndUndone) {
@@ -1018,6 +1089,18 @@ TEST_F(Service, DoctorTellsWhyItDoesNotKnowTheDisk) {
   EXPECT_THAT(world.out(), AllOf(ContainsRegex("\ndisk +degraded +berth +the store cannot be read\n"), HasSubstr("disk degraded: berth fsck\n")));
 }
 
+// It walks a large store: that is not what ails a machine.
+TEST_F(Service, DoctorDoesNotWaitForALargeStore) {
+  daemon.status = [](grpc::ServerContext&, const v1::StatusRequest&, v1::StatusResponse&) { return grpc::Status::OK; };
+  daemon.usage = [](grpc::ServerContext& context, const v1::DiskUsageRequest&, v1::DiskUsageResponse&) {
+    while (!context.IsCancelled()) time::SystemClock().SleepFor({}, std::chrono::milliseconds(5));
+    return grpc::Status(grpc::StatusCode::CANCELLED, "");
+  };
+  world.usage_patience = std::chrono::milliseconds(1);
+  Run({"doctor"});
+  EXPECT_THAT(world.out(), AllOf(ContainsRegex("\ndisk +unknown +berth +not known within 1ms\n"), Not(HasSubstr("disk unknown: ")), Not(HasSubstr("\ndisk +degraded"))));
+}
+
 TEST_F(Service, SomebodyElseAtTheSocket) {
   EXPECT_EQ(Run({"images"}), 12);  // the fake has no answer: unimplemented, as containerd would say
   EXPECT_THAT(world.err(), HasSubstr("error: E-SOCKET the program at the socket does not offer this"));
@@ -1105,6 +1188,19 @@ TEST_F(Program, EndsQuietlyWhenItsReaderGoes) {
   EXPECT_TRUE(status->signalled);
   EXPECT_EQ(status->code, SIGPIPE);
   EXPECT_EQ(ReadAll(err), "");
+}
+
+// Talk that nobody hears is no reason to end: only data is.
+TEST_F(Program, GoesOnWhenTheReaderOfItsTalkGoes) {
+  auto out = *host::MakePipe(), err = *host::MakePipe();
+  err.read.reset();
+  auto process = host::Process::Spawn(Spec({"-s", daemon.socket(), "pull", "reg.test/a:1", "reg.test/notfound:1"}, {{1, out.write.get()}, {2, err.write.get()}}));
+  ASSERT_TRUE(process);
+  EXPECT_EQ(ReadAll(out), "reg.test/a@" + kIndex + "\n");
+  const auto status = process->Wait(task::Context());
+  ASSERT_TRUE(status);
+  EXPECT_FALSE(status->signalled);
+  EXPECT_EQ(status->code, 3) << status->Text();
 }
 
 }  // namespace

@@ -205,15 +205,16 @@ task::Context Session::context() const {
 
 void Session::Prepare(grpc::ClientContext& context) const {
   if (deadline_) context.set_deadline(std::chrono::time_point_cast<std::chrono::system_clock::duration>(*deadline_));
-  else if (impatient_)
-    context.set_deadline(gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_nanos(world_.patience.count(), GPR_TIMESPAN)));
+  else if (patience_)
+    context.set_deadline(gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_nanos(patience_->count(), GPR_TIMESPAN)));
 }
 
 Failure Session::Judge(const grpc::Status& status, const grpc::ClientContext& context) const {
   if (world_.stop.stop_requested() && status.error_code() == grpc::StatusCode::CANCELLED)
     return Judge(Error(Reason::kCanceled, ""));
-  if (impatient_ && !deadline_ && status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED)
-    return FromError(NoSocket("berthd at " + Escape(place_) + " has not answered within " + Took(std::chrono::duration<double>(world_.patience).count()),
+  unanswered_ = patience_ && !deadline_ && status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED;
+  if (unanswered_)
+    return FromError(NoSocket("berthd at " + Escape(place_) + " has not answered within " + Took(std::chrono::duration<double>(*patience_).count()),
                               "systemctl status berthd and journalctl -u berthd tell what it is busy with; or give a --timeout"));
   // The daemon knows the deadline too and may give up a moment before our own timer does, in its own words.
   const bool late = deadline_ && world_.clock.WallNow() + std::chrono::seconds(1) >= *deadline_;

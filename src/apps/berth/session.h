@@ -89,8 +89,10 @@ class Session {
   Result<StubType*> StubOf();
   // For what waits for somebody other than the daemon: stdin, prompts, helpers. Signals and --timeout end it.
   task::Context context() const;
-  // For commands that tell whether berthd answers: without --timeout, a call that has no answer within World::patience is kSocket.
-  void BeImpatient() { impatient_ = true; }
+  // For commands that tell whether berthd answers: without --timeout, a call that has no answer within `patience` is kSocket.
+  void BeImpatient(time::Duration patience) { patience_ = patience; }
+  // Whether the last call that failed did so for that.
+  bool unanswered() const { return unanswered_; }
   // The deadline of --timeout on a call; Cancelled calls and passed deadlines are told from the daemon's own here.
   void Prepare(grpc::ClientContext& context) const;
   Failure Judge(const grpc::Status& status, const grpc::ClientContext& context) const;
@@ -136,7 +138,8 @@ class Session {
   const Globals globals_;
   const time::SteadyTime begun_;
   mutable int output_status_ = 0;
-  bool impatient_ = false;
+  std::optional<time::Duration> patience_;
+  mutable bool unanswered_ = false;
   std::string place_;  // of the socket, once connected
   std::optional<time::WallTime> deadline_;
   std::optional<time::SteadyTime> steady_deadline_;

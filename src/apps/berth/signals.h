@@ -1,7 +1,7 @@
 // apps/berth/signals.h: SIGINT and SIGTERM as a stop token.
 //
 // The first one asks everything to stop, the second one ends the process at once (product 3.11). SIGPIPE gets its
-// default back: a reader that went away ends us quietly.
+// default back: a reader of our data that went away ends us quietly (world.h has the exception).
 #pragma once
 
 #include <atomic>

@@ -2,6 +2,7 @@
 
 #include <limits.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -13,8 +14,34 @@
 #include <ctime>
 
 namespace berth::cli {
+namespace {
+
+// This thread's writes raise no SIGPIPE while this lives.
+class NoSigPipe {
+ public:
+  NoSigPipe() {
+    sigemptyset(&set_);
+    sigaddset(&set_, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &set_, &before_);
+  }
+  ~NoSigPipe() {
+    if (sigismember(&before_, SIGPIPE) == 1) return;
+    const timespec now{};
+    while (sigtimedwait(&set_, nullptr, &now) < 0 && errno == EINTR) {}
+    pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+  }
+  NoSigPipe(const NoSigPipe&) = delete;
+  NoSigPipe& operator=(const NoSigPipe&) = delete;
+
+ private:
+  sigset_t set_, before_;
+};
+
+}  // namespace
 
 void Stream::Write(std::string_view text) {
+  std::optional<NoSigPipe> quiet;
+  if (of_ == Of::kTalk) quiet.emplace();
   while (!text.empty() && !broken_) {
     const ssize_t n = ::write(fd_, text.data(), text.size());
     if (n >= 0) {
@@ -45,7 +72,7 @@ void World::Trace(int level, std::string_view text) {
 World RealWorld() {
   std::array<char, PATH_MAX> directory{};
   return {.out = Stream(1, isatty(1) != 0),
-          .err = Stream(2, isatty(2) != 0),
+          .err = Stream(2, isatty(2) != 0, Stream::Of::kTalk),
           .stdin_fd = 0,
           .stdin_terminal = isatty(0) != 0,
           .variable = [](const char* name) -> const char* { return std::getenv(name); },

@@ -18,10 +18,11 @@
 namespace berth::cli {
 
 // One output stream; a non-blocking descriptor is waited for as a blocking one. After a failed write everything else is dropped:
-// broken() says why (kIo with a closed pipe).
+// broken() says why (kIo with a closed pipe). A pipe whose reader went raises SIGPIPE, unless the stream is one of talk.
 class Stream {
  public:
-  Stream(int fd, bool terminal) : fd_(fd), terminal_(terminal) {}  // borrows the descriptor
+  enum class Of : bool { kData, kTalk };
+  Stream(int fd, bool terminal, Of of = Of::kData) : fd_(fd), terminal_(terminal), of_(of) {}  // borrows the descriptor
   void Write(std::string_view text);
   bool terminal() const { return terminal_; }
   bool closed_pipe() const { return closed_pipe_; }
@@ -30,11 +31,14 @@ class Stream {
  private:
   int fd_;
   bool terminal_;
+  Of of_;
   bool closed_pipe_ = false;
   std::optional<Error> broken_;
 };
 
 inline constexpr time::Duration kPatience = std::chrono::seconds(5);  // of doctor and version with a berthd that does not answer
+
+inline constexpr time::Duration kUsagePatience = std::chrono::seconds(30);  // of doctor with one that answers and has a large store to walk
 
 struct TerminalSize { std::size_t columns = 80, rows = 24; };
 
@@ -50,6 +54,7 @@ struct World {
   std::string directory = "/";                       // working directory
   int verbosity = 0;                                 // -v: 0 … 10
   time::Duration patience = kPatience;               // see Session::BeImpatient
+  time::Duration usage_patience = kUsagePatience;
 
   std::string Variable(const char* name) const {
     const char* value = variable(name);

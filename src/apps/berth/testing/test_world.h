@@ -27,7 +27,7 @@ class TestWorld {
   TerminalSize size;
   int stdin_fd = -1;  // instead of the input
   std::string directory = "/work";
-  time::Duration patience = kPatience;
+  time::Duration patience = kPatience, usage_patience = kUsagePatience;
 
   // What main() does, with these arguments.
   int Run(const std::vector<std::string>& arguments) {
@@ -42,7 +42,8 @@ class TestWorld {
                 .clock = *clock,
                 .stop = stop.get_token(),
                 .directory = directory,
-                .patience = patience};
+                .patience = patience,
+                .usage_patience = usage_patience};
     return cli::Run(world, arguments);
   }
   std::string out() const { return Contents(out_.get()); }
