@@ -13,6 +13,7 @@
 
 #include "host/process.h"
 #include "codec/testing/window_frame.h"
+#include "layer/descriptor.h"
 #include "layer/testing/layer_lab.h"
 #include "layer/testing/rows.h"
 #include "layer/unpacker.h"
@@ -788,6 +789,26 @@ INSTANTIATE_TEST_SUITE_P(
         TreeDamage{"Xattr", "\"/d/empty\" has other extended attributes",
                    [](const std::string& d) { setxattr((d + "/empty").c_str(), "user.x", "y", 1, 0); }}),
     [](const auto& row) { return std::string(row.param.what); });
+
+// Older versions wrote no checksums of a tree's files.
+TEST_F(Store, ATreeWithoutChecksumsIsWholeAsFarAsItsMetadataTell) {
+  Lab lab(kWorker);
+  const LayerBlob blob = MakeBlob(Builder().Dir("d").File("d/file", "contents").Finish());
+  ASSERT_TRUE(lab.Add(blob, Form::kTree));
+  const std::string base = lab.path() + "/layers/" + blob.digest.Hex(), file = base + ".tree/d/file";
+  std::string meta = ReadFile(base + ".meta");
+  auto descriptor = DecodeDescriptor(bytes::AsView(meta));
+  ASSERT_TRUE(descriptor) << descriptor.error().Text();
+  ASSERT_EQ(std::exchange(descriptor->crcs, {}).size(), 1u);
+  meta.resize(descriptor->image_bytes);
+  std::ofstream(base + ".meta", std::ios::binary) << meta << EncodeDescriptor(*descriptor);
+  const auto whole = lab.store().Verify(task::Context(), blob.digest, Depth::kData);
+  EXPECT_TRUE(whole) << whole.error().Text();
+  ASSERT_EQ(chmod(file.c_str(), 0700), 0);
+  const auto damaged = lab.store().Verify(task::Context(), blob.digest, Depth::kData);
+  ASSERT_FALSE(damaged);
+  EXPECT_THAT(damaged.error().Text(), HasSubstr("has another mode"));
+}
 
 TEST_F(Store, RecoveryLeavesOnlyWholeLayers) {
   Lab lab(kWorker);
