@@ -8,6 +8,7 @@
 //   a variant    removed when no image has it; else made again, else its images are forgotten
 //   a document   forgotten with its images
 //   a kept blob  removed: it was a cache
+// What cannot be read for want of descriptors or memory is reported and left as it is: that is no damage.
 // An image that was forgotten is not repaired (`repaired` stays false): the registry has it, and only a pull may ask there.
 // Runs beside pulls, removals and mounts: objects are looked at one by one; what looks damaged is looked at once more, to be
 // repaired under a claim (catalog/leases.h), and is no finding when it was removed or brought anew meanwhile. In-use ones are
