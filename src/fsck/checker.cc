@@ -236,14 +236,16 @@ Result<std::optional<std::string>> Checker::RefitImages(const task::Context& ctx
   for (const auto& image : images) {
     std::vector<Digest> chain;
     std::vector<std::string> variants;
-    bool fit = false, missing = false;
+    bool fit = false, missing = false, above = false;
     for (const auto& layer : image.layers) {
       chain.push_back(layer.blob);
       variants.push_back(layer.variant);
+      fit = fit || (made_anew && above && !layer.variant.empty());  // which may have files of it
+      above = above || layer.blob == blob;
       if (layer.blob != blob || layer.variant.empty()) continue;
       ASSIGN_OR_RETURN(const bool here, stores_.layers.Has(blob, layer.variant));
       missing = missing || !here;
-      fit = missing || made_anew;
+      fit = fit || missing || made_anew;
     }
     if (!fit) continue;
     const auto claim = stores_.leases.ClaimFree(chain);  // none of them is removed meanwhile

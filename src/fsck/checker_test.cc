@@ -361,6 +361,30 @@ TEST_F(VariantTest, OneThatCannotBeMadeCostsItsImageOnly) {
   EXPECT_EQ(Run().findings, 0u);
 }
 
+// Its variant has files of a lower layer, which was laid out in another way when the variant was made.
+TEST_F(CheckerTest, ALayerThatIsMadeAnewIsFittedToWhatLiesAboveIt) {
+  tar::testing::Builder one, two, top;
+  one.File("other", std::string(9000, 'o')).File("file", std::string(5000, 'f'));
+  two.File("file", std::string(5000, 'f')).File("other", std::string(9000, 'o'));
+  top.HardLink("link", "file");
+  const std::string link = top.Finish();
+  const auto image = stores_.Publish("one:1", {one.Finish(), link}, true), other = stores_.Publish("two:1", {two.Finish(), link}, true);
+  const auto variant = [&](const Stores::Image& of) {
+    return stores_.LayerFile(of.layers[1], "@" + (**stores_.catalog->FindImage(of.manifest)).layers[1].variant + ".meta");
+  };
+  const auto read = [](const std::string& file) {
+    std::ifstream in(file, std::ios::binary);
+    return std::string(std::istreambuf_iterator<char>(in), {});
+  };
+  const std::string right = read(variant(image));
+  std::filesystem::copy_file(variant(other), variant(image), std::filesystem::copy_options::overwrite_existing);
+  ASSERT_NE(read(variant(image)), right);
+  std::filesystem::resize_file(stores_.LayerFile(image.layers[0], ".data"), 1);
+  EXPECT_EQ(Run(Repair::kYes).repaired, 1u);
+  EXPECT_TRUE(read(variant(image)) == right);
+  EXPECT_EQ(Name("one:1") + " " + Name("two:1"), "there there");
+}
+
 TEST_F(CheckerTest, ForgettingWhatNobodyNeedsIsARepair) {
   Flip(stores_.LayerFile(stores_.AddLayer(kTop), ".data"), 150'000);
   EXPECT_EQ(Run(Repair::kYes).repaired, 1u);

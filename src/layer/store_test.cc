@@ -831,6 +831,41 @@ TEST_F(Store, RecoveryLeavesOnlyWholeLayers) {
   EXPECT_TRUE(lab.store().Verify(task::Context(), other.digest, Depth::kData));
 }
 
+// Of a version that laid out contents in another way: the same names, elsewhere in .data.
+TEST_F(Store, AVariantThatPointsElsewhereInTheContentsGoesWhenItsLayerIsMadeAnew) {
+  Lab lab(kWorker);
+  const auto top = [](bool other_way) {
+    Builder b;
+    if (other_way) b.File("etc/b", std::string(10'000, 'b'));
+    b.File("etc/a", std::string(5000, 'a'));
+    if (!other_way) b.File("etc/b", std::string(10'000, 'b'));
+    return MakeBlob(b.Finish());
+  };
+  const LayerBlob base = MakeBlob(Builder().Dir("etc").Mode(0700).Finish()), now = top(false), then = top(true);
+  for (const auto* blob : {&base, &now, &then}) ASSERT_TRUE(lab.Add(*blob));
+  const auto file = [&](const LayerBlob& blob, const std::string& variant) {
+    return lab.path() + "/layers/" + blob.digest.Hex() + "@" + variant + ".meta";
+  };
+  const auto variant_of = [&](const LayerBlob& blob) {
+    return (*lab.store().FitToImage(task::Context(), std::vector<digest::Digest>{base.digest, blob.digest}))[1];
+  };
+  const std::string good = variant_of(now), stale = "0123456789abcdef";
+  ASSERT_NE(good, "");
+  std::string old = ReadFile(file(then, variant_of(then)));
+  auto descriptor = *DecodeDescriptor(bytes::AsView(old));
+  auto report = *VariantReport::FromJson(descriptor.json);
+  ASSERT_EQ(report.devices, std::vector{then.digest});
+  report.blob = report.devices[0] = now.digest;
+  descriptor.json = report.ToJson();
+  old.resize(descriptor.image_bytes);
+  std::ofstream(file(now, stale), std::ios::binary) << old << EncodeDescriptor(descriptor);
+  ASSERT_TRUE(lab.store().VerifyVariant(now.digest, stale, Depth::kData));
+  ASSERT_TRUE(*lab.store().RemoveDamaged(task::Context(), now.digest, Form::kErofs));
+  ASSERT_TRUE(lab.Add(now));
+  EXPECT_TRUE(std::filesystem::exists(file(now, good)));
+  EXPECT_FALSE(std::filesystem::exists(file(now, stale)));
+}
+
 // A-30, A-33, A-42, A-48 and attributes of implied directories, as a container sees them.
 TEST_F(Store, LayersFitTheirImage) {
   Lab lab(kWorker);
