@@ -392,7 +392,7 @@ Result<std::vector<LayerInfo>> LayerStore::List(std::vector<std::string>* damage
     auto info = Find(file->blob);
     if (info && *info) {
       all.push_back(std::move(**info));
-    } else if (!info && !IsDamage(info.error())) {
+    } else if (!info && !IsLost(info.error())) {
       return std::move(info).error();
     } else if (!info && damaged) {
       damaged->push_back(name);

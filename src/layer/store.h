@@ -84,7 +84,8 @@ class LayerStore {
   // Whether it can be mounted, as itself or as `variant`, as far as Find() can tell, which looks at the variant, too. Damage
   // is absence: the pull that follows makes it whole.
   Result<bool> Has(const digest::Digest& blob, std::string_view variant = {}) const;
-  // Every layer whose descriptor can be read; `damaged`, if given, gets the names of .meta files that cannot.
+  // Every layer whose descriptor can be read; `damaged`, if given, gets the names of .meta files that cannot, or
+  // whose contents the disk does not give.
   Result<std::vector<LayerInfo>> List(std::vector<std::string>* damaged = nullptr) const;
   // What each layer's files take, variants and all; of `only` these when given. In tree form every file is looked at.
   Result<std::map<digest::Digest, std::uint64_t>> DiskBytes(const std::set<digest::Digest>* only = nullptr) const;
