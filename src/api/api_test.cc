@@ -521,6 +521,13 @@ TEST_F(ImagesTest, AreFilteredByLabels) {
       EXPECT_EQ(answer.images(0).id(), config.digest.ToString());
     }
   }
+  // A config that cannot be judged hides its image only.
+  std::ofstream(node_.stores.folder.path() + "/blobs/sha256/" + one_.config.digest.Hex()) << "damaged";
+  v1::ListImagesRequest request;
+  request.add_labels("tier");
+  v1::ListImagesResponse answer;
+  ASSERT_TRUE(Call(&v1::Berth::Stub::ListImages, request, &answer).ok()) << failure_.message();
+  EXPECT_EQ(answer.images_size(), 1);
 }
 
 TEST_F(ImagesTest, AreInspectedByNameByIdAndByPrefix) {
@@ -621,8 +628,8 @@ TEST_F(ImagesTest, AnIdWithSeveralNamesIsRemovedOnlyWithAll) {
 
 TEST_F(ImagesTest, AreMountedAndThenCannotBeRemoved) {
   if (!host::Probe().can_mount || !host::Probe().erofs) GTEST_SKIP() << "this machine lets us mount nothing";
-  const std::string target = node_.stores.folder.path() + "/target";
-  std::filesystem::create_directory(target);
+  const reclaim::testing::Folder place;
+  const std::string& target = place.path();
   v1::MountRequest request;
   request.set_image(node_.Name("app:2"));
   request.set_target(target + "/.");
@@ -669,8 +676,8 @@ TEST_F(ImagesTest, AMountThatSomebodyElseUndidIsNoReasonToKeepAnImage) {
 // Found by an audit: the record went, and with it what kept the image from being removed.
 TEST_F(ImagesTest, AnImageIsInUseAlsoBelowAnotherMount) {
   if (!host::Probe().can_mount || !host::Probe().erofs) GTEST_SKIP() << "this machine lets us mount nothing";
-  const std::string target = node_.stores.folder.path() + "/mnt";
-  std::filesystem::create_directory(target);
+  const reclaim::testing::Folder place;
+  const std::string& target = place.path();
   v1::MountRequest request;
   request.set_image(node_.Name("app:2"));
   request.set_target(target);

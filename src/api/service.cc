@@ -230,7 +230,10 @@ class Service::Impl final : public v1::Berth::CallbackService {
       for (const auto& image : images) {
         if (message->labels_size() > 0) {
           const auto config = parts_.content.ReadDocument(image.config, kDocumentBytes);
-          if (!config && config.error().reason() != Reason::kMissing) return config.error();  // missing: removed meanwhile
+          if (!config && config.error().reason() == Reason::kUnavailable) return config.error();
+          if (!config && config.error().reason() != Reason::kMissing)  // missing: removed meanwhile
+            log::Warning("an image's labels cannot be read; a listing by label leaves it out",
+                         {{"image", image.manifest.ToString()}, {"error", config.error()}});
           if (!config || !HasLabels(*config, message->labels())) continue;
         }
         v1::Image* to = answer->add_images();

@@ -289,8 +289,8 @@ TEST(CriService, AMountedImageIsNotRemoved) {
   rig.node.registry.PutImage("a", "1", {kSmall});
   ASSERT_TRUE(rig.Pull("a:1").ok());
   const auto record = rig.node.stores.catalog->ListImages()->front();
-  std::filesystem::create_directory(rig.node.stores.folder.path() + "/mnt");
-  const auto target = rig.mounts->Mount({}, record, rig.node.stores.folder.path() + "/mnt", rootfs::Writable::kNo);
+  const reclaim::testing::Folder place;
+  const auto target = rig.mounts->Mount({}, record, place.path(), rootfs::Writable::kNo);
   ASSERT_TRUE(target) << target.error().Text();
   const auto status = rig.Remove(rig.node.Name("a:1"));
   EXPECT_EQ(status.error_code(), grpc::StatusCode::FAILED_PRECONDITION);

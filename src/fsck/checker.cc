@@ -30,6 +30,13 @@ bool IsVerdict(const Error& error) {
     default: return false;
   }
 }
+// What is there is not what was promised. Anything else is this machine's trouble (no descriptor, no memory), and says nothing of it.
+bool IsDamage(const Error& error) {
+  const Reason r = error.reason();
+  return IsVerdict(error) || r == Reason::kMissing || r == Reason::kUnexpectedEof || r == Reason::kIo;
+}
+std::string Unread(const Error& error) { return "left as it is: it could not be read: " + error.Text(); }
+
 // What was promised is gone, unless nobody needed it.
 void NoteForgotten(Finding& finding) {
   if (finding.images.empty()) return NoteRepaired(finding, "forgotten; no image needed it");
@@ -100,6 +107,10 @@ Result<std::optional<Finding>> Checker::CheckBlob(const task::Context& ctx, cons
   if (document) {
     ASSIGN_OR_RETURN(finding.images, stores_.catalog.NamesThatNeed(blob.digest));
   }
+  if (!IsDamage(whole.error())) {
+    finding.action = Unread(whole.error());
+    return finding;
+  }
   if (!repair) return finding;
   if (claim.objects().empty()) {
     finding.action = kLeftAlone;
@@ -150,6 +161,10 @@ Result<std::optional<Finding>> Checker::CheckLayer(const task::Context& ctx, con
   Finding finding{.kind = "layer", .object = blob.ToString(), .problem = whole.error().Text(),
                   .action = "unpack it again from its kept blob, or forget it with its images", .images = {}};
   ASSIGN_OR_RETURN(finding.images, stores_.catalog.NamesThatNeed(blob));
+  if (!IsDamage(whole.error())) {
+    finding.action = Unread(whole.error());
+    return finding;
+  }
   if (!repair) return finding;
   if (claim.objects().empty()) {
     finding.action = kLeftAlone;
@@ -168,11 +183,22 @@ Result<Finding> Checker::RepairLayer(const task::Context& ctx, const catalog::La
   for (const auto& info : stored)
     for (const std::string& variant : info.variants) {
       if (info.report.blob != layer.blob) continue;
-      if (named[layer.blob].contains(variant) && stores_.layers.VerifyVariant(layer.blob, variant, options.depth)) continue;
+      if (named[layer.blob].contains(variant)) {
+        const auto good = stores_.layers.VerifyVariant(layer.blob, variant, options.depth);
+        if (good) continue;
+        if (!IsDamage(good.error())) {
+          finding.action = Unread(good.error());
+          return finding;
+        }
+      }
       RETURN_IF_ERROR(stores_.layers.RemoveVariant(layer.blob, variant));
     }
   const auto whole = stores_.layers.Verify(ctx, layer.blob, options.depth);
   RETURN_IF_ERROR(ctx.Check());
+  if (!whole && !IsDamage(whole.error())) {
+    finding.action = Unread(whole.error());
+    return finding;
+  }
   auto again = whole ? Result<>() : stores_.content.Verify(layer.blob);
   const bool kept = again || again.error().reason() != Reason::kMissing;
   if (!whole && again) again = Reunpack(ctx, layer, options.form);
@@ -210,14 +236,16 @@ Result<std::optional<std::string>> Checker::RefitImages(const task::Context& ctx
   for (const auto& image : images) {
     std::vector<Digest> chain;
     std::vector<std::string> variants;
-    bool fit = false, missing = false;
+    bool fit = false, missing = false, above = false;
     for (const auto& layer : image.layers) {
       chain.push_back(layer.blob);
       variants.push_back(layer.variant);
+      fit = fit || (made_anew && above && !layer.variant.empty());  // which may have files of it
+      above = above || layer.blob == blob;
       if (layer.blob != blob || layer.variant.empty()) continue;
       ASSIGN_OR_RETURN(const bool here, stores_.layers.Has(blob, layer.variant));
       missing = missing || !here;
-      fit = missing || made_anew;
+      fit = fit || missing || made_anew;
     }
     if (!fit) continue;
     const auto claim = stores_.leases.ClaimFree(chain);  // none of them is removed meanwhile

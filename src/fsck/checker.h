@@ -8,6 +8,7 @@
 //   a variant    removed when no image has it; else made again, else its images are forgotten
 //   a document   forgotten with its images
 //   a kept blob  removed: it was a cache
+// What cannot be read for want of descriptors or memory is reported and left as it is: that is no damage.
 // An image that was forgotten is not repaired (`repaired` stays false): the registry has it, and only a pull may ask there.
 // Runs beside pulls, removals and mounts: objects are looked at one by one; what looks damaged is looked at once more, to be
 // repaired under a claim (catalog/leases.h), and is no finding when it was removed or brought anew meanwhile. In-use ones are
@@ -78,8 +79,9 @@ class Checker {
   Result<> VerifyLayer(const task::Context& ctx, const digest::Digest& blob, const std::set<std::string>& variants, layer::Depth depth);
   // REQUIRES: a claim on the layer.
   Result<Finding> RepairLayer(const task::Context& ctx, const catalog::LayerRecord& layer, const Options& options, Finding finding);
-  // Makes the variants of a layer anew: all of them when it was itself, else those that are missing. Images that it cannot be fitted to
-  // any more are forgotten, and their names noted in `lost`. Why others are still missing, if there are such.
+  // Makes the variants of a layer anew: all of them, and those of layers above it, when it was itself, else those that are missing.
+  // Images that it cannot be fitted to any more are forgotten, and their names noted in `lost`. Why others are still missing, if
+  // there are such.
   Result<std::optional<std::string>> RefitImages(const task::Context& ctx, const std::vector<catalog::ImageRecord>& images,
                                                  const digest::Digest& blob, bool made_anew, std::vector<std::string>& lost);
   Result<> Reunpack(const task::Context& ctx, const catalog::LayerRecord& layer, layer::Form form);

@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <fstream>
 #include <functional>
@@ -202,6 +203,64 @@ TEST_F(CheckerTest, ALayerThatCannotBeUnpackedAgainNowIsLeftAsItIs) {
   }
 }
 
+// From `On()` for its life, no file can be opened any more.
+class NoDescriptors {
+ public:
+  NoDescriptors() { BERTH_CHECK(getrlimit(RLIMIT_NOFILE, &before_) == 0); }
+  ~NoDescriptors() { BERTH_CHECK(setrlimit(RLIMIT_NOFILE, &before_) == 0); }
+  void On() const {
+    const rlimit none{.rlim_cur = 0, .rlim_max = before_.rlim_max};
+    BERTH_CHECK(setrlimit(RLIMIT_NOFILE, &none) == 0);
+  }
+
+ private:
+  rlimit before_{};
+};
+
+TEST_F(CheckerTest, WhatCannotBeReadForWantOfDescriptorsIsLeftAsItIs) {
+  for (const auto form : {layer::Form::kErofs, layer::Form::kTree}) {
+    const std::string name = "r:" + std::string(layer::Name(form));
+    stores_.Publish(name, {form == layer::Form::kErofs ? kTop : kBase}, true, form);
+  }
+  for (const Repair repair : {Repair::kNo, Repair::kYes}) {
+    {
+      const NoDescriptors none;
+      none.On();
+      const auto summary = Run(repair);
+      EXPECT_EQ(summary.findings, summary.objects);
+      EXPECT_EQ(summary.repaired, 0u);
+    }
+    for (const auto& finding : findings_) EXPECT_THAT(finding.action, HasSubstr("left as it is: it could not be read: ")) << finding.object;
+    EXPECT_EQ(Run().findings, 0u);
+    EXPECT_EQ(Name("r:erofs") + " " + Name("r:tree"), "there there");
+  }
+}
+
+TEST_F(CheckerTest, DescriptorsThatRunOutInTheMiddleOfARepairCostNoImage) {
+  const auto image = stores_.Publish("r:1", {kBase, kTop}, true);
+  bool whole = false;
+  for (int at = 1; !whole; at += 1 + at / 8) {
+    SCOPED_TRACE(at);
+    ASSERT_LT(at, 1'000'000);
+    std::filesystem::resize_file(stores_.LayerFile(image.layers[1], ".data"), 1);
+    std::ofstream(stores_.LayerFile(image.layers[1], "@0123456789abcdef.meta")) << "of no image";
+    int asked = 0;
+    {
+      const NoDescriptors none;
+      const HookClock clock([&] {
+        if (++asked == at) none.On();
+      });
+      Checker checker({*stores_.content, *stores_.layers, *stores_.catalog, *stores_.leases});
+      (void)checker.Run(clock.Context(), {.repair = Repair::kYes}, {});
+      whole = asked < at;
+    }
+    ASSERT_EQ(Name("r:1"), "there");
+    (void)Run(Repair::kYes);
+    ASSERT_EQ(Run().findings, 0u);
+    ASSERT_EQ(Name("r:1"), "there");
+  }
+}
+
 TEST_F(CheckerTest, AnInterruptedRepairCostsNoImage) {
   const auto image = stores_.Publish("r:1", {kBase, kTop}, true);
   bool whole = false;
@@ -300,6 +359,30 @@ TEST_F(VariantTest, OneThatCannotBeMadeCostsItsImageOnly) {
   EXPECT_THAT(findings_[0].images, ElementsAre("one:1"));
   EXPECT_EQ(Name("one:1") + " " + Name("two:1"), "gone there");
   EXPECT_EQ(Run().findings, 0u);
+}
+
+// Its variant has files of a lower layer, which was laid out in another way when the variant was made.
+TEST_F(CheckerTest, ALayerThatIsMadeAnewIsFittedToWhatLiesAboveIt) {
+  tar::testing::Builder one, two, top;
+  one.File("other", std::string(9000, 'o')).File("file", std::string(5000, 'f'));
+  two.File("file", std::string(5000, 'f')).File("other", std::string(9000, 'o'));
+  top.HardLink("link", "file");
+  const std::string link = top.Finish();
+  const auto image = stores_.Publish("one:1", {one.Finish(), link}, true), other = stores_.Publish("two:1", {two.Finish(), link}, true);
+  const auto variant = [&](const Stores::Image& of) {
+    return stores_.LayerFile(of.layers[1], "@" + (**stores_.catalog->FindImage(of.manifest)).layers[1].variant + ".meta");
+  };
+  const auto read = [](const std::string& file) {
+    std::ifstream in(file, std::ios::binary);
+    return std::string(std::istreambuf_iterator<char>(in), {});
+  };
+  const std::string right = read(variant(image));
+  std::filesystem::copy_file(variant(other), variant(image), std::filesystem::copy_options::overwrite_existing);
+  ASSERT_NE(read(variant(image)), right);
+  std::filesystem::resize_file(stores_.LayerFile(image.layers[0], ".data"), 1);
+  EXPECT_EQ(Run(Repair::kYes).repaired, 1u);
+  EXPECT_TRUE(read(variant(image)) == right);
+  EXPECT_EQ(Name("one:1") + " " + Name("two:1"), "there there");
 }
 
 TEST_F(CheckerTest, ForgettingWhatNobodyNeedsIsARepair) {

@@ -2,7 +2,8 @@
 //
 //   EROFS image | JSON (UnpackReport, or a variant's) | fixups | CRC32Cs | footer
 //
-// CRC32Cs: of each MiB of the data file; in tree form of each file's contents (FilesInOrder in tree_check.h).
+// CRC32Cs: of each MiB of the data file; in tree form of each file's contents (FilesInOrder in tree_check.h), none at
+// all where an older version wrote the tree.
 //
 // The kernel reads the image and never looks behind it. The footer is 96 bytes at the end of the file: magic "BERTHLYR",
 // version, the four lengths, CRC32C of fixups and of CRCs, SHA-256 of these 64 bytes and the JSON; all

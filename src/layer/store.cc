@@ -121,6 +121,15 @@ bool SameBytes(int a, int b) {
   return true;
 }
 
+// Where on its device a file's contents are.
+std::vector<std::uint64_t> PlaceOf(const erofs::Node& file) {
+  if (!file.sparse) return {file.size, file.data_offset};
+  std::vector<std::uint64_t> place{file.size};
+  for (const erofs::Extent& e : *file.sparse) place.insert(place.end(), {e.file_offset, e.device_offset, e.length});
+  return place;
+}
+bool HasContents(const erofs::Node& n) { return n.hard_link == erofs::kNoNode && S_ISREG(n.mode) && n.size > 0; }
+
 // Opens the directory and all above it step by step; a name is a name, not a path.
 Result<Dir> Descend(const Dir& root, std::string_view path) {
   ASSIGN_OR_RETURN(Fd copy, root.Duplicate());
@@ -271,6 +280,7 @@ Result<LayerInfo> Staging::Commit() {
     // A damaged one makes room.
     RETURN_IF_ERROR(store.RemoveDamaged(s.ctx, s.blob, s.form));
   }
+  if (s.form == Form::kErofs) RETURN_IF_ERROR(store.DropMisplaced(s.blob, s.meta.get()));
   auto renamed = store.tmp_.Rename(s.DataName(), store.layers_, contents, host::Replace::kNo);
   if (!renamed && renamed.error().reason() == Reason::kConflict) {
     // Left by a crash, or just now by another unpack of this blob: the same bytes, but ours are known to be whole.
@@ -382,7 +392,7 @@ Result<std::vector<LayerInfo>> LayerStore::List(std::vector<std::string>* damage
     auto info = Find(file->blob);
     if (info && *info) {
       all.push_back(std::move(**info));
-    } else if (!info && !IsDamage(info.error())) {
+    } else if (!info && !IsLost(info.error())) {
       return std::move(info).error();
     } else if (!info && damaged) {
       damaged->push_back(name);
@@ -444,6 +454,35 @@ Result<bool> LayerStore::RemoveFiles(const task::Context& ctx, const Digest& blo
     RETURN_IF_ERROR(tmp_.RemoveTree(ctx, gone));
   }
   return any;
+}
+
+Result<> LayerStore::DropMisplaced(const Digest& blob, int meta) const {
+  std::set<std::vector<std::uint64_t>> places;
+  ASSIGN_OR_RETURN(const std::vector<std::string> names, layers_.List());
+  for (const std::string& name : names) {
+    const auto file = ParseName(name);
+    if (!file || file->blob != blob || file->variant.empty() || file->kind != kMeta) continue;
+    if (places.empty()) {
+      places.emplace();
+      ASSIGN_OR_RETURN(const Descriptor descriptor, ReadDescriptor(meta, Parts::kJson));
+      std::vector<std::byte> image(descriptor.image_bytes);
+      RETURN_IF_ERROR(host::PreadExact(meta, image, 0));
+      ASSIGN_OR_RETURN(const erofs::ReadImage read, erofs::ReadMetadata(image));
+      for (const erofs::Node& n : read.tree.nodes)
+        if (HasContents(n)) places.insert(PlaceOf(n));
+    }
+    Descriptor descriptor;
+    erofs::Tree tree;
+    const auto fits = [&]() -> Result<bool> {
+      RETURN_IF_ERROR(VerifyMeta(blob, file->variant, Depth::kMetadata, descriptor, &tree));
+      ASSIGN_OR_RETURN(const VariantReport report, VariantReport::FromJson(descriptor.json));
+      return std::ranges::all_of(tree.nodes, [&](const erofs::Node& n) {
+        return !HasContents(n) || (n.device < report.devices.size() && (report.devices[n.device] != blob || places.contains(PlaceOf(n))));
+      });
+    }();
+    if (!fits || !*fits) RETURN_IF_ERROR(layers_.Unlink(name));
+  }
+  return {};
 }
 
 Result<std::uint64_t> LayerStore::VariantBytes(const Digest& blob, std::string_view variant) const {

@@ -84,7 +84,8 @@ class LayerStore {
   // Whether it can be mounted, as itself or as `variant`, as far as Find() can tell, which looks at the variant, too. Damage
   // is absence: the pull that follows makes it whole.
   Result<bool> Has(const digest::Digest& blob, std::string_view variant = {}) const;
-  // Every layer whose descriptor can be read; `damaged`, if given, gets the names of .meta files that cannot.
+  // Every layer whose descriptor can be read; `damaged`, if given, gets the names of .meta files that cannot, or
+  // whose contents the disk does not give.
   Result<std::vector<LayerInfo>> List(std::vector<std::string>* damaged = nullptr) const;
   // What each layer's files take, variants and all; of `only` these when given. In tree form every file is looked at.
   Result<std::map<digest::Digest, std::uint64_t>> DiskBytes(const std::set<digest::Digest>* only = nullptr) const;
@@ -93,7 +94,8 @@ class LayerStore {
   Result<bool> Remove(const task::Context& ctx, const digest::Digest& blob) const;
   Result<bool> RemoveVariant(const digest::Digest& blob, std::string_view variant) const;
   // The same for a layer that is about to be made anew as `form`: its variants that are whole stay, and are right again then, as
-  // they say where in its contents (the same, from the same blob) things are. Those that are damaged go, and all for a tree.
+  // they say where in its contents (the same, from the same blob) things are. Those that are damaged go, and all for a tree; those that
+  // an older version wrote, with contents laid out in another way, go when the layer comes (Staging::Commit).
   Result<bool> RemoveDamaged(const task::Context& ctx, const digest::Digest& blob, Form form) const;
   // kMissing, or kCorrupt saying which file and where. Of variants, those that are on the disk.
   Result<> Verify(const task::Context& ctx, const digest::Digest& blob, Depth depth) const;
@@ -116,6 +118,8 @@ class LayerStore {
  private:
   friend class Staging;
   Result<bool> RemoveFiles(const task::Context& ctx, const digest::Digest& blob, std::optional<Form> next) const;
+  // Removes variants of a layer that is about to come, `meta`, whose files are elsewhere in its contents.
+  Result<> DropMisplaced(const digest::Digest& blob, int meta) const;
   // `tree`, if given, gets what the image describes, where the depth has it read.
   Result<> VerifyMeta(const digest::Digest& blob, std::string_view variant, Depth depth, Descriptor& descriptor,
                       erofs::Tree* tree = nullptr) const;

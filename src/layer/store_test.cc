@@ -13,6 +13,7 @@
 
 #include "host/process.h"
 #include "codec/testing/window_frame.h"
+#include "layer/descriptor.h"
 #include "layer/testing/layer_lab.h"
 #include "layer/testing/rows.h"
 #include "layer/unpacker.h"
@@ -789,6 +790,26 @@ INSTANTIATE_TEST_SUITE_P(
                    [](const std::string& d) { setxattr((d + "/empty").c_str(), "user.x", "y", 1, 0); }}),
     [](const auto& row) { return std::string(row.param.what); });
 
+// Older versions wrote no checksums of a tree's files.
+TEST_F(Store, ATreeWithoutChecksumsIsWholeAsFarAsItsMetadataTell) {
+  Lab lab(kWorker);
+  const LayerBlob blob = MakeBlob(Builder().Dir("d").File("d/file", "contents").Finish());
+  ASSERT_TRUE(lab.Add(blob, Form::kTree));
+  const std::string base = lab.path() + "/layers/" + blob.digest.Hex(), file = base + ".tree/d/file";
+  std::string meta = ReadFile(base + ".meta");
+  auto descriptor = DecodeDescriptor(bytes::AsView(meta));
+  ASSERT_TRUE(descriptor) << descriptor.error().Text();
+  ASSERT_EQ(std::exchange(descriptor->crcs, {}).size(), 1u);
+  meta.resize(descriptor->image_bytes);
+  std::ofstream(base + ".meta", std::ios::binary) << meta << EncodeDescriptor(*descriptor);
+  const auto whole = lab.store().Verify(task::Context(), blob.digest, Depth::kData);
+  EXPECT_TRUE(whole) << whole.error().Text();
+  ASSERT_EQ(chmod(file.c_str(), 0700), 0);
+  const auto damaged = lab.store().Verify(task::Context(), blob.digest, Depth::kData);
+  ASSERT_FALSE(damaged);
+  EXPECT_THAT(damaged.error().Text(), HasSubstr("has another mode"));
+}
+
 TEST_F(Store, RecoveryLeavesOnlyWholeLayers) {
   Lab lab(kWorker);
   const LayerBlob blob = MakeBlob(Builder().File("f", "x").Finish()), other = MakeBlob(Builder().File("g", "y").Finish());
@@ -808,6 +829,41 @@ TEST_F(Store, RecoveryLeavesOnlyWholeLayers) {
   // And with a left-over .data a new unpack still works.
   ASSERT_TRUE(lab.Add(other));
   EXPECT_TRUE(lab.store().Verify(task::Context(), other.digest, Depth::kData));
+}
+
+// Of a version that laid out contents in another way: the same names, elsewhere in .data.
+TEST_F(Store, AVariantThatPointsElsewhereInTheContentsGoesWhenItsLayerIsMadeAnew) {
+  Lab lab(kWorker);
+  const auto top = [](bool other_way) {
+    Builder b;
+    if (other_way) b.File("etc/b", std::string(10'000, 'b'));
+    b.File("etc/a", std::string(5000, 'a'));
+    if (!other_way) b.File("etc/b", std::string(10'000, 'b'));
+    return MakeBlob(b.Finish());
+  };
+  const LayerBlob base = MakeBlob(Builder().Dir("etc").Mode(0700).Finish()), now = top(false), then = top(true);
+  for (const auto* blob : {&base, &now, &then}) ASSERT_TRUE(lab.Add(*blob));
+  const auto file = [&](const LayerBlob& blob, const std::string& variant) {
+    return lab.path() + "/layers/" + blob.digest.Hex() + "@" + variant + ".meta";
+  };
+  const auto variant_of = [&](const LayerBlob& blob) {
+    return (*lab.store().FitToImage(task::Context(), std::vector<digest::Digest>{base.digest, blob.digest}))[1];
+  };
+  const std::string good = variant_of(now), stale = "0123456789abcdef";
+  ASSERT_NE(good, "");
+  std::string old = ReadFile(file(then, variant_of(then)));
+  auto descriptor = *DecodeDescriptor(bytes::AsView(old));
+  auto report = *VariantReport::FromJson(descriptor.json);
+  ASSERT_EQ(report.devices, std::vector{then.digest});
+  report.blob = report.devices[0] = now.digest;
+  descriptor.json = report.ToJson();
+  old.resize(descriptor.image_bytes);
+  std::ofstream(file(now, stale), std::ios::binary) << old << EncodeDescriptor(descriptor);
+  ASSERT_TRUE(lab.store().VerifyVariant(now.digest, stale, Depth::kData));
+  ASSERT_TRUE(*lab.store().RemoveDamaged(task::Context(), now.digest, Form::kErofs));
+  ASSERT_TRUE(lab.Add(now));
+  EXPECT_TRUE(std::filesystem::exists(file(now, good)));
+  EXPECT_FALSE(std::filesystem::exists(file(now, stale)));
 }
 
 // A-30, A-33, A-42, A-48 and attributes of implied directories, as a container sees them.

@@ -21,7 +21,8 @@ namespace berth::layer {
 // The inodes that are regular files, by the first of their names in `order` (CanonicalOrder): that of the CRCs.
 std::vector<std::uint32_t> FilesInOrder(const erofs::Tree& tree, std::span<const std::uint32_t> order);
 
-// `crcs`: of the whole contents of each file, holes included. kCorrupt names the first difference.
+// `crcs`: of the whole contents of each file, holes included; empty where an older version wrote none: contents are not looked at
+// then. kCorrupt names the first difference.
 Result<> CheckTree(const task::Context& ctx, const host::Dir& root, const erofs::Tree& tree, std::span<const std::uint32_t> crcs);
 
 }  // namespace berth::layer

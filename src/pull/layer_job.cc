@@ -122,6 +122,7 @@ class LayerJobs::Slot final : public registry::Standby {
 
 void LayerJobs::Board::Join(Watcher watcher) {
   work.Join(std::move(watcher.turn));
+  drop = false;  // that was another pull's wish
   std::lock_guard lock(mutex_);
   watcher.progress->Resume(watcher.index, resumed_, host_);
   if (current_ > 0) watcher.progress->AddBytes(watcher.index, current_);

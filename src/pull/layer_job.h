@@ -79,7 +79,7 @@ class LayerJobs {
    public:
     explicit Board(Turns& pulls) : work(pulls) {}
     Turns::Work work;
-    std::atomic<bool> drop{false};  // the partial, when the job is stopped
+    std::atomic<bool> drop{false};  // the partial, when the job is stopped; until another pull joins
     void Join(Watcher watcher);
     void SetPhase(LayerPhase phase);
     void Resume(std::uint64_t from, const std::string& host);

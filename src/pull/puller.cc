@@ -496,6 +496,7 @@ class Puller::Flight {
     RETURN_IF_ERROR(CheckSpace(wanted));
     std::vector<std::size_t> all(wanted.size());
     for (std::size_t i = 0; i < all.size(); ++i) all[i] = i;
+    bringing_ = true;
     RETURN_IF_ERROR(Bring(wanted, std::move(all)));
     for (bool again = false;; again = true) {
       const auto variants = Fit();
@@ -601,12 +602,15 @@ class Puller::Flight {
   }
 
   // A pull that cannot fit is refused before it fills the disk. Unpacked sizes are unknown yet: the declared compressed
-  // ones are the least it takes.
+  // ones, less what is here of them, are the least it takes.
   Result<> CheckSpace(const std::vector<Wanted>& wanted) {
+    ASSIGN_OR_RETURN(const auto begun, stores_.content.Partials());
     std::uint64_t least = 0;
     for (const auto& w : wanted) {
       ASSIGN_OR_RETURN(const auto here, stores_.catalog.FindLayer(w.descriptor.digest));
-      if (!here) least += w.descriptor.size;
+      if (here) continue;
+      const auto partial = std::ranges::find(begun, w.descriptor.digest, &content::Store::Item::digest);
+      least += w.descriptor.size - (partial == begun.end() ? 0 : std::min(partial->bytes, w.descriptor.size));
     }
     ASSIGN_OR_RETURN(const auto space, stores_.root.FreeSpace());
     const std::uint64_t reserve = std::min(state_.options.reserve_bytes, space.free_bytes);
@@ -660,8 +664,8 @@ class Puller::Flight {
   std::string ToJson(const Error* error) const { return record_->ToJson(request_.policy, request_.asker, result_, error); }
 
   Error Failed(Error error) {
-    // The tickets are gone: a full disk gets back what came of the other layers, too.
-    if (error.reason() == Reason::kNoSpace)
+    // The tickets are gone: a full disk gets back what came of the other layers, too. Who was refused before has brought nothing.
+    if (bringing_ && error.reason() == Reason::kNoSpace)
       for (const auto& image : planned_)
         for (const auto& layer : image.manifest.layers()) state_.jobs.DropPartial(layer.digest);
     const bool told = !error.cancelled() && (intent_ || opened_);  // Never, with nothing here, is no news
@@ -695,6 +699,7 @@ class Puller::Flight {
   std::vector<std::pair<Digest, std::string>> documents_;  // all that the image needs, once each
   std::size_t durable_ = 0;                                // of them
   std::set<std::size_t> reused_;                           // layers
+  bool bringing_ = false;                                  // them
   std::vector<Planned> planned_;
   catalog::Leases::Lease lease_;
 };

@@ -693,17 +693,28 @@ TEST(Puller, WhatCannotFitIsRefusedBeforeItFillsTheDisk) {
   ASSERT_FALSE(done);
   EXPECT_EQ(done.error().reason(), Reason::kNoSpace) << done.error().Text();
   EXPECT_EQ(node.registry.Count("GET"), 2) << "manifest and config";
+  // What is here already needs no space.
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::string file = node.stores.folder.path() + "/ingest/sha256-" + digest::Digest::Of(bytes::AsView(std::to_string(i))).Hex();
+    std::ofstream{file};
+    std::filesystem::resize_file(file, huge - 1);  // a hole
+  }
+  const auto rest = node.Pull(node.Ask("app:1"));
+  ASSERT_FALSE(rest);
+  EXPECT_EQ(rest.error().reason(), Reason::kBlobNotFound) << rest.error().Text();
 }
 
 TEST(Puller, SomeSpaceIsKept) {
   PullerOptions options;
   options.reserve_bytes = 1ull << 60;
   Node node(options);
-  node.registry.PutImage("app", "1", {kSmall});
+  const auto image = node.registry.PutImage("app", "1", {kSmall});
+  ASSERT_TRUE((*node.stores.content->Resume(image.layers[0].digest, image.layers[0].size))->Append(bytes::AsView(kSmall.substr(0, 1000))));
   const auto done = node.Pull(node.Ask("app:1"));
   ASSERT_FALSE(done);
   EXPECT_EQ(done.error().reason(), Reason::kNoSpace);
   EXPECT_THAT(done.error().Text(), HasSubstr("1152921504606846976 of these are kept (limit reserve_bytes)"));
+  EXPECT_THAT(*node.stores.content->Partials(), SizeIs(1)) << "refused before anything came";
 }
 
 // --- ends and resumption

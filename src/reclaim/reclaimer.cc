@@ -30,6 +30,14 @@ bool Readable(const host::Dir& folder, const std::string& name) {
   }
 }
 
+// The same of a layer, by its descriptor; of its contents, whether they can be looked at.
+bool LayerReadable(const host::Dir& layers, const std::string& meta) {
+  const std::string stem = meta.substr(0, meta.rfind('.'));
+  for (const char* kind : {".data", ".tree"})
+    if (const auto looked = layers.Stat(stem + kind); !looked && looked.error().reason() != Reason::kMissing) return false;
+  return Readable(layers, meta);
+}
+
 Object ObjectOf(const char* kind, const Digest& digest, std::uint64_t bytes) { return {std::string(kind) + " " + digest.ToString(), bytes}; }
 
 }  // namespace
@@ -243,7 +251,9 @@ Result<Freed> Reclaimer::Sweep(const task::Context& ctx, const Ages& ages) {
   ASSIGN_OR_RETURN(const auto free, stores_.catalog.FindUnreferenced(Before(ages.unneeded, clock_)));
   BERTH_FAULT_IN(ctx, kGcCandidates);
   ASSIGN_OR_RETURN(Freed freed, Delete(ctx, free));
-  RETURN_IF_ERROR(DropVariants(freed));
+  // One that the disk does not give holds up nothing else.
+  if (const auto dropped = DropVariants(freed); !dropped)
+    log::Warning("variants of layers that no image needs could not be removed", {{"error", dropped.error()}});
   BERTH_FAULT_IN(ctx, kGcDelete);
   ASSIGN_OR_RETURN(const auto partials, OldPartials(ages));
   for (const auto& partial : partials) {
@@ -316,7 +326,7 @@ Result<Reclaimer::Recovery> Reclaimer::RecoverOnce(const task::Context& ctx) {
   ASSIGN_OR_RETURN(const auto layers, stores_.layers.List(&damaged));
   std::vector<std::string> unread;
   for (const auto& name : damaged) {
-    if (!Readable(stores_.layers.layers(), name)) {
+    if (!LayerReadable(stores_.layers.layers(), name)) {
       log::Warning("the disk does not give a stored layer, which is left as it is; a pull or fsck --repair makes it anew", {{"file", name}});
       unread.push_back(name);
       continue;

@@ -254,6 +254,17 @@ TEST_F(ReclaimerTest, AVariantGoesWithTheLastImageThatNamesIt) {
   EXPECT_TRUE(*stores_.layers->Has(two.layers[1], twos));
 }
 
+TEST_F(ReclaimerTest, AVariantThatCannotBeRemovedKeepsNothingElse) {
+  const auto image = stores_.Publish("r:1", {kBase});
+  std::filesystem::create_directory(stores_.LayerFile(image.layers[0], "@0123456789abcdef.meta"));  // kIo, as with a bad sector
+  const auto partial = digest::Digest::Of(bytes::AsView("partial"));
+  ASSERT_TRUE((*stores_.content->Resume(partial, 100))->Append(bytes::AsView("begun")));
+  const auto freed = Make().Sweep({}, time::Duration::zero());
+  ASSERT_TRUE(freed) << freed.error().Text();
+  EXPECT_EQ(freed->objects.size(), 1u);
+  EXPECT_THAT(*stores_.content->Partials(), IsEmpty());
+}
+
 TEST_F(ReclaimerTest, RecoverRemovesALayerThatCannotBeRead) {
   const auto image = stores_.Publish("r:1", {kBase});
   std::filesystem::resize_file(stores_.LayerFile(image.layers[0], ".meta"), 100);

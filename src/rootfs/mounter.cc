@@ -114,6 +114,11 @@ Result<> Mounter::CheckTarget(const std::string& target) const {
     if (Below(target, folder)) return refused("the system needs what is there");
   for (const auto& folder : in_use_)
     if (Below(folder, target)) return refused("it would hide " + folder + ", which berthd uses");
+  // Where Pods have theirs; anything else there is read, written and removed by its name.
+  const std::string pods = in_use_.front() + "/pods";
+  if (!Below(target, pods) || target == pods)
+    for (const auto& folder : in_use_)
+      if (Below(target, folder)) return refused("it is inside " + folder + ", where only berthd's own files are");
   ASSIGN_OR_RETURN(const auto mounts, host::ListMounts());
   if (std::ranges::find(mounts, target, &host::MountInfo::target) != mounts.end()) return refused("something else is mounted there");
   return {};

@@ -10,7 +10,8 @@
 //
 // Targets may be spelled in any way: they are compared by where they lead. Never on what the machine or berth itself
 // stands on, where no command could undo it: the root, /proc, /sys and /dev with all below them, what is a mount point of
-// somebody else's already, and the folders above the store and other folders in use.
+// somebody else's already, and the store and other folders in use with all above and below them, but for the store's pods/<uid>/…,
+// where Pods have their mounts.
 // Errors as in host/mount.h; kUsage for a target that is no existing directory or no absolute path or one of those;
 // kConflict when an image is mounted there. Safe for concurrent use.
 #pragma once
@@ -47,7 +48,7 @@ struct MountSpec {
 class Mounter {
  public:
   // `root`: the store's folder (absolute); makes writable/ and empty/ in it and removes upper directories whose target is
-  // no longer mounted. `in_use`: existing folders that must stay in sight, like the store.
+  // no longer mounted. `in_use`: existing folders that are berthd's own, like the store.
   static Result<std::unique_ptr<Mounter>> Open(const std::string& root, const layer::LayerStore& layers,
                                                const std::vector<std::string>& in_use = {});
 

@@ -31,7 +31,7 @@ std::string Read(const std::string& file) {
 class MounterTest : public ::testing::TestWithParam<layer::Form> {
  protected:
   MounterTest() {
-    target_ = stores_.folder.path() + "/target";
+    target_ = places_.path() + "/target";
     std::filesystem::create_directory(target_);
   }
   ~MounterTest() override {
@@ -57,6 +57,7 @@ class MounterTest : public ::testing::TestWithParam<layer::Form> {
   }
 
   Stores stores_;
+  reclaim::testing::Folder places_;  // to mount at
   std::string target_, base_archive_;
   std::unique_ptr<Mounter> mounter_;
   LayerRef base_, top_;
@@ -104,7 +105,7 @@ TEST_P(MounterTest, ALayerThatWasMadeAnewIsNotWhatStillIsMountedOfTheOldFiles) {
   ASSERT_TRUE(*stores_.layers->Remove({}, base_.blob));
   const auto anew = Add(base_archive_);
   ASSERT_EQ(anew.blob, base_.blob);
-  const std::string beside = stores_.folder.path() + "/beside";
+  const std::string beside = places_.path() + "/beside";
   std::filesystem::create_directory(beside);
   const auto mounted = mounter_->Mount({}, {.layers = {anew}, .target = beside});
   ASSERT_TRUE(mounted) << mounted.error().Text();
@@ -163,20 +164,24 @@ TEST_P(MounterTest, DevicesAndSetUserIdAreInertUnlessAskedFor) {
 
 TEST_P(MounterTest, NeverOverWhatTheMachineOrBerthItselfStandsOn) {
   if (!host::testing::PrivateMounts()) GTEST_SKIP() << "no right to mount here (CAP_SYS_ADMIN)";
-  const std::string folder = stores_.folder.path(), used = folder + "/run/a", disk = folder + "/disk";
-  for (const auto& path : {used, disk, folder + "/run/b", folder + "/run/ab"}) std::filesystem::create_directories(path);
+  const std::string folder = stores_.folder.path(), places = places_.path(), used = places + "/run/a", disk = places + "/disk";
+  const std::string pod = folder + "/pods/uid/images/data";
+  for (const auto& path : {used + "/oci", disk, places + "/run/b", places + "/run/ab", pod, folder + "/podsy", folder + "/layers/x.tree"})
+    std::filesystem::create_directories(path);
   mounter_ = *Mounter::Open(folder, *stores_.layers, {used});
   ASSERT_EQ(::mount("disk", disk.c_str(), "tmpfs", 0, nullptr), 0);
   for (const std::string& target :
        {std::string("/"), std::string("/proc"), std::string("/proc/self/.."), std::string("/sys"), std::string("/dev"), std::string("/proc/self/root"), folder,
-        folder + "/..", std::filesystem::path(folder).parent_path().string(), used, folder + "/run", disk, disk + "/"}) {
+        folder + "/..", std::filesystem::path(folder).parent_path().string(), used, places + "/run", disk, disk + "/",
+        folder + "/layers", folder + "/layers/x.tree", folder + "/tmp", folder + "/ingest", folder + "/blobs/sha256", folder + "/podsy",
+        folder + "/pods", folder + "/pods/../tmp", used + "/oci"}) {
     const auto mounted = mounter_->Mount({}, {.layers = {base_}, .target = target});
     ASSERT_FALSE(mounted) << target;
     EXPECT_EQ(mounted.error().reason(), Reason::kUsage) << mounted.error().Text();
     EXPECT_EQ(mounted.error().next_step(), "name an empty directory of your own");
   }
   EXPECT_THAT(Writable(), IsEmpty());
-  for (const auto& target : {folder + "/run/b", folder + "/run/ab"}) {
+  for (const auto& target : {places + "/run/b", places + "/run/ab", pod}) {
     const auto mounted = mounter_->Mount({}, {.layers = {base_}, .target = target});
     ASSERT_TRUE(mounted) << mounted.error().Text();
     EXPECT_TRUE(*mounter_->Unmount(target));
@@ -207,10 +212,11 @@ TEST_P(MounterTest, RefusesWhatIsNoMountPoint) {
     ASSERT_FALSE(mounted);
     EXPECT_EQ(mounted.error().reason(), Reason::kUsage) << mounted.error().Text();
   }
+  std::filesystem::create_directory(places_.path() + "/tmp");
   ASSERT_TRUE(mounter_->Mount({}, {.layers = {base_}, .target = target_}));
   EXPECT_EQ(mounter_->Mount({}, {.layers = {base_}, .target = target_}).error().reason(), Reason::kConflict);
   EXPECT_EQ(mounter_->Mount({}, {.layers = {base_}, .target = target_ + "/"}).error().reason(), Reason::kConflict) << "another spelling of it";
-  EXPECT_EQ(mounter_->Mount({}, {.layers = {LayerRef{digest::Digest::Of(bytes::AsView("no")), ""}}, .target = stores_.folder.path() + "/tmp"})
+  EXPECT_EQ(mounter_->Mount({}, {.layers = {LayerRef{digest::Digest::Of(bytes::AsView("no")), ""}}, .target = places_.path() + "/tmp"})
                 .error().reason(), Reason::kMissing);
 }
 

@@ -34,7 +34,7 @@ int DiskUsage(Session& session, bool verbose) {
   table.Row({"pods", Size(usage.pod_bytes()), "volumes and what containers wrote"});
   table.Row({"logs", Size(usage.log_bytes()), "of containers"});
   table.Row({"databases", Size(usage.database_bytes()), "catalog and objects"});
-  table.Row({"other", Size(usage.other_bytes()), "folders, unfinished work"});
+  table.Row({"other", Size(usage.other_bytes()), "folders, unfinished work, the reserve for a full disk"});
   table.Row({"store", Size(usage.store_bytes()), "all of these: what du -sx says"});
   table.Row({"unreferenced", Size(usage.unreferenced_bytes()), "of the layers: left by crashes and failed pulls: berth reclaim"});
   const std::uint64_t used = usage.disk_total() - std::min(usage.disk_total(), usage.disk_available());

@@ -746,6 +746,7 @@ TEST_F(Service, DiskUsage) {
   };
   EXPECT_EQ(Run({"df", "-v"}), 0);
   EXPECT_THAT(world.out(), AllOf(HasSubstr("layers        300.0 MiB  4 layers of 2 images, unpacked, each once\n"),
+                                 HasSubstr("folders, unfinished work, the reserve for a full disk\n"),
                                  HasSubstr("disk          20.0 GiB   75% used, 5.0 GiB available at /var/lib/berth\n"),
                                  HasSubstr("reg.test:5712/team/app:v1  200.0 MiB  150.0 MiB  50.0 MiB  87.0 MiB    1\n")));
   TestWorld as_json;

@@ -220,13 +220,13 @@ Result<int> Serve(config::DaemonConfig config, const LoadSettings& load) {
   if (!lock) return std::move(lock).error().Context(config.root);
   ASSIGN_OR_RETURN(const auto socket_lock, LockSocket(config.socket));
   ASSIGN_OR_RETURN(const std::string worker, FindWorker(config));
-  ASSIGN_OR_RETURN(const Machine machine, LookAround(root, config, worker));
+  ASSIGN_OR_RETURN(auto layers, layer::LayerStore::Open(config.root, {.worker = worker, .unpack = config.unpack,
+                                                       .zstd_budget_bytes = config.zstd_budget_bytes}));
+  ASSIGN_OR_RETURN(const Machine machine, LookAround(root, config, worker, *layers));
   config.pull.form = machine.form;
 
   // What it holds.
   ASSIGN_OR_RETURN(auto content, content::Store::Open(root));
-  ASSIGN_OR_RETURN(auto layers, layer::LayerStore::Open(config.root, {.worker = worker, .unpack = config.unpack,
-                                                       .zstd_budget_bytes = config.zstd_budget_bytes}));
   ASSIGN_OR_RETURN(auto catalog, OpenCatalog(config, root, *layers, clock));
   catalog::Leases leases;
   reclaim::Reclaimer reclaimer({*content, *layers, *catalog, leases}, clock);

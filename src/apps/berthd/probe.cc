@@ -1,5 +1,7 @@
 #include "apps/berthd/probe.h"
 
+#include <algorithm>
+
 #include "erofs/writer.h"
 #include "layer/worker.h"
 #include "log/log.h"
@@ -30,15 +32,21 @@ api::Probe Sandbox(const Result<std::string>& jail) {
 
 }  // namespace
 
-Result<Machine> LookAround(const host::Dir& scratch, const config::DaemonConfig& config, const std::string& worker) {
+Result<Machine> LookAround(const host::Dir& scratch, const config::DaemonConfig& config, const std::string& worker,
+                           const layer::LayerStore& layers) {
   const config::FormChoice wanted = config.form;
   Machine machine{.can = host::Probe()};
   if (wanted != config::FormChoice::kTree) {
     auto tried = TryErofs(scratch);
     // A full disk says nothing about the kernel. A file in memory would not either: tmpfs backs no mount.
     if (!tried && tried.error().reason() == Reason::kNoSpace) {
-      log::Warning("the disk is full: whether EROFS works is taken from the kernel's version", {{"error", tried.error()}});
+      log::Warning("the disk is full: the stored layers or the kernel's version say whether EROFS works", {{"error", tried.error()}});
       tried = host::ExpectErofs(machine.can);
+      // What was found when there was room: the layers would be of another form for one start.
+      const auto stored = layers.List();
+      const auto is_tree = [](const layer::LayerInfo& info) { return info.report.form == layer::Form::kTree; };
+      if (wanted == config::FormChoice::kAuto && stored && !stored->empty() && std::ranges::all_of(*stored, is_tree))
+        tried = host::ErofsProbe{.file_backed_error = "not tried on a full disk; the stored layers are trees", .loop_error = "not tried"};
     }
     if (!tried) return std::move(tried).error();
     machine.erofs = *std::move(tried);
