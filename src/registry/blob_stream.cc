@@ -30,6 +30,19 @@ std::optional<ContentRange> ParseContentRange(std::string_view text) {
   return range.total && range.last < *range.total ? std::optional(range) : std::nullopt;
 }
 
+namespace {
+
+// May the request have been refused for its Range?
+bool MayBeOfRange(Reason reason) {
+  switch (reason) {
+    case Reason::kRange: case Reason::kUnexpectedStatus: case Reason::kServerError: case Reason::kBlobNotFound:
+    case Reason::kSizeMismatch: case Reason::kDenied: return true;
+    default: return false;
+  }
+}
+
+}  // namespace
+
 ResumingBlob::ResumingBlob(std::shared_ptr<Session> session, const task::Context& ctx, const oci::Descriptor& descriptor,
                            std::uint64_t offset, bool restarted, Standby* standby)
     : session_(std::move(session)), ctx_(ctx), digest_(descriptor.digest), size_(descriptor.size), restarted_(restarted),
@@ -64,12 +77,18 @@ Result<> ResumingBlob::Open() {
         response_ = *std::move(tried.result);
         record_ = std::move(tried.record);
         skip_ = ask.from && response_->status() == 206 ? 0 : position_;
+        if (ask.from) failed_ranges_.erase(host);
         progress_ = taken_ = 0;
         resumed_from_ = position_;
         return {};
       }
       tried.record.attempt().reason = good.error().reason();
-      if (good.error().reason() == Reason::kRange && ask.from && no_ranges_.insert(host).second) {
+      // What may pass by itself is worth the bytes that are here already: only the second time in a row is it put down to Range.
+      // kRange and a wrong length are never that. Who says when to come back is asked for the whole then.
+      const Error& error = good.error();
+      const bool passing = error.transient() && error.reason() != Reason::kRange && error.reason() != Reason::kSizeMismatch;
+      if (ask.from && MayBeOfRange(error.reason()) && (!passing || ++failed_ranges_[host] == 2) && no_ranges_.insert(host).second &&
+          !error.retry_after()) {
         tried.record.Finish("again, from the start");
         again = true;
         continue;

@@ -1537,8 +1537,80 @@ INSTANTIATE_TEST_SUITE_P(
         RangeRow{"multipart",
                  [](const ServerRequest&,
                     const std::string& w) { return Part(w, "bytes 300-999/1000", 300, "multipart/byteranges; boundary=x"); }},
-        RangeRow{"not_satisfiable", [](const ServerRequest&, const std::string&) { return Reply::Text(416, ""); }}),
+        RangeRow{"not_satisfiable", [](const ServerRequest&, const std::string&) { return Reply::Text(416, ""); }},
+        RangeRow{"only_the_rest", [](const ServerRequest&, const std::string& w) { return Reply::Text(200, w.substr(300)); }},
+        RangeRow{"s400", [](const ServerRequest&, const std::string&) { return Reply::Text(400, ""); }},
+        RangeRow{"s403", [](const ServerRequest&, const std::string&) { return Reply::Text(403, ""); }},
+        RangeRow{"s404", [](const ServerRequest&, const std::string&) { return Reply::Text(404, ""); }},
+        RangeRow{"s405", [](const ServerRequest&, const std::string&) { return Reply::Text(405, ""); }},
+        RangeRow{"s501", [](const ServerRequest&, const std::string&) { return Reply::Text(501, ""); }}),
     [](const auto& row) { return row.param.name; });
+
+// What may pass by itself is asked for the part once more before it is asked for the whole.
+struct RefusedRangeRow {
+  const char* name;
+  int status;
+  bool storage;
+  Reply::Fields headers;
+  std::vector<std::string> story;
+};
+class RefusedRanges : public ClientTest, public ::testing::WithParamInterface<RefusedRangeRow> {};
+
+TEST_P(RefusedRanges, TheWholeIsTakenWhereThePartIsRefusedAgain) {
+  const std::string big = Noise(1000);
+  const auto image = registry_.PutImage("team/app", "v1", {big});
+  const auto answer = [&](const ServerRequest& r) {
+    return r.has("range") ? Reply::Text(GetParam().status, "", GetParam().headers) : Reply::Text(200, big);
+  };
+  FaultServer storage(answer, {.address = "127.0.0.2"});
+  registry_.On("GET", [&](const ServerRequest& r) { return GetParam().storage ? Reply::Redirect(307, storage.url("/x")) : answer(r); });
+  const auto got = ReadBlob(*Open(), image.layers[0], 300);
+  ASSERT_OK(got);
+  EXPECT_EQ(*got, big.substr(300));
+  auto story = Story();
+  std::erase_if(story, [](const std::string& line) { return line.find("redirect") != line.npos; });
+  EXPECT_EQ(story, GetParam().story);
+}
+INSTANTIATE_TEST_SUITE_P(
+    Rows, RefusedRanges,
+    ::testing::Values(
+        RefusedRangeRow{"s500", 500, false, {}, {"GET blob 500 -> wait 0.5 s", "GET blob 500 -> again, from the start", "GET blob 200"}},
+        RefusedRangeRow{"s503_that_says_when", 503, false, {{"Retry-After", "5"}},
+                        {"GET blob 503 -> wait 5.0 s", "GET blob 503 -> wait 5.0 s", "GET blob 200"}},
+        RefusedRangeRow{"storage_403", 403, true, {}, {"GET blob 403 -> wait 0.5 s", "GET blob 403 -> again, from the start", "GET blob 200"}},
+        RefusedRangeRow{"storage_400", 400, true, {}, {"GET blob 400 -> wait 0.5 s", "GET blob 400 -> again, from the start", "GET blob 200"}}),
+    [](const auto& row) { return row.param.name; });
+
+TEST_F(ClientTest, AServerThatFailedOnceIsAskedForTheRestOnly) {
+  const std::string big = Noise(1000);
+  const auto image = registry_.PutImage("team/app", "v1", {big});
+  registry_.On("GET", [](const ServerRequest&) { return Reply::Text(500, ""); }, 1);
+  ASSERT_OK(ReadBlob(*Open(), image.layers[0], 300));
+  EXPECT_EQ(received_, 700u);
+}
+
+struct RefusedRow {
+  int status;
+  int requests;  // of which one is without Range
+};
+class Refused : public ClientTest, public ::testing::WithParamInterface<RefusedRow> {};
+
+TEST_P(Refused, WhatIsRefusedAsAWholeTooIsTheSameErrorAsEver) {
+  const auto image = registry_.PutImage("team/app", "v1", {Noise(1000)});
+  registry_.On("GET", [](const ServerRequest&) { return Reply::Text(GetParam().status, ""); });
+  const auto whole = ReadBlob(*Open(), image.layers[0]);
+  registry_.ClearLog();
+  const auto rest = ReadBlob(*Open(), image.layers[0], 300);
+  ASSERT_FALSE(whole);
+  ASSERT_FALSE(rest);
+  EXPECT_EQ(rest.error().reason(), whole.error().reason());
+  EXPECT_EQ(rest.error().Text(), whole.error().Text());
+  EXPECT_EQ(rest.error().next_step(), whole.error().next_step());
+  EXPECT_EQ(registry_.Count("GET"), GetParam().requests);
+}
+INSTANTIATE_TEST_SUITE_P(Rows, Refused,
+                         ::testing::Values(RefusedRow{400, 2}, RefusedRow{403, 2}, RefusedRow{404, 2}, RefusedRow{501, 2}, RefusedRow{500, 6}),
+                         [](const auto& row) { return "s" + std::to_string(row.param.status); });
 
 TEST(ContentRange, Grammar) {
   const auto range = [](const char* text) {
