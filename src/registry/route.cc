@@ -168,7 +168,9 @@ std::string Route::Failed(Host& host, Error error, std::uint64_t progress) {
   time::SteadyTime until = state.not_before;
   if (kind == Kind::kRate) {
     const int waits = std::max(state.tries - 1, round);
-    if (!wait) state.not_before = now + http::RetryDelay(waits, std::chrono::seconds(2), policy.retry_after_cap, 0);
+    // A wait of nothing, or until a time that has passed, says no more than none.
+    if (!wait || *wait <= time::Duration::zero())
+      state.not_before = now + http::RetryDelay(waits, std::chrono::seconds(2), policy.retry_after_cap, 0);
     until = state.not_before + RetryJitter(state.not_before - now, policy.base, session_.engine.Random());
   }
   if ((kind == Kind::kRate || failing) && !session_.HoldOff(host, until, until - now, *state.last)) Spend(state);
