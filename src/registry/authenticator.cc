@@ -74,7 +74,7 @@ class TokenRequest {
       answer = Send(ctx, http::Method::kPost);
       if (!answer) return Error(std::move(answer).error());
     }
-    if (answer->status != 200) return StatusError(*answer);
+    if (!Good(answer->status)) return StatusError(*answer);
     return Parse(answer->body);
   }
 
@@ -84,6 +84,8 @@ class TokenRequest {
     std::string body;
     std::optional<time::Duration> retry_after;
   };
+
+  static bool Good(int status) { return status == 200 || status == 203; }
 
   Result<Answer> Send(const task::Context& ctx, http::Method method) const {
     http::Request request;
@@ -136,7 +138,7 @@ class TokenRequest {
     record.attempt().status = answer.status;
     if (answer.status >= 300 && answer.status < 400)
       return Error(Reason::kUntrustedRealm, "the token service " + place_ + " redirects, which is not followed with credentials");
-    if (answer.status != 200) {
+    if (!Good(answer.status)) {
       record.attempt().reason = StatusError(answer).reason();
       if (const auto body = http::ReadAll(response, options.error_body_bytes, "error answer"))
         record.attempt().registry_code = ErrorCodeOf(*body);

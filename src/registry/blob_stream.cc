@@ -102,7 +102,7 @@ Result<> ResumingBlob::Accept(const http::Response& response, const Ask& ask) {
   const std::string type = oci::BareMediaType(response.headers().Get("Content-Type"));
   const std::string place = response.url().origin().ToString();
   const auto length = response.content_length();
-  if (response.status() == 200) {
+  if (response.status() != 206) {
     if (length == size_) return {};
     if (type == "text/html") return Error(Reason::kInvalidManifest, "the answer of " + place + " is not a registry answer (text/html)");
     if (!length) return {};

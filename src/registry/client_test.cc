@@ -1624,6 +1624,27 @@ TEST(ContentRange, Grammar) {
     EXPECT_EQ(range(bad), "-") << bad;
 }
 
+// RFC 9110 15.3.4: as 200, says a proxy that changed something.
+TEST_F(ClientTest, A203IsAnAnswer) {
+  const auto image = registry_.PutImage("team/app", "v1", {"one"});
+  const std::string challenge = "Bearer realm=\"" + registry_.url("/token") + "\",service=\"fake\"";
+  registry_.On("GET /token", [](const ServerRequest&) { return Reply::Json(203, "{\"token\":\"given\"}"); });
+  registry_.On("", [&](const ServerRequest& r) {
+    if (r.header("authorization") != "Bearer given") return Reply::Text(401, "", {{"WWW-Authenticate", challenge}});
+    if (r.path() == BlobPath(image.layers[0])) return Reply::Text(203, "one");
+    return Reply::Text(203, image.manifest_bytes,
+                       {{"Content-Type", image.manifest.media_type}, {"Docker-Content-Digest", image.manifest.digest.ToString()}});
+  });
+  auto repo = Open();
+  ASSERT_OK(repo->Resolve(ctx_));
+  ASSERT_OK(repo->FetchManifest(ctx_, image.manifest.digest.ToString(), ""));
+  for (const std::uint64_t offset : {0u, 1u}) {
+    const auto got = ReadBlob(*repo, image.layers[0], offset);
+    ASSERT_OK(got);
+    EXPECT_EQ(*got, std::string("one").substr(offset));
+  }
+}
+
 TEST_F(ClientTest, C13_NothingLeftToAskFor) {
   const auto image = registry_.PutImage("team/app", "v1", {"one"});
   auto repo = Open();

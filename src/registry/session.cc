@@ -278,7 +278,7 @@ Tried<std::unique_ptr<http::Response>> Session::Exchange(const task::Context& ct
     record.attempt().status = status;
     record.attempt().warnings = NewWarnings(record.attempt().host, response, request.authorization ? &*request.authorization : nullptr);
     engine.memory.MarkAlive(host.id);
-    if (status == 200 || status == 206) {
+    if (status == 200 || status == 203 || status == 206) {
       Answered(host);
       host.auth.Accepted(response, *authorization);
       return {*std::move(sent), std::move(record)};
