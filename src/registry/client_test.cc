@@ -1950,6 +1950,17 @@ INSTANTIATE_TEST_SUITE_P(Rows, NowTls,
                                            NowTlsRow{"alert", [] { return Reply::Raw("\x15\x03\x01\x02\x02\x02\x46").Close(); }, "E-PROTOCOL"}),
                          [](const auto& row) { return row.param.name; });
 
+TEST_F(ClientTest, A400OfAPlainHostNamesTheSchemeThatWasSpoken) {
+  plain_.clear();
+  const auto image = registry_.PutImage("team/app", "v1", {"one"});
+  auto repo = Open();
+  ASSERT_OK(repo->Resolve(ctx_));
+  registry_.On("GET", [](const ServerRequest&) { return Reply::Text(400, ""); });
+  const auto got = ReadBlob(*repo, image.layers[0]);
+  EXPECT_REASON(got, Reason::kUnexpectedStatus);
+  EXPECT_THAT(got.error().Text(), HasSubstr("http://" + registry_.host()));
+}
+
 TEST(HostMemory, TheLastPlainHostIsRememberedHoweverManyThereAre) {
   const time::testing::ManualClock clock;
   HostMemory memory(clock);

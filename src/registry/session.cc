@@ -289,8 +289,6 @@ Tried<std::unique_ptr<http::Response>> Session::Exchange(const task::Context& ct
         record.attempt().bytes = body->size();
         code = ErrorCodeOf(*body);
       }
-    // Others of them say 400 to plain requests.
-    if (status == 400 && host.endpoint.plain_fallback && !elsewhere) engine.memory.SetPlain(host.id, false);
     if ((status == 401 || status == 403) && !response.foreign()) {
       auto next = host.auth.Refused(response, *authorization);
       record.attempt().reason = status == 401 ? Reason::kUnauthorized : Reason::kDenied;
@@ -299,6 +297,8 @@ Tried<std::unique_ptr<http::Response>> Session::Exchange(const task::Context& ct
       continue;
     }
     Error error = StatusError(ctx, host, ask, response, code);
+    // Others of them say 400 to plain requests. The error names what was spoken so far.
+    if (status == 400 && host.endpoint.plain_fallback && !elsewhere) engine.memory.SetPlain(host.id, false);
     record.attempt().reason = error.reason();
     return {std::move(error), std::move(record)};
   }
