@@ -1261,6 +1261,30 @@ TEST_F(ClientTest, P13_AllHostsFailAndTheFirstIsWaitedFor) {
   EXPECT_THAT(diary.lines, ElementsAre("back for 50000 ms: waiting 50.0 s for http://" + mirror.host() + " (unavailable)", "again"));
 }
 
+TEST_F(ClientTest, P13_AHostThatIsFreeSoonIsNotLeftForOneThatLimitsOurRateForLonger) {
+  FakeRegistry mirror;
+  const auto image = registry_.PutImage("team/app", "v1", {"one", "two"});
+  mirror.PutImage("team/app", "v1", {"one", "two"});
+  mirror.On("", [](const ServerRequest&) { return Reply::Text(503, "", {{"Retry-After", "5"}}); }, 1);
+  registry_.On("", [](const ServerRequest&) { return Reply::Text(429, "", {{"Retry-After", "60"}}); }, 1);
+  Mirrors({mirror.url("")});
+  time::testing::ManualClock still;
+  const task::Context ctx(std::stop_token(), still);
+  Client client(http_, still, [] { return 0.0; }, options_);
+  const auto repo = client.Open(*reference::Reference::Parse(registry_.host() + "/team/app:v1"), {});
+  std::vector<std::jthread> layers;
+  std::atomic<int> opened = 0;
+  for (std::size_t i = 0; i < 2; ++i) {
+    layers.emplace_back([&, i] { opened += repo->OpenBlob(ctx, image.layers[i], 0).has_value() ? 1 : 0; });
+    still.AwaitSleeps(i + 1);
+  }
+  EXPECT_THAT(still.sleeps(), ElementsAre(seconds(60), seconds(5)));
+  still.Advance(seconds(60));
+  layers.clear();
+  EXPECT_EQ(opened, 2);
+  EXPECT_EQ(mirror.Count(""), 2);
+}
+
 TEST_F(ClientTest, P13_ADeadlineOfOneThatOnlyWaitedTellsWhatTheOthersWereTold) {
   const auto image = registry_.PutImage("team/app", "v1", {"one", "two"});
   registry_.On("", [](const ServerRequest&) { return Reply::Text(503, "", {{"Retry-After", "50"}}); });

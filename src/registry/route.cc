@@ -94,7 +94,8 @@ Result<Host*> Route::Next(const task::Context& ctx) {
     Session::Held held = wait_until_ > now ? Session::Held{wait_until_, {}} : session_.HeldOff(*states_[*next_].host, now);
     for (std::size_t i = *next_ + 1; i < states_.size() && held.failing(); ++i) {
       if (states_[i].out || states_[i].not_before > now) continue;
-      if (auto other = session_.HeldOff(*states_[i].host, now); !other.failing() && !other.spent) {
+      if (auto other = session_.HeldOff(*states_[i].host, now);
+          !other.failing() && !other.spent && (other.until <= now || other.until < held.until)) {
         held = std::move(other);
         next_ = i;
       }
