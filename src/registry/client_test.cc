@@ -722,6 +722,40 @@ TEST_F(ClientTest, D14_ACachedTokenThatIsDeniedAccessIsMadeAnew) {
 }
 
 // Some hosts answer 403 to requests without login, and tell how to log in.
+// ECR says 403 where a login of 12 hours is over.
+struct OverRow {
+  const char* name;
+  const char* user;
+  const char* message;
+  const char* next;
+};
+class LoginOver : public ClientTest, public ::testing::WithParamInterface<OverRow> {};
+
+TEST_P(LoginOver, TheNextStepIsANewOne) {
+  for (const bool late : {false, true}) {  // at the first request, or in the middle of a pull
+    FakeRegistry odd;
+    const auto image = odd.PutImage("team/app", "v1", {"one"});
+    odd.RequireBasic(GetParam().user, std::string(kPassword));
+    Client one(http_, clock_, [] { return 0.0; }, {.hosts = {.roots = {}, .plain_http = {odd.host()}}});
+    const auto repo = one.Open(*reference::Reference::Parse(odd.host() + "/team/app:v1"), List(User(GetParam().user, kPassword)));
+    if (late) ASSERT_OK(repo->Resolve(ctx_));
+    odd.On("GET", [](const ServerRequest& r) {
+      return r.has("authorization")
+                 ? Reply::Json(403, "{\"errors\":[{\"code\":\"DENIED\",\"message\":\"" + std::string(GetParam().message) + "\"}]}")
+                 : Reply::Text(401, "", {{"WWW-Authenticate", "Basic realm=\"x\""}});
+    });
+    const auto got = repo->FetchManifest(ctx_, image.manifest.digest.ToString(), "");
+    EXPECT_REASON(got, Reason::kDenied);
+    EXPECT_THAT(got.error().next_step(), StartsWith(GetParam().next));
+  }
+}
+INSTANTIATE_TEST_SUITE_P(
+    Rows, LoginOver,
+    ::testing::Values(OverRow{"expired", "alice", "Your Authorization Token has expired, canary", "get a new login for "},
+                      OverRow{"aws", "AWS", "canary", "get a new login for "},
+                      OverRow{"not_allowed", "alice", "canary", "ask the owner of the repository"}),
+    [](const auto& row) { return row.param.name; });
+
 TEST_F(ClientTest, A403ThatTellsHowToLogInIsAnsweredWithTheCredentialThatWasGiven) {
   registry_.PutImage("team/app", "v1", {"one"});
   registry_.RequireBasic(std::string(kUser), std::string(kPassword));
