@@ -32,6 +32,9 @@ std::optional<ContentRange> ParseContentRange(std::string_view text) {
 
 namespace {
 
+// A server may give a blob in parts, each of which is a good answer; but not byte by byte.
+constexpr std::uint64_t kLeastPart = 4096;
+
 // May the request have been refused for its Range?
 bool MayBeOfRange(Reason reason) {
   switch (reason) {
@@ -79,6 +82,8 @@ Result<> ResumingBlob::Open() {
         skip_ = ask.from && response_->status() == 206 ? 0 : position_;
         if (ask.from) failed_ranges_.erase(host);
         progress_ = taken_ = 0;
+        const auto range = response_->status() == 206 ? ParseContentRange(response_->headers().Get("Content-Range")) : std::nullopt;
+        part_ = range && range->last + 1 < size_ ? range->last - range->first + 1 : 0;
         resumed_from_ = position_;
         return {};
       }
@@ -150,6 +155,12 @@ Result<std::size_t> ResumingBlob::Read(bytes::MutableView room) {
     if (!response_) RETURN_IF_ERROR(Open());
     const std::uint64_t most = skip_ > 0 ? skip_ : size_ - position_;
     auto n = response_->Read(room.first(static_cast<std::size_t>(std::min<std::uint64_t>(room.size(), most))));
+    if (n && *n == 0 && taken_ == part_ && part_ >= kLeastPart) {
+      response_.reset();
+      record_.attempt().bytes = taken_;
+      record_.Finish("next part");
+      continue;
+    }
     if (n && *n == 0)
       n = Error(Reason::kUnexpectedEof, host_name_ + " ended blob " + digest_.ToString() + " after " + std::to_string(position_) +
                                             " of " + std::to_string(size_) + " bytes");

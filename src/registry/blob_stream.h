@@ -63,6 +63,7 @@ class ResumingBlob final : public BlobStream {
   std::uint64_t skip_ = 0;           // bytes of it that the caller has already
   std::uint64_t progress_ = 0;       // bytes of it that were new
   std::uint64_t taken_ = 0;          // bytes of it in all
+  std::uint64_t part_ = 0;           // bytes that it has, when it ends before the blob
 };
 
 }  // namespace berth::registry

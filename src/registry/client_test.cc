@@ -1646,6 +1646,36 @@ TEST_F(ClientTest, AServerThatFailedOnceIsAskedForTheRestOnly) {
   EXPECT_EQ(received_, 700u);
 }
 
+// Some give at most so much at once.
+struct PartsRow {
+  std::size_t bytes;
+  bool works;
+  int requests;
+};
+class Parts : public ClientTest, public ::testing::WithParamInterface<PartsRow> {};
+
+TEST_P(Parts, OneAfterTheOtherIsNoFailure) {
+  const std::string big = Noise(600000);
+  const auto image = registry_.PutImage("team/app", "v1", {big});
+  registry_.On("GET", [&](const ServerRequest& r) {
+    const std::size_t from = std::stoul(r.header("range").substr(std::string_view("bytes=").size()));
+    const std::string part = big.substr(from, GetParam().bytes);
+    return Reply::Text(206, part, {{"Content-Range", "bytes " + std::to_string(from) + "-" + std::to_string(from + part.size() - 1) + "/600000"}});
+  });
+  const auto got = ReadBlob(*Open(), image.layers[0], 300000);
+  EXPECT_EQ(got.has_value(), GetParam().works);
+  if (got) {
+    EXPECT_EQ(*got, big.substr(300000));
+    EXPECT_THAT(clock_.sleeps(), IsEmpty());
+    EXPECT_THAT(Story(), Contains("GET blob 206 -> next part"));
+  } else {
+    EXPECT_REASON(got, Reason::kUnexpectedEof);
+  }
+  EXPECT_EQ(registry_.Count("GET"), GetParam().requests);
+}
+INSTANTIATE_TEST_SUITE_P(Rows, Parts, ::testing::Values(PartsRow{30000, true, 10}, PartsRow{4096, true, 74}, PartsRow{4095, false, 5}, PartsRow{1, false, 5}),
+                         [](const auto& row) { return "of_" + std::to_string(row.param.bytes); });
+
 struct RefusedRow {
   int status;
   int requests;  // of which one is without Range
