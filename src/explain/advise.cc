@@ -34,6 +34,8 @@ bool Network(const F& f) {
 bool Refused(const F& f) {
   return FailedAny(f, {Reason::kUnauthorized, Reason::kDenied, Reason::kTokenError, Reason::kRepositoryNotFound, Reason::kNotFound});
 }
+// 403 to a login that may be over.
+bool NewLogin(const F& f) { return Failed(f, Reason::kDenied) && f.failure->next_step().starts_with("get a new login"); }
 bool Unauthorized(const F& f) { return FailedAny(f, {Reason::kUnauthorized, Reason::kTokenError}); }
 const MatchReport* Entry(const F& f, Kind kind, std::string_view words = "", std::string_view source = "") {
   for (const auto& e : f.entries)
@@ -471,8 +473,10 @@ constexpr std::array kRows{
         BERTH_SAY(Own(f)),
         BERTH_DO(Edit(f.failure->next_step()))},
     Row{{"token-expired", "E-AUTH-401", "a token that lives for some hours has expired"},
-        BERTH_IF(Unauthorized(f) && Tried(f) && ShortLived(*Tried(f))),
-        BERTH_SAY("the token of " + LastTried(f) + " is not accepted: such tokens live for some hours, and it is too old"),
+        BERTH_IF(Tried(f) && (NewLogin(f) || (Unauthorized(f) && ShortLived(*Tried(f))))),
+        BERTH_SAY("the token of " + LastTried(f) + " is not accepted" +
+                  (NewLogin(f) ? " (403): such tokens live for some hours; if it is new, its user may not pull " + Repository(f)
+                               : ": such tokens live for some hours, and it is too old")),
         BERTH_DO(Tried(f)->source.starts_with("secret ")
                      ? CreateSecret(f, "put a fresh one into the secret (better: a credential plug-in, which renews it)",
                                     SecretName(Tried(f)->source), Anew::kYes)

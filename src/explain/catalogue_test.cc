@@ -314,6 +314,16 @@ std::vector<Failure> Table() {
          b.Login(b.host, "AWS", "old-canary");
        },
        kImage, "too old", [](Bench& b) { b.Login(b.host, "AWS"); }},
+      {"token-expired-403", "E-AUTH-403",
+       [](Bench& b) {
+         b.Serve().RequireBasic("AWS", "pass-canary");
+         b.Login(b.host, "AWS");
+         for (const char* method : {"HEAD", "GET /v2/team"})
+           b.registry().On(method, [](const ServerRequest& r) {
+             return r.has("authorization") ? Reply::Text(403, "") : Reply::Json(401, "{}", {{"WWW-Authenticate", "Basic realm=\"fake\""}});
+           });
+       },
+       kImage, "if it is new", {}, "token-expired"},
       {"password-rejected", "E-AUTH-401",
        [](Bench& b) {
          b.Serve().RequireBasic("alice", "pass-canary");

@@ -442,7 +442,9 @@ class Puller::Flight {
 
   // False: passed over. `entry` as above.
   Result<bool> Plan(oci::Manifest manifest, const Digest& digest, const oci::Descriptor* entry, const oci::PlatformMatcher* matcher) {
-    const bool promised = entry != nullptr && oci::HasPlatform(*entry);
+    // Builders say "unknown/unknown", or name a kind of artifact, for what lies beside the images.
+    const bool promised = entry != nullptr && oci::HasPlatform(*entry) && !entry->artifact_type &&
+                          !(entry->platform->os == "unknown" && entry->platform->architecture == "unknown");
     if (auto image = oci::CheckIsImage(manifest); !image) {
       if (entry == nullptr || promised) return std::move(image).error();
       if (!no_image_) no_image_ = std::move(image).error();  // an artifact beside the images: a bill of materials, a signature

@@ -122,6 +122,7 @@ oci::Descriptor PutIndex(FakeRegistry& registry, const std::string& repository, 
       at = end + 1;
     }
     if (!more.empty()) more += '}';
+    if (d.artifact_type) more += R"(,"artifactType":")" + *d.artifact_type + '"';
     texts.push_back(oci::testing::DescriptorText(d.media_type, d.digest.ToString(), std::to_string(d.size), more));
   }
   return registry.PutManifest(repository, oci::testing::IndexText(texts), std::string(oci::kOciIndex), tag);
@@ -478,6 +479,8 @@ TEST_F(PlatformTest, AnArtifactBesideTheImagesIsPassedOver) {
       "app", R"({"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","artifactType":"application/spdx+json","config":)" +
                  oci::testing::DescriptorText("application/vnd.oci.empty.v1+json", node_.registry.PutBlob("app", "{}").digest.ToString(), "2") + R"(,"layers":[]})",
       std::string(oci::kOciManifest));
+  auto named = artifact;
+  named.artifact_type = "application/spdx+json";
   PutIndex(node_.registry, "app", "bom", {{"", artifact}, {"linux/arm/v7", arm_.manifest}});
   const auto other = node_.Pull(Ask({}, "app:bom"));
   ASSERT_FALSE(other);
@@ -488,6 +491,18 @@ TEST_F(PlatformTest, AnArtifactBesideTheImagesIsPassedOver) {
   const auto done = node_.Pull(std::move(all));
   ASSERT_TRUE(done) << done.error().Text();
   EXPECT_THAT(done->images, SizeIs(1));
+  PutIndex(node_.registry, "app", "unknown", {{"unknown/unknown", artifact}, {"linux/arm/v7", arm_.manifest}});
+  Request unknown = node_.Ask("app:unknown");
+  unknown.all_platforms = true;
+  const auto known = node_.Pull(std::move(unknown));
+  ASSERT_TRUE(known) << known.error().Text();
+  EXPECT_THAT(known->images, SizeIs(1));
+  PutIndex(node_.registry, "app", "named", {{"linux/amd64", named}, {"linux/amd64", amd_.manifest}});
+  const auto beside = node_.Pull(Ask({}, "app:named"));
+  ASSERT_TRUE(beside) << beside.error().Text();
+  EXPECT_EQ(beside->images[0].manifest, amd_.manifest.digest);
+  PutIndex(node_.registry, "app", "promised", {{"linux/amd64", artifact}, {"linux/amd64", amd_.manifest}});
+  EXPECT_FALSE(node_.Pull(Ask({}, "app:promised"))) << "nothing says that it is no image";
   PutIndex(node_.registry, "app", "alone", {{"", artifact}});
   const auto alone = node_.Pull(Ask({}, "app:alone"));
   ASSERT_FALSE(alone);

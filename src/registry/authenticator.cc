@@ -49,6 +49,13 @@ bool HasPassword(const credentials::Credential& credential) {
 
 std::string Describe(const credentials::Credential* credential) { return credential ? credential->Describe() : "anonymous"; }
 
+// "AWS" is the user name of all logins to ECR, and its answer to HEAD does not say that one is over.
+std::string AfterDenied(const credentials::Credential* credential, bool expired) {
+  if (credential && (expired || credential->username == "AWS"))
+    return "get a new login for " + Describe(credential) + ", which lives for some hours; if it is new, ask the owner of the repository to let it pull";
+  return "ask the owner of the repository to let " + Describe(credential) + " pull it";
+}
+
 // Does meeting one mean sending the same as for the other?
 bool Alike(const Challenge& a, const Challenge& b, std::string_view repository) {
   if (a.scheme == Scheme::kBasic || b.scheme == Scheme::kBasic) return a.scheme == b.scheme;
@@ -74,7 +81,7 @@ class TokenRequest {
       answer = Send(ctx, http::Method::kPost);
       if (!answer) return Error(std::move(answer).error());
     }
-    if (answer->status != 200) return StatusError(*answer);
+    if (!Good(answer->status)) return StatusError(*answer);
     return Parse(answer->body);
   }
 
@@ -84,6 +91,8 @@ class TokenRequest {
     std::string body;
     std::optional<time::Duration> retry_after;
   };
+
+  static bool Good(int status) { return status == 200 || status == 203; }
 
   Result<Answer> Send(const task::Context& ctx, http::Method method) const {
     http::Request request;
@@ -136,7 +145,7 @@ class TokenRequest {
     record.attempt().status = answer.status;
     if (answer.status >= 300 && answer.status < 400)
       return Error(Reason::kUntrustedRealm, "the token service " + place_ + " redirects, which is not followed with credentials");
-    if (answer.status != 200) {
+    if (!Good(answer.status)) {
       record.attempt().reason = StatusError(answer).reason();
       if (const auto body = http::ReadAll(response, options.error_body_bytes, "error answer"))
         record.attempt().registry_code = ErrorCodeOf(*body);
@@ -259,7 +268,7 @@ void Authenticator::AskAnew() {
   ++turn_;
 }
 
-Error Authenticator::Exhausted(int status) {
+Error Authenticator::Exhausted(int status, bool expired) {
   session_.engine.tokens.Forget(host_.id, session_.reference.path());
   const std::string place = host_.Name(), answer = " (" + std::to_string(status) + ")";
   const Candidates& all = All();
@@ -272,7 +281,7 @@ Error Authenticator::Exhausted(int status) {
     exhausted_ = Error(status == 403 ? Reason::kDenied : Reason::kUnauthorized,
                        place + " refuses " + Times(all.size()) + " for " + Quoted(session_.reference.path()) + answer + ": " +
                            (all.size() == 1 ? last : "the last was " + last))
-                     .Next(status == 403 ? "ask the owner of the repository to let " + last + " pull it"
+                     .Next(status == 403 ? AfterDenied(all.back(), expired)
                                          : "check user and password of " + last);
   }
   return *exhausted_;
@@ -369,14 +378,14 @@ Result<SharedToken> Authenticator::FetchToken(const task::Context& ctx, const Ch
   });
 }
 
-Result<std::string> Authenticator::Refused(const http::Response& response, const Authorization& used) {
+Result<std::string> Authenticator::Refused(const http::Response& response, const Authorization& used, bool expired) {
   std::lock_guard lock(mutex_);
   if (used.turn != turn_) return std::string("authenticate again");
   if (exhausted_) return *exhausted_;
   const int status = response.status();
   const auto next_credential = [&](int refusal) -> Result<std::string> {
     if (Advance()) return "next credential: " + Describe(All()[current_]);
-    return Exhausted(refusal);
+    return Exhausted(refusal, expired);
   };
   const auto refused = [&]() -> Result<std::string> {
     if (!hearsay_) return next_credential(status);
@@ -412,7 +421,7 @@ Result<std::string> Authenticator::Refused(const http::Response& response, const
   if (status == 403 && !(given && challenge))
     return Error(Reason::kDenied, host_.Name() + " denies access to " + Quoted(session_.reference.path()) + " (403)")
         .Next(given ? "check the name: the host did not ask for the credential that was given, " + Describe(All()[0])
-                    : "ask the owner of the repository to let " + used.description + " pull it");
+                    : AfterDenied(used.credential, expired));
   if (!challenge) {
     if (used.header && hearsay_) return refused();
     exhausted_ = std::move(challenge).error().Context(host_.Name());

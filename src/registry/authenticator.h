@@ -46,7 +46,8 @@ class Authenticator {
   Result<Authorization> Prepare(const task::Context& ctx);
   // The host answered 401 or 403. What we do about it ("authenticate", "new token", "next credential: …"), or why
   // nothing is left to do. A 403 with a challenge, to a request without authorization, asks for credentials as a 401 does.
-  Result<std::string> Refused(const http::Response& response, const Authorization& used);
+  // `expired`: it says that the login is over, as ECR does with 403.
+  Result<std::string> Refused(const http::Response& response, const Authorization& used, bool expired = false);
   void Accepted(const http::Response& response, const Authorization& used);
   // Every further request would end in the same error, unsent.
   bool exhausted();
@@ -56,7 +57,7 @@ class Authenticator {
   const Candidates& All();                        // never empty; REQUIRES: mutex_ held
   bool Advance();                                 // to the next credential; REQUIRES: mutex_ held
   void AskAnew();                                 // without authorization what the host wants; REQUIRES: mutex_ held
-  Error Exhausted(int status);                    // REQUIRES: mutex_ held
+  Error Exhausted(int status, bool expired = false);  // REQUIRES: mutex_ held
   Result<SharedToken> FetchToken(const task::Context& ctx, const Challenge& challenge, const credentials::Credential* credential,
                                  const SharedToken& stale, const std::string& address, bool& fetched) const;
   Session& session_;

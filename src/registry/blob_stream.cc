@@ -30,6 +30,22 @@ std::optional<ContentRange> ParseContentRange(std::string_view text) {
   return range.total && range.last < *range.total ? std::optional(range) : std::nullopt;
 }
 
+namespace {
+
+// A server may give a blob in parts, each of which is a good answer; but not byte by byte.
+constexpr std::uint64_t kLeastPart = 4096;
+
+// May the request have been refused for its Range?
+bool MayBeOfRange(Reason reason) {
+  switch (reason) {
+    case Reason::kRange: case Reason::kUnexpectedStatus: case Reason::kServerError: case Reason::kBlobNotFound:
+    case Reason::kSizeMismatch: case Reason::kDenied: return true;
+    default: return false;
+  }
+}
+
+}  // namespace
+
 ResumingBlob::ResumingBlob(std::shared_ptr<Session> session, const task::Context& ctx, const oci::Descriptor& descriptor,
                            std::uint64_t offset, bool restarted, Standby* standby)
     : session_(std::move(session)), ctx_(ctx), digest_(descriptor.digest), size_(descriptor.size), restarted_(restarted),
@@ -64,12 +80,20 @@ Result<> ResumingBlob::Open() {
         response_ = *std::move(tried.result);
         record_ = std::move(tried.record);
         skip_ = ask.from && response_->status() == 206 ? 0 : position_;
+        if (ask.from) failed_ranges_.erase(host);
         progress_ = taken_ = 0;
+        const auto range = response_->status() == 206 ? ParseContentRange(response_->headers().Get("Content-Range")) : std::nullopt;
+        part_ = range && range->last + 1 < size_ ? range->last - range->first + 1 : 0;
         resumed_from_ = position_;
         return {};
       }
       tried.record.attempt().reason = good.error().reason();
-      if (good.error().reason() == Reason::kRange && ask.from && no_ranges_.insert(host).second) {
+      // What may pass by itself is worth the bytes that are here already: only the second time in a row is it put down to Range.
+      // kRange and a wrong length are never that. Who says when to come back is asked for the whole then.
+      const Error& error = good.error();
+      const bool passing = error.transient() && error.reason() != Reason::kRange && error.reason() != Reason::kSizeMismatch;
+      if (ask.from && MayBeOfRange(error.reason()) && (!passing || ++failed_ranges_[host] == 2) && no_ranges_.insert(host).second &&
+          !error.retry_after()) {
         tried.record.Finish("again, from the start");
         again = true;
         continue;
@@ -83,7 +107,7 @@ Result<> ResumingBlob::Accept(const http::Response& response, const Ask& ask) {
   const std::string type = oci::BareMediaType(response.headers().Get("Content-Type"));
   const std::string place = response.url().origin().ToString();
   const auto length = response.content_length();
-  if (response.status() == 200) {
+  if (response.status() != 206) {
     if (length == size_) return {};
     if (type == "text/html") return Error(Reason::kInvalidManifest, "the answer of " + place + " is not a registry answer (text/html)");
     if (!length) return {};
@@ -131,6 +155,12 @@ Result<std::size_t> ResumingBlob::Read(bytes::MutableView room) {
     if (!response_) RETURN_IF_ERROR(Open());
     const std::uint64_t most = skip_ > 0 ? skip_ : size_ - position_;
     auto n = response_->Read(room.first(static_cast<std::size_t>(std::min<std::uint64_t>(room.size(), most))));
+    if (n && *n == 0 && taken_ == part_ && part_ >= kLeastPart) {
+      response_.reset();
+      record_.attempt().bytes = taken_;
+      record_.Finish("next part");
+      continue;
+    }
     if (n && *n == 0)
       n = Error(Reason::kUnexpectedEof, host_name_ + " ended blob " + digest_.ToString() + " after " + std::to_string(position_) +
                                             " of " + std::to_string(size_) + " bytes");

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -52,6 +53,7 @@ class ResumingBlob final : public BlobStream {
   std::uint64_t received_ = 0, resumed_from_ = 0;
   std::optional<Error> failed_;      // every later Read fails the same way
   std::set<const Host*> no_ranges_;  // are asked for all of it
+  std::map<const Host*, int> failed_ranges_;  // in a row, with what may pass by itself
 
   // The answer under way.
   Host* host_ = nullptr;
@@ -61,6 +63,7 @@ class ResumingBlob final : public BlobStream {
   std::uint64_t skip_ = 0;           // bytes of it that the caller has already
   std::uint64_t progress_ = 0;       // bytes of it that were new
   std::uint64_t taken_ = 0;          // bytes of it in all
+  std::uint64_t part_ = 0;           // bytes that it has, when it ends before the blob
 };
 
 }  // namespace berth::registry

@@ -146,7 +146,8 @@ std::string_view Trim(std::string_view text) {
 }
 
 // Registries whose token service is known to live elsewhere, in the form of the configuration.
-constexpr std::array<std::string_view, 1> kKnownRealms{"lscr.io=ghcr.io"};
+constexpr std::array<std::string_view, 4> kKnownRealms{"lscr.io=ghcr.io", "rg.fr-par.scw.cloud=api.scaleway.com",
+                                                       "rg.nl-ams.scw.cloud=api.scaleway.com", "rg.pl-waw.scw.cloud=api.scaleway.com"};
 
 bool Listed(std::string_view entry, std::string_view registry, std::string_view realm) {
   const std::size_t equals = entry.find('=');

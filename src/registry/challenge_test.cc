@@ -204,7 +204,9 @@ INSTANTIATE_TEST_SUITE_P(
                       RealmRow{"pair_of_another_registry", kReg, "https://auth.test/t", {"reg.example.org=auth.test"}, false},
                       RealmRow{"pair_with_registry_port", kSingle, "https://auth.test/t", {"registry:5000 = auth.test"}, true},
                       RealmRow{"ip_listed", kReg, "https://192.0.2.1/t", {"192.0.2.1"}, true},
-                      RealmRow{"built_in", {"https", "lscr.io", 443}, "https://ghcr.io/token", {}, true}),
+                      RealmRow{"built_in", {"https", "lscr.io", 443}, "https://ghcr.io/token", {}, true},
+                      RealmRow{"built_in_scaleway", {"https", "rg.fr-par.scw.cloud", 443}, "https://api.scaleway.com/registry-internal/v1/token", {}, true},
+                      RealmRow{"built_in_for_another", {"https", "rg.fr-par.scw.cloud.example.com", 443}, "https://api.scaleway.com/t", {}, false}),
     [](const auto& row) { return row.param.name; });
 
 TEST(CheckRealm, TellsTheLineToAdd) {

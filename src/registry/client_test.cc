@@ -722,6 +722,40 @@ TEST_F(ClientTest, D14_ACachedTokenThatIsDeniedAccessIsMadeAnew) {
 }
 
 // Some hosts answer 403 to requests without login, and tell how to log in.
+// ECR says 403 where a login of 12 hours is over.
+struct OverRow {
+  const char* name;
+  const char* user;
+  const char* message;
+  const char* next;
+};
+class LoginOver : public ClientTest, public ::testing::WithParamInterface<OverRow> {};
+
+TEST_P(LoginOver, TheNextStepIsANewOne) {
+  for (const bool late : {false, true}) {  // at the first request, or in the middle of a pull
+    FakeRegistry odd;
+    const auto image = odd.PutImage("team/app", "v1", {"one"});
+    odd.RequireBasic(GetParam().user, std::string(kPassword));
+    Client one(http_, clock_, [] { return 0.0; }, {.hosts = {.roots = {}, .plain_http = {odd.host()}}});
+    const auto repo = one.Open(*reference::Reference::Parse(odd.host() + "/team/app:v1"), List(User(GetParam().user, kPassword)));
+    if (late) ASSERT_OK(repo->Resolve(ctx_));
+    odd.On("GET", [](const ServerRequest& r) {
+      return r.has("authorization")
+                 ? Reply::Json(403, "{\"errors\":[{\"code\":\"DENIED\",\"message\":\"" + std::string(GetParam().message) + "\"}]}")
+                 : Reply::Text(401, "", {{"WWW-Authenticate", "Basic realm=\"x\""}});
+    });
+    const auto got = repo->FetchManifest(ctx_, image.manifest.digest.ToString(), "");
+    EXPECT_REASON(got, Reason::kDenied);
+    EXPECT_THAT(got.error().next_step(), StartsWith(GetParam().next));
+  }
+}
+INSTANTIATE_TEST_SUITE_P(
+    Rows, LoginOver,
+    ::testing::Values(OverRow{"expired", "alice", "Your Authorization Token has expired, canary", "get a new login for "},
+                      OverRow{"aws", "AWS", "canary", "get a new login for "},
+                      OverRow{"not_allowed", "alice", "canary", "ask the owner of the repository"}),
+    [](const auto& row) { return row.param.name; });
+
 TEST_F(ClientTest, A403ThatTellsHowToLogInIsAnsweredWithTheCredentialThatWasGiven) {
   registry_.PutImage("team/app", "v1", {"one"});
   registry_.RequireBasic(std::string(kUser), std::string(kPassword));
@@ -1134,7 +1168,8 @@ INSTANTIATE_TEST_SUITE_P(
     Rows, Waits,
     ::testing::Values(WaitRow{"seconds", 429, "3", seconds(3)}, WaitRow{"date", 429, "DATE", seconds(40)},
                       WaitRow{"C35_far_too_long", 429, "999999999", seconds(60)}, WaitRow{"C35_negative", 429, "-5", seconds(2)},
-                      WaitRow{"C35_word", 429, "soon", seconds(2)}, WaitRow{"C35_float", 429, "1e9", seconds(2)},
+                      WaitRow{"C35_word", 429, "soon", seconds(2)}, WaitRow{"zero", 429, "0", seconds(2)},
+                      WaitRow{"past", 429, "Thu, 01 Jan 1970 00:00:00 GMT", seconds(2)}, WaitRow{"C35_float", 429, "1e9", seconds(2)},
                       WaitRow{"unavailable", 503, "5", seconds(5)}, WaitRow{"too_late", 408, "", milliseconds(500)}),
     [](const auto& row) { return row.param.name; });
 
@@ -1260,6 +1295,30 @@ TEST_F(ClientTest, P13_AllHostsFailAndTheFirstIsWaitedFor) {
   EXPECT_THAT(diary.lines, ElementsAre("back for 50000 ms: waiting 50.0 s for http://" + mirror.host() + " (unavailable)", "again"));
 }
 
+TEST_F(ClientTest, P13_AHostThatIsFreeSoonIsNotLeftForOneThatLimitsOurRateForLonger) {
+  FakeRegistry mirror;
+  const auto image = registry_.PutImage("team/app", "v1", {"one", "two"});
+  mirror.PutImage("team/app", "v1", {"one", "two"});
+  mirror.On("", [](const ServerRequest&) { return Reply::Text(503, "", {{"Retry-After", "5"}}); }, 1);
+  registry_.On("", [](const ServerRequest&) { return Reply::Text(429, "", {{"Retry-After", "60"}}); }, 1);
+  Mirrors({mirror.url("")});
+  time::testing::ManualClock still;
+  const task::Context ctx(std::stop_token(), still);
+  Client client(http_, still, [] { return 0.0; }, options_);
+  const auto repo = client.Open(*reference::Reference::Parse(registry_.host() + "/team/app:v1"), {});
+  std::vector<std::jthread> layers;
+  std::atomic<int> opened = 0;
+  for (std::size_t i = 0; i < 2; ++i) {
+    layers.emplace_back([&, i] { opened += repo->OpenBlob(ctx, image.layers[i], 0).has_value() ? 1 : 0; });
+    still.AwaitSleeps(i + 1);
+  }
+  EXPECT_THAT(still.sleeps(), ElementsAre(seconds(60), seconds(5)));
+  still.Advance(seconds(60));
+  layers.clear();
+  EXPECT_EQ(opened, 2);
+  EXPECT_EQ(mirror.Count(""), 2);
+}
+
 TEST_F(ClientTest, P13_ADeadlineOfOneThatOnlyWaitedTellsWhatTheOthersWereTold) {
   const auto image = registry_.PutImage("team/app", "v1", {"one", "two"});
   registry_.On("", [](const ServerRequest&) { return Reply::Text(503, "", {{"Retry-After", "50"}}); });
@@ -1318,19 +1377,17 @@ TEST_P(RoundsOfAHost, AllLayersFailWithTheOneThatAsked) {
 }
 INSTANTIATE_TEST_SUITE_P(Rows, RoundsOfAHost,
                          ::testing::Values(RoundsRow{429, "60", {60, 60, 60, 60}}, RoundsRow{503, "60", {60, 60, 60, 60}},
-                                           RoundsRow{429, "", {2, 4, 8, 16}}, RoundsRow{503, "1", {1, 1, 2, 4}}),
+                                           RoundsRow{429, "", {2, 4, 8, 16}}, RoundsRow{429, "0", {2, 4, 8, 16}},
+                                           RoundsRow{503, "1", {1, 1, 2, 4}}),
                          [](const auto& row) { return "s" + std::to_string(row.param.status) + "_" + row.param.retry_after; });
 
 TEST_F(ClientTest, AWaitOfNothingIsNoRoundOfThePull) {
   const auto image = registry_.PutImage("team/app", "v1", {"one", "two"});
-  for (const int status : {429, 503}) {
-    registry_.ClearLog();
-    const auto repo = Open();
-    registry_.On("GET /v2/team/app/blobs/", [status](const ServerRequest&) { return Reply::Text(status, "", {{"Retry-After", "0"}}); }, 9);
-    EXPECT_FALSE(repo->OpenBlob(ctx_, image.layers[0], 0));
-    ASSERT_OK(repo->OpenBlob(ctx_, image.layers[1], 0));  // which has rounds of its own
-    EXPECT_EQ(registry_.Count("GET"), 10);
-  }
+  const auto repo = Open();
+  registry_.On("GET /v2/team/app/blobs/", [](const ServerRequest&) { return Reply::Text(503, "", {{"Retry-After", "0"}}); }, 9);
+  EXPECT_FALSE(repo->OpenBlob(ctx_, image.layers[0], 0));
+  ASSERT_OK(repo->OpenBlob(ctx_, image.layers[1], 0));  // which has rounds of its own
+  EXPECT_EQ(registry_.Count("GET"), 10);
 }
 
 TEST_F(ClientTest, AMirrorThatLimitsOurRateForEverCostsItsRoundsOncePerPull) {
@@ -1537,8 +1594,110 @@ INSTANTIATE_TEST_SUITE_P(
         RangeRow{"multipart",
                  [](const ServerRequest&,
                     const std::string& w) { return Part(w, "bytes 300-999/1000", 300, "multipart/byteranges; boundary=x"); }},
-        RangeRow{"not_satisfiable", [](const ServerRequest&, const std::string&) { return Reply::Text(416, ""); }}),
+        RangeRow{"not_satisfiable", [](const ServerRequest&, const std::string&) { return Reply::Text(416, ""); }},
+        RangeRow{"only_the_rest", [](const ServerRequest&, const std::string& w) { return Reply::Text(200, w.substr(300)); }},
+        RangeRow{"s400", [](const ServerRequest&, const std::string&) { return Reply::Text(400, ""); }},
+        RangeRow{"s403", [](const ServerRequest&, const std::string&) { return Reply::Text(403, ""); }},
+        RangeRow{"s404", [](const ServerRequest&, const std::string&) { return Reply::Text(404, ""); }},
+        RangeRow{"s405", [](const ServerRequest&, const std::string&) { return Reply::Text(405, ""); }},
+        RangeRow{"s501", [](const ServerRequest&, const std::string&) { return Reply::Text(501, ""); }}),
     [](const auto& row) { return row.param.name; });
+
+// What may pass by itself is asked for the part once more before it is asked for the whole.
+struct RefusedRangeRow {
+  const char* name;
+  int status;
+  bool storage;
+  Reply::Fields headers;
+  std::vector<std::string> story;
+};
+class RefusedRanges : public ClientTest, public ::testing::WithParamInterface<RefusedRangeRow> {};
+
+TEST_P(RefusedRanges, TheWholeIsTakenWhereThePartIsRefusedAgain) {
+  const std::string big = Noise(1000);
+  const auto image = registry_.PutImage("team/app", "v1", {big});
+  const auto answer = [&](const ServerRequest& r) {
+    return r.has("range") ? Reply::Text(GetParam().status, "", GetParam().headers) : Reply::Text(200, big);
+  };
+  FaultServer storage(answer, {.address = "127.0.0.2"});
+  registry_.On("GET", [&](const ServerRequest& r) { return GetParam().storage ? Reply::Redirect(307, storage.url("/x")) : answer(r); });
+  const auto got = ReadBlob(*Open(), image.layers[0], 300);
+  ASSERT_OK(got);
+  EXPECT_EQ(*got, big.substr(300));
+  auto story = Story();
+  std::erase_if(story, [](const std::string& line) { return line.find("redirect") != line.npos; });
+  EXPECT_EQ(story, GetParam().story);
+}
+INSTANTIATE_TEST_SUITE_P(
+    Rows, RefusedRanges,
+    ::testing::Values(
+        RefusedRangeRow{"s500", 500, false, {}, {"GET blob 500 -> wait 0.5 s", "GET blob 500 -> again, from the start", "GET blob 200"}},
+        RefusedRangeRow{"s503_that_says_when", 503, false, {{"Retry-After", "5"}},
+                        {"GET blob 503 -> wait 5.0 s", "GET blob 503 -> wait 5.0 s", "GET blob 200"}},
+        RefusedRangeRow{"storage_403", 403, true, {}, {"GET blob 403 -> wait 0.5 s", "GET blob 403 -> again, from the start", "GET blob 200"}},
+        RefusedRangeRow{"storage_400", 400, true, {}, {"GET blob 400 -> wait 0.5 s", "GET blob 400 -> again, from the start", "GET blob 200"}}),
+    [](const auto& row) { return row.param.name; });
+
+TEST_F(ClientTest, AServerThatFailedOnceIsAskedForTheRestOnly) {
+  const std::string big = Noise(1000);
+  const auto image = registry_.PutImage("team/app", "v1", {big});
+  registry_.On("GET", [](const ServerRequest&) { return Reply::Text(500, ""); }, 1);
+  ASSERT_OK(ReadBlob(*Open(), image.layers[0], 300));
+  EXPECT_EQ(received_, 700u);
+}
+
+// Some give at most so much at once.
+struct PartsRow {
+  std::size_t bytes;
+  bool works;
+  int requests;
+};
+class Parts : public ClientTest, public ::testing::WithParamInterface<PartsRow> {};
+
+TEST_P(Parts, OneAfterTheOtherIsNoFailure) {
+  const std::string big = Noise(600000);
+  const auto image = registry_.PutImage("team/app", "v1", {big});
+  registry_.On("GET", [&](const ServerRequest& r) {
+    const std::size_t from = std::stoul(r.header("range").substr(std::string_view("bytes=").size()));
+    const std::string part = big.substr(from, GetParam().bytes);
+    return Reply::Text(206, part, {{"Content-Range", "bytes " + std::to_string(from) + "-" + std::to_string(from + part.size() - 1) + "/600000"}});
+  });
+  const auto got = ReadBlob(*Open(), image.layers[0], 300000);
+  EXPECT_EQ(got.has_value(), GetParam().works);
+  if (got) {
+    EXPECT_EQ(*got, big.substr(300000));
+    EXPECT_THAT(clock_.sleeps(), IsEmpty());
+    EXPECT_THAT(Story(), Contains("GET blob 206 -> next part"));
+  } else {
+    EXPECT_REASON(got, Reason::kUnexpectedEof);
+  }
+  EXPECT_EQ(registry_.Count("GET"), GetParam().requests);
+}
+INSTANTIATE_TEST_SUITE_P(Rows, Parts, ::testing::Values(PartsRow{30000, true, 10}, PartsRow{4096, true, 74}, PartsRow{4095, false, 5}, PartsRow{1, false, 5}),
+                         [](const auto& row) { return "of_" + std::to_string(row.param.bytes); });
+
+struct RefusedRow {
+  int status;
+  int requests;  // of which one is without Range
+};
+class Refused : public ClientTest, public ::testing::WithParamInterface<RefusedRow> {};
+
+TEST_P(Refused, WhatIsRefusedAsAWholeTooIsTheSameErrorAsEver) {
+  const auto image = registry_.PutImage("team/app", "v1", {Noise(1000)});
+  registry_.On("GET", [](const ServerRequest&) { return Reply::Text(GetParam().status, ""); });
+  const auto whole = ReadBlob(*Open(), image.layers[0]);
+  registry_.ClearLog();
+  const auto rest = ReadBlob(*Open(), image.layers[0], 300);
+  ASSERT_FALSE(whole);
+  ASSERT_FALSE(rest);
+  EXPECT_EQ(rest.error().reason(), whole.error().reason());
+  EXPECT_EQ(rest.error().Text(), whole.error().Text());
+  EXPECT_EQ(rest.error().next_step(), whole.error().next_step());
+  EXPECT_EQ(registry_.Count("GET"), GetParam().requests);
+}
+INSTANTIATE_TEST_SUITE_P(Rows, Refused,
+                         ::testing::Values(RefusedRow{400, 2}, RefusedRow{403, 2}, RefusedRow{404, 2}, RefusedRow{501, 2}, RefusedRow{500, 6}),
+                         [](const auto& row) { return "s" + std::to_string(row.param.status); });
 
 TEST(ContentRange, Grammar) {
   const auto range = [](const char* text) {
@@ -1551,6 +1710,27 @@ TEST(ContentRange, Grammar) {
   for (const char* bad : {"", "bytes", "bytes 0-9", "bytes 9-0/10", "bytes 0-10/10", "bytes -9/10", "bytes 0-/10", "items 0-9/10",
                           "bytes 0-9/10 ", "bytes */10", "bytes 0-99999999999999999999/*", "bytes  0-9/10"})
     EXPECT_EQ(range(bad), "-") << bad;
+}
+
+// RFC 9110 15.3.4: as 200, says a proxy that changed something.
+TEST_F(ClientTest, A203IsAnAnswer) {
+  const auto image = registry_.PutImage("team/app", "v1", {"one"});
+  const std::string challenge = "Bearer realm=\"" + registry_.url("/token") + "\",service=\"fake\"";
+  registry_.On("GET /token", [](const ServerRequest&) { return Reply::Json(203, "{\"token\":\"given\"}"); });
+  registry_.On("", [&](const ServerRequest& r) {
+    if (r.header("authorization") != "Bearer given") return Reply::Text(401, "", {{"WWW-Authenticate", challenge}});
+    if (r.path() == BlobPath(image.layers[0])) return Reply::Text(203, "one");
+    return Reply::Text(203, image.manifest_bytes,
+                       {{"Content-Type", image.manifest.media_type}, {"Docker-Content-Digest", image.manifest.digest.ToString()}});
+  });
+  auto repo = Open();
+  ASSERT_OK(repo->Resolve(ctx_));
+  ASSERT_OK(repo->FetchManifest(ctx_, image.manifest.digest.ToString(), ""));
+  for (const std::uint64_t offset : {0u, 1u}) {
+    const auto got = ReadBlob(*repo, image.layers[0], offset);
+    ASSERT_OK(got);
+    EXPECT_EQ(*got, std::string("one").substr(offset));
+  }
 }
 
 TEST_F(ClientTest, C13_NothingLeftToAskFor) {
@@ -1857,6 +2037,17 @@ INSTANTIATE_TEST_SUITE_P(Rows, NowTls,
                                            NowTlsRow{"closed", [] { return Reply::Raw("").Close(); }, "E-EOF"},
                                            NowTlsRow{"alert", [] { return Reply::Raw("\x15\x03\x01\x02\x02\x02\x46").Close(); }, "E-PROTOCOL"}),
                          [](const auto& row) { return row.param.name; });
+
+TEST_F(ClientTest, A400OfAPlainHostNamesTheSchemeThatWasSpoken) {
+  plain_.clear();
+  const auto image = registry_.PutImage("team/app", "v1", {"one"});
+  auto repo = Open();
+  ASSERT_OK(repo->Resolve(ctx_));
+  registry_.On("GET", [](const ServerRequest&) { return Reply::Text(400, ""); });
+  const auto got = ReadBlob(*repo, image.layers[0]);
+  EXPECT_REASON(got, Reason::kUnexpectedStatus);
+  EXPECT_THAT(got.error().Text(), HasSubstr("http://" + registry_.host()));
+}
 
 TEST(HostMemory, TheLastPlainHostIsRememberedHoweverManyThereAre) {
   const time::testing::ManualClock clock;

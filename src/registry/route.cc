@@ -94,7 +94,8 @@ Result<Host*> Route::Next(const task::Context& ctx) {
     Session::Held held = wait_until_ > now ? Session::Held{wait_until_, {}} : session_.HeldOff(*states_[*next_].host, now);
     for (std::size_t i = *next_ + 1; i < states_.size() && held.failing(); ++i) {
       if (states_[i].out || states_[i].not_before > now) continue;
-      if (auto other = session_.HeldOff(*states_[i].host, now); !other.failing() && !other.spent) {
+      if (auto other = session_.HeldOff(*states_[i].host, now);
+          !other.failing() && !other.spent && (other.until <= now || other.until < held.until)) {
         held = std::move(other);
         next_ = i;
       }
@@ -168,7 +169,9 @@ std::string Route::Failed(Host& host, Error error, std::uint64_t progress) {
   time::SteadyTime until = state.not_before;
   if (kind == Kind::kRate) {
     const int waits = std::max(state.tries - 1, round);
-    if (!wait) state.not_before = now + http::RetryDelay(waits, std::chrono::seconds(2), policy.retry_after_cap, 0);
+    // A wait of nothing, or until a time that has passed, says no more than none.
+    if (!wait || *wait <= time::Duration::zero())
+      state.not_before = now + http::RetryDelay(waits, std::chrono::seconds(2), policy.retry_after_cap, 0);
     until = state.not_before + RetryJitter(state.not_before - now, policy.base, session_.engine.Random());
   }
   if ((kind == Kind::kRate || failing) && !session_.HoldOff(host, until, until - now, *state.last)) Spend(state);

@@ -31,16 +31,20 @@ bool NoHttp(Reason reason) {
   return reason == Reason::kConnectionReset || reason == Reason::kUnexpectedEof || reason == Reason::kProtocolError;
 }
 
-}  // namespace
-
-std::string ErrorCodeOf(std::string_view body) {
+std::string OfFirstError(std::string_view body, std::string_view member) {
   const auto document = json::Document::Parse(body, Reason::kProtocolError, {.bytes = 64u << 10, .depth = 16, .values = 4096});
   if (!document) return "";
   const auto errors = document->root().Find("errors");
   if (!errors || errors->size() == 0 || !errors->IsArray()) return "";
-  const auto code = errors->at(0).Find("code");
-  if (!code || !code->IsString()) return "";
-  const std::string_view text = *code->AsString();
+  const auto text = errors->at(0).Find(member);
+  return text && text->IsString() ? std::string(*text->AsString()) : "";
+}
+
+}  // namespace
+
+std::string ErrorCodeOf(std::string_view body) {
+  const std::string text = OfFirstError(body, "code");
+  if (text.empty()) return "";
   for (const std::string_view known : kCodes)
     if (known == text) return std::string(known);
   return "other";
@@ -278,27 +282,29 @@ Tried<std::unique_ptr<http::Response>> Session::Exchange(const task::Context& ct
     record.attempt().status = status;
     record.attempt().warnings = NewWarnings(record.attempt().host, response, request.authorization ? &*request.authorization : nullptr);
     engine.memory.MarkAlive(host.id);
-    if (status == 200 || status == 206) {
+    if (status == 200 || status == 203 || status == 206) {
       Answered(host);
       host.auth.Accepted(response, *authorization);
       return {*std::move(sent), std::move(record)};
     }
     std::string& code = record.attempt().registry_code;
+    bool expired = false;  // the message is looked at, and goes nowhere
     if (ask.method != http::Method::kHead)
       if (const auto body = http::ReadAll(response, engine.options.error_body_bytes, "error answer")) {
         record.attempt().bytes = body->size();
         code = ErrorCodeOf(*body);
+        expired = status == 403 && OfFirstError(*body, "message").find("expired") != std::string::npos;
       }
-    // Others of them say 400 to plain requests.
-    if (status == 400 && host.endpoint.plain_fallback && !elsewhere) engine.memory.SetPlain(host.id, false);
     if ((status == 401 || status == 403) && !response.foreign()) {
-      auto next = host.auth.Refused(response, *authorization);
+      auto next = host.auth.Refused(response, *authorization, expired);
       record.attempt().reason = status == 401 ? Reason::kUnauthorized : Reason::kDenied;
       if (!next) return {std::move(next).error(), std::move(record)};
       record.Finish(*std::move(next));
       continue;
     }
     Error error = StatusError(ctx, host, ask, response, code);
+    // Others of them say 400 to plain requests. The error names what was spoken so far.
+    if (status == 400 && host.endpoint.plain_fallback && !elsewhere) engine.memory.SetPlain(host.id, false);
     record.attempt().reason = error.reason();
     return {std::move(error), std::move(record)};
   }

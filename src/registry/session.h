@@ -87,7 +87,7 @@ class Session {
   Result<std::vector<Host*>> Hosts();
   // How long connecting to it may take.
   time::Duration ConnectLimit(const Host& host) const;
-  // Headers of a 200 or 206. Every other status is an error; its body has been looked at for the registry's code only.
+  // Headers of a 200, 203 or 206. Every other status is an error; its body has been looked at for the registry's code only.
   Tried<std::unique_ptr<http::Response>> Exchange(const task::Context& ctx, Host& host, const Ask& ask);
   Record Begin(const task::Context& ctx, const Host& host, std::string at, http::Method method, std::string what,
                std::string credential) const;
