@@ -1,9 +1,10 @@
 // apps/berth/auth.h: the credentials that the command line adds to a pull.
 //
-// --creds USER[:PASSWORD] or --auth BASE64 is for every image of the command and the only one used (`pull` refuses it for images of
-// two registries). Otherwise a docker config file: --authfile, REGISTRY_AUTH_FILE, DOCKER_CONFIG/config.json,
-// ~/.docker/config.json; a file that was named must be there. Its credHelpers and credsStore programs are asked first, as docker does, then its entries; a program of credHelpers
-// speaks for its registry alone, and after one that failed no entry is used (credentials/helper.h has the same for the daemon).
+// --creds USER[:PASSWORD] or --auth BASE64 is for every image of the command and the only one used (`pull` refuses it for
+// images of two registries). Otherwise a docker config file: --authfile, REGISTRY_AUTH_FILE, DOCKER_CONFIG/config.json,
+// ~/.docker/config.json; a file that was named must be there. Its credHelpers and credsStore programs are asked first, as
+// docker does, then its entries; a program of credHelpers speaks for its registry alone, and after one that failed no entry
+// is used (credentials/helper.h has the same for the daemon).
 // The daemon adds its own after those of a file. Secrets are sent over the socket and shown nowhere.
 // Errors: kUsage, kConfig (no such file), kInvalidCredentials, kCanceled and kTimeout (^C, or too long at the prompt).
 #pragma once
