@@ -80,7 +80,6 @@ Result<> ResumingBlob::Open() {
         response_ = *std::move(tried.result);
         record_ = std::move(tried.record);
         skip_ = ask.from && response_->status() == 206 ? 0 : position_;
-        if (ask.from) failed_ranges_.erase(host);
         progress_ = taken_ = 0;
         const auto range = response_->status() == 206 ? ParseContentRange(response_->headers().Get("Content-Range")) : std::nullopt;
         part_ = range && range->last + 1 < size_ ? range->last - range->first + 1 : 0;
@@ -88,16 +87,17 @@ Result<> ResumingBlob::Open() {
         return {};
       }
       tried.record.attempt().reason = good.error().reason();
-      // What may pass by itself is worth the bytes that are here already: only the second time in a row is it put down to Range.
-      // kRange and a wrong length are never that. Who says when to come back is asked for the whole then.
+      // What may pass by itself is worth the bytes that are here already: only when the host would be given up is it put down to Range.
+      // kRange and a wrong length are never that. Who says when to come back refuses no Range.
       const Error& error = good.error();
-      const bool passing = error.transient() && error.reason() != Reason::kRange && error.reason() != Reason::kSizeMismatch;
-      if (ask.from && MayBeOfRange(error.reason()) && (!passing || ++failed_ranges_[host] == 2) && no_ranges_.insert(host).second &&
-          !error.retry_after()) {
+      const bool certain = error.reason() == Reason::kRange || error.reason() == Reason::kSizeMismatch;
+      if (ask.from && MayBeOfRange(error.reason()) && !error.retry_after() && (certain || route_.GivesUp(*host, error))) {
+        no_ranges_.insert(host);
         tried.record.Finish("again, from the start");
         again = true;
         continue;
       }
+      if (error.transient()) no_ranges_.erase(host);  // it was not the Range, or not it alone
       tried.record.Finish(route_.Failed(*host, std::move(good).error()));
     }
   }
@@ -122,6 +122,7 @@ Result<> ResumingBlob::Accept(const http::Response& response, const Ask& ask) {
 }
 
 void ResumingBlob::Broke(Error error) {
+  if (skip_ > 0) no_ranges_.erase(host_);  // before anything new came: perhaps it gives the rest by now
   response_.reset();
   record_.attempt().bytes = taken_;
   record_.attempt().reason = error.reason();
@@ -156,6 +157,7 @@ Result<std::size_t> ResumingBlob::Read(bytes::MutableView room) {
     const std::uint64_t most = skip_ > 0 ? skip_ : size_ - position_;
     auto n = response_->Read(room.first(static_cast<std::size_t>(std::min<std::uint64_t>(room.size(), most))));
     if (n && *n == 0 && taken_ == part_ && part_ >= kLeastPart) {
+      route_.Progressed(*host_, progress_);
       response_.reset();
       record_.attempt().bytes = taken_;
       record_.Finish("next part");

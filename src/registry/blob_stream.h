@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -53,7 +52,6 @@ class ResumingBlob final : public BlobStream {
   std::uint64_t received_ = 0, resumed_from_ = 0;
   std::optional<Error> failed_;      // every later Read fails the same way
   std::set<const Host*> no_ranges_;  // are asked for all of it
-  std::map<const Host*, int> failed_ranges_;  // in a row, with what may pass by itself
 
   // The answer under way.
   Host* host_ = nullptr;

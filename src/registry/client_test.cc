@@ -1603,12 +1603,11 @@ INSTANTIATE_TEST_SUITE_P(
         RangeRow{"s501", [](const ServerRequest&, const std::string&) { return Reply::Text(501, ""); }}),
     [](const auto& row) { return row.param.name; });
 
-// What may pass by itself is asked for the part once more before it is asked for the whole.
+// What may pass by itself is asked for the part as long as it is asked at all, then for the whole.
 struct RefusedRangeRow {
   const char* name;
   int status;
   bool storage;
-  Reply::Fields headers;
   std::vector<std::string> story;
 };
 class RefusedRanges : public ClientTest, public ::testing::WithParamInterface<RefusedRangeRow> {};
@@ -1617,7 +1616,7 @@ TEST_P(RefusedRanges, TheWholeIsTakenWhereThePartIsRefusedAgain) {
   const std::string big = Noise(1000);
   const auto image = registry_.PutImage("team/app", "v1", {big});
   const auto answer = [&](const ServerRequest& r) {
-    return r.has("range") ? Reply::Text(GetParam().status, "", GetParam().headers) : Reply::Text(200, big);
+    return r.has("range") ? Reply::Text(GetParam().status, "") : Reply::Text(200, big);
   };
   FaultServer storage(answer, {.address = "127.0.0.2"});
   registry_.On("GET", [&](const ServerRequest& r) { return GetParam().storage ? Reply::Redirect(307, storage.url("/x")) : answer(r); });
@@ -1631,19 +1630,34 @@ TEST_P(RefusedRanges, TheWholeIsTakenWhereThePartIsRefusedAgain) {
 INSTANTIATE_TEST_SUITE_P(
     Rows, RefusedRanges,
     ::testing::Values(
-        RefusedRangeRow{"s500", 500, false, {}, {"GET blob 500 -> wait 0.5 s", "GET blob 500 -> again, from the start", "GET blob 200"}},
-        RefusedRangeRow{"s503_that_says_when", 503, false, {{"Retry-After", "5"}},
-                        {"GET blob 503 -> wait 5.0 s", "GET blob 503 -> wait 5.0 s", "GET blob 200"}},
-        RefusedRangeRow{"storage_403", 403, true, {}, {"GET blob 403 -> wait 0.5 s", "GET blob 403 -> again, from the start", "GET blob 200"}},
-        RefusedRangeRow{"storage_400", 400, true, {}, {"GET blob 400 -> wait 0.5 s", "GET blob 400 -> again, from the start", "GET blob 200"}}),
+        RefusedRangeRow{"s500", 500, false, {"GET blob 500 -> wait 0.5 s", "GET blob 500 -> wait 1.0 s", "GET blob 500 -> wait 2.0 s",
+                                             "GET blob 500 -> wait 4.0 s", "GET blob 500 -> again, from the start", "GET blob 200"}},
+        RefusedRangeRow{"storage_403", 403, true, {"GET blob 403 -> wait 0.5 s", "GET blob 403 -> again, from the start", "GET blob 200"}},
+        RefusedRangeRow{"storage_400", 400, true, {"GET blob 400 -> wait 0.5 s", "GET blob 400 -> again, from the start", "GET blob 200"}}),
     [](const auto& row) { return row.param.name; });
 
-TEST_F(ClientTest, AServerThatFailedOnceIsAskedForTheRestOnly) {
+TEST_F(ClientTest, AServerThatFailedIsAskedForTheRestOnly) {
   const std::string big = Noise(1000);
   const auto image = registry_.PutImage("team/app", "v1", {big});
-  registry_.On("GET", [](const ServerRequest&) { return Reply::Text(500, ""); }, 1);
-  ASSERT_OK(ReadBlob(*Open(), image.layers[0], 300));
-  EXPECT_EQ(received_, 700u);
+  struct Row { int status, times; Reply::Fields headers; };
+  for (const Row& row : {Row{500, 1, {}}, Row{502, 4, {}}, Row{503, 3, {{"Retry-After", "5"}}}}) {
+    registry_.On("GET", [&](const ServerRequest&) { return Reply::Text(row.status, "", row.headers); }, row.times);
+    received_ = 0;
+    ASSERT_OK(ReadBlob(*Open(), image.layers[0], 300));
+    EXPECT_EQ(received_, 700u) << row.status;
+  }
+}
+
+// It had refused the part only because it was ill.
+TEST_F(ClientTest, AWholeThatBreaksIsFollowedByThePart) {
+  const std::string big = Noise(1000);
+  const auto image = registry_.PutImage("team/app", "v1", {big});
+  registry_.On("GET", [](const ServerRequest&) { return Reply::Text(403, ""); }, 1);
+  registry_.On("GET", [&](const ServerRequest& r) { return Reply::Ranged(r, big).CutBodyAfter(100); }, 1);
+  const auto got = ReadBlob(*Open(), image.layers[0], 300);
+  ASSERT_OK(got);
+  EXPECT_EQ(*got, big.substr(300));
+  EXPECT_EQ(received_, 800u);
 }
 
 // Some give at most so much at once.
@@ -1675,6 +1689,21 @@ TEST_P(Parts, OneAfterTheOtherIsNoFailure) {
 }
 INSTANTIATE_TEST_SUITE_P(Rows, Parts, ::testing::Values(PartsRow{30000, true, 10}, PartsRow{4096, true, 74}, PartsRow{4095, false, 5}, PartsRow{1, false, 5}),
                          [](const auto& row) { return "of_" + std::to_string(row.param.bytes); });
+
+TEST_F(ClientTest, PartsGiveTriesBackAsAnyProgressDoes) {
+  const std::string big = Noise(9u << 20);
+  const auto image = registry_.PutImage("team/app", "v1", {big});
+  int asked = 0;
+  registry_.On("GET", [&](const ServerRequest& r) {
+    if (++asked % 2 == 1) return Reply::Text(502, "");
+    const std::size_t from = r.has("range") ? std::stoul(r.header("range").substr(std::string_view("bytes=").size())) : 0;
+    const std::string part = big.substr(from, 1u << 20);
+    return Reply::Text(206, part, {{"Content-Range", "bytes " + std::to_string(from) + "-" + std::to_string(from + part.size() - 1) + "/*"}});
+  });
+  const auto got = ReadBlob(*Open(), image.layers[0], 1u << 20);
+  ASSERT_OK(got);
+  EXPECT_EQ(registry_.Count("GET"), 16);
+}
 
 struct RefusedRow {
   int status;

@@ -135,20 +135,33 @@ std::size_t Route::IndexOf(const Host& host) const {
   return i;
 }
 
-std::string Route::Failed(Host& host, Error error, std::uint64_t progress) {
+bool Route::Credit(State& state, std::uint64_t progress) {
   const RetryPolicy& policy = session_.engine.options.retry;
-  const time::SteadyTime now = session_.engine.clock.SteadyNow();
-  const std::size_t at = IndexOf(host);
-  State& state = states_[at];
-  ++state.tries;
   const std::uint64_t back = progress / std::max<std::uint64_t>(policy.refill_bytes / 16, 1);
-  state.tries = static_cast<int>(std::max<std::int64_t>(1, state.tries - static_cast<std::int64_t>(std::min<std::uint64_t>(back, 1000))));
+  state.tries = std::max(std::min(state.tries, 1), state.tries - static_cast<int>(std::min<std::uint64_t>(back, 1000)));
   if (back > 0) state.odd = 0;
   if ((progress_ += progress) >= policy.refill_bytes) {
     progress_ = 0;
     round_ = 0;
     for (State& s : states_) s.tries = std::min(s.tries, 1);
   }
+  return back > 0;
+}
+
+bool Route::GivesUp(const Host& host, const Error& error) const {
+  const State& state = states_[IndexOf(host)];
+  const Kind kind = KindOf(error);
+  return kind == Kind::kFinal || (kind == Kind::kOnce && state.odd + 1 >= 2) ||
+         (kind != Kind::kFatal && state.tries + 1 >= session_.engine.options.retry.rounds);
+}
+
+std::string Route::Failed(Host& host, Error error, std::uint64_t progress) {
+  const RetryPolicy& policy = session_.engine.options.retry;
+  const time::SteadyTime now = session_.engine.clock.SteadyNow();
+  const std::size_t at = IndexOf(host);
+  State& state = states_[at];
+  ++state.tries;
+  const bool worth = Credit(state, progress);
   const Kind kind = KindOf(error);
   const auto wait = error.retry_after();
   const bool failing = kind == Kind::kAgain && wait && *wait > time::Duration::zero();
@@ -182,7 +195,7 @@ std::string Route::Failed(Host& host, Error error, std::uint64_t progress) {
     waiting_ = true;
     return "wait " + Seconds(wait_until_ - now);
   }
-  if (back > 0 && !state.out && (kind == Kind::kAgain || kind == Kind::kOnce)) {
+  if (worth && !state.out && (kind == Kind::kAgain || kind == Kind::kOnce)) {
     next_ = at;
     return "resume";
   }

@@ -36,6 +36,10 @@ class Route {
   Result<Host*> Next(const task::Context& ctx);
   // Returns what happens next, for the record. `progress`: new bytes that this try brought.
   std::string Failed(Host& host, Error error, std::uint64_t progress = 0);
+  // The same credit for bytes that came without a failure, when there are more to ask for.
+  void Progressed(Host& host, std::uint64_t progress) { Credit(states_[IndexOf(host)], progress); }
+  // Would Failed() with this error, which brought nothing, be the end of the host?
+  bool GivesUp(const Host& host, const Error& error) const;
 
  private:
   struct State {
@@ -49,6 +53,7 @@ class Route {
   Result<> Start();
   Result<> SitOut(const task::Context& ctx, time::Duration wait, const std::string& why, const std::stop_token& over) const;
   void Spend(State& state) const;
+  bool Credit(State& state, std::uint64_t progress);  // whether it was worth a try
   std::size_t IndexOf(const Host& host) const;
   std::string Choose(std::size_t from, time::SteadyTime now);
   Error Final() const;
