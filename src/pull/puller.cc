@@ -348,6 +348,7 @@ class Puller::Flight {
     for (const auto& platform : request_.platforms) {
       const oci::PlatformMatcher matcher(platform);
       seen.clear();
+      no_image_fits_ = false;
       ASSIGN_OR_RETURN(const bool found, Walk(index, &matcher, 1, seen));
       if (!found) return NoMatch(platform.ToString());
     }
@@ -355,7 +356,7 @@ class Puller::Flight {
   }
 
   Result<> NoMatch(const std::string& wanted) const {
-    if (offered_.empty() && no_image_) return *no_image_;
+    if (no_image_ && (offered_.empty() || no_image_fits_)) return *no_image_;
     return Error(Reason::kNoMatch, "the image has no manifest for " + wanted + "; there are: " + oci::DescribePlatforms(offered_))
         .Next("pull another tag, or say --platform with one of those");
   }
@@ -443,10 +444,13 @@ class Puller::Flight {
   // False: passed over. `entry` as above.
   Result<bool> Plan(oci::Manifest manifest, const Digest& digest, const oci::Descriptor* entry, const oci::PlatformMatcher* matcher) {
     // Builders say "unknown/unknown", or name a kind of artifact, for what lies beside the images.
-    const bool promised = entry != nullptr && oci::HasPlatform(*entry) && !entry->artifact_type &&
-                          !(entry->platform->os == "unknown" && entry->platform->architecture == "unknown");
+    const bool of_platform = entry != nullptr && oci::HasPlatform(*entry) &&
+                             !(entry->platform->os == "unknown" && entry->platform->architecture == "unknown");
+    const auto& kind = entry != nullptr ? entry->artifact_type : std::nullopt;
+    const bool artifact = kind && *kind != oci::kOciConfig && *kind != oci::kDockerConfig;
     if (auto image = oci::CheckIsImage(manifest); !image) {
-      if (entry == nullptr || promised) return std::move(image).error();
+      if (entry == nullptr || (of_platform && !artifact)) return std::move(image).error();
+      no_image_fits_ = no_image_fits_ || of_platform || matcher == nullptr;
       if (!no_image_) no_image_ = std::move(image).error();  // an artifact beside the images: a bill of materials, a signature
       return false;
     }
@@ -459,7 +463,8 @@ class Puller::Flight {
     if (!fits) return false;
     RETURN_IF_ERROR(Keep(digest, manifest.raw()));
     RETURN_IF_ERROR(Keep(manifest.config().digest, bytes));
-    const auto platform = oci::EffectivePlatform(*parsed, promised ? entry->platform : std::nullopt, matcher != nullptr ? *matcher : own);
+    const auto said = of_platform ? entry->platform : std::nullopt;
+    const auto platform = oci::EffectivePlatform(*parsed, said, matcher != nullptr ? *matcher : own);
     planned_.push_back({std::move(manifest), digest, *std::move(parsed), platform.ToString()});
     return true;
   }
@@ -697,6 +702,7 @@ class Puller::Flight {
   std::set<Digest> visited_;
   std::vector<std::string> offered_;    // platforms, each once
   std::optional<Error> no_image_;       // of the first entry that was passed over as none
+  bool no_image_fits_ = false;          // one of them was for the platform that is looked for
   std::uint64_t kept_bytes_ = 0;        // of documents_
   std::vector<std::pair<Digest, std::string>> documents_;  // all that the image needs, once each
   std::size_t durable_ = 0;                                // of them

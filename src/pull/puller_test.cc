@@ -501,6 +501,13 @@ TEST_F(PlatformTest, AnArtifactBesideTheImagesIsPassedOver) {
   const auto beside = node_.Pull(Ask({}, "app:named"));
   ASSERT_TRUE(beside) << beside.error().Text();
   EXPECT_EQ(beside->images[0].manifest, amd_.manifest.digest);
+  auto like_an_image = artifact;  // which a descriptor of an image may say, too
+  like_an_image.artifact_type = std::string(oci::kOciConfig);
+  PutIndex(node_.registry, "app", "odd", {{"linux/amd64", like_an_image}, {"linux/amd64", amd_.manifest}});
+  EXPECT_EQ(node_.Pull(Ask({}, "app:odd")).error().reason(), Reason::kUnsupported);
+  PutIndex(node_.registry, "app", "artifacts", {{"linux/amd64", named}, {"linux/arm64", named}});
+  EXPECT_EQ(node_.Pull(Ask({}, "app:artifacts")).error().reason(), Reason::kUnsupported) << "not: there are linux/amd64, …";
+  EXPECT_EQ(node_.Pull(Ask({"linux/s390x"}, "app:artifacts")).error().reason(), Reason::kNoMatch);
   PutIndex(node_.registry, "app", "promised", {{"linux/amd64", artifact}, {"linux/amd64", amd_.manifest}});
   EXPECT_FALSE(node_.Pull(Ask({}, "app:promised"))) << "nothing says that it is no image";
   PutIndex(node_.registry, "app", "alone", {{"", artifact}});
