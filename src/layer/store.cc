@@ -128,7 +128,10 @@ std::vector<std::uint64_t> PlaceOf(const erofs::Node& file) {
   for (const erofs::Extent& e : *file.sparse) place.insert(place.end(), {e.file_offset, e.device_offset, e.length});
   return place;
 }
-bool HasContents(const erofs::Node& n) { return n.hard_link == erofs::kNoNode && S_ISREG(n.mode) && n.size > 0; }
+// One of holes only has none, and no device.
+bool HasContents(const erofs::Node& n) {
+  return n.hard_link == erofs::kNoNode && S_ISREG(n.mode) && n.size > 0 && !(n.sparse && n.sparse->empty());
+}
 
 // Opens the directory and all above it step by step; a name is a name, not a path.
 Result<Dir> Descend(const Dir& root, std::string_view path) {
@@ -480,6 +483,7 @@ Result<> LayerStore::DropMisplaced(const Digest& blob, int meta) const {
         return !HasContents(n) || (n.device < report.devices.size() && (report.devices[n.device] != blob || places.contains(PlaceOf(n))));
       });
     }();
+    if (!fits && !IsLost(fits.error())) return fits.error();
     if (!fits || !*fits) RETURN_IF_ERROR(layers_.Unlink(name));
   }
   return {};
