@@ -87,8 +87,8 @@ Result<> ResumingBlob::Open() {
         return {};
       }
       tried.record.attempt().reason = good.error().reason();
-      // What may pass by itself is worth the bytes that are here already: only when the host would be given up is it put down to Range.
-      // kRange and a wrong length are never that. Who says when to come back refuses no Range.
+      // What may pass by itself is worth the bytes that are here already: only when the host is about to be given up is it put
+      // down to Range. kRange and a wrong length are never that. Who says when to come back refuses no Range.
       const Error& error = good.error();
       const bool certain = error.reason() == Reason::kRange || error.reason() == Reason::kSizeMismatch;
       if (ask.from && MayBeOfRange(error.reason()) && !error.retry_after() && (certain || route_.GivesUp(*host, error))) {

@@ -152,7 +152,7 @@ bool Route::GivesUp(const Host& host, const Error& error) const {
   const State& state = states_[IndexOf(host)];
   const Kind kind = KindOf(error);
   return kind == Kind::kFinal || (kind == Kind::kOnce && state.odd + 1 >= 2) ||
-         (kind != Kind::kFatal && state.tries + 1 >= session_.engine.options.retry.rounds);
+         (kind != Kind::kFatal && state.tries + 2 >= session_.engine.options.retry.rounds);
 }
 
 std::string Route::Failed(Host& host, Error error, std::uint64_t progress) {

@@ -38,7 +38,7 @@ class Route {
   std::string Failed(Host& host, Error error, std::uint64_t progress = 0);
   // The same credit for bytes that came without a failure, when there are more to ask for.
   void Progressed(Host& host, std::uint64_t progress) { Credit(states_[IndexOf(host)], progress); }
-  // Would Failed() with this error, which brought nothing, be the end of the host?
+  // Would Failed() with this error, which brought nothing, be the end of the host, or leave it one try?
   bool GivesUp(const Host& host, const Error& error) const;
 
  private:
