@@ -483,7 +483,7 @@ Result<> LayerStore::DropMisplaced(const Digest& blob, int meta) const {
         return !HasContents(n) || (n.device < report.devices.size() && (report.devices[n.device] != blob || places.contains(PlaceOf(n))));
       });
     }();
-    if (!fits && !IsLost(fits.error())) return fits.error();
+    if (!fits && fits.error().reason() == Reason::kUnavailable) return fits.error();  // no descriptor, no memory
     if (!fits || !*fits) RETURN_IF_ERROR(layers_.Unlink(name));
   }
   return {};
