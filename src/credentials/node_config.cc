@@ -10,11 +10,13 @@
 namespace berth::credentials {
 namespace {
 
-// Too many files are open, or the disk fails. What else is wrong with a path (a directory, a loop, no permission) lasts.
+// Too many files are open, or the disk fails, or what is mounted there. What is wrong with the path itself (a directory, a loop, no
+// permission) lasts.
 bool IsOfTheMachine(const Error& error, const std::string& path) {
   if (error.reason() != Reason::kIo) return error.reason() == Reason::kUnavailable;
   struct stat is {};
-  if (::stat(path.c_str(), &is) != 0) return errno == EIO;
+  if (::stat(path.c_str(), &is) != 0)
+    return errno != ENOENT && errno != ENOTDIR && errno != ELOOP && errno != ENAMETOOLONG && errno != EACCES && errno != EPERM;
   return S_ISREG(is.st_mode) && ::access(path.c_str(), R_OK) == 0;
 }
 
