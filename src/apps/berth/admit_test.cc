@@ -121,6 +121,17 @@ TEST_F(AdmitVerb, PinsThroughTheRegistryWithTheObjectsOwnSecret) {
   EXPECT_THAT(out(), IsEmpty());
   File("auth.json", "{\"auths\":{\"" + registry.host() + "\":{\"username\":\"alice\",\"password\":\"canary\"}}}");
   EXPECT_EQ(Run({"--pin", "--authfile", "auth.json"}, with("hostNetwork: false")), 0) << err();
+  // One password is for one registry, and sent to nobody else.
+  const std::string two = with("hostNetwork: false") + "---\n{apiVersion: v1, kind: Pod, metadata: {name: other}, spec: {containers: [{name: c, image: other.test/x:1}]}}\n";
+  registry.ClearLog();
+  for (const std::string& objects : {two, kList + "functionConfig: {kind: ConfigMap, data: {pin: 'true'}}\nitems: [{apiVersion: apps/v1, kind: Deployment, metadata: {name: d}, "
+                                          "spec: {template: {spec: {containers: [{name: a, image: other.test/x:1}, {name: b, image: img}]}}}}]\n"}) {
+    EXPECT_EQ(Run({"--pin", "--creds", "alice:canary"}, objects), 2);
+    EXPECT_THAT(err(), HasSubstr("--creds is for one registry; the images are of "));
+    EXPECT_THAT(err(), Not(HasSubstr("canary")));
+  }
+  EXPECT_THAT(registry.log(), IsEmpty());
+  EXPECT_EQ(Run({"--pin", "--creds", "alice:canary"}, with("hostNetwork: false")), 0) << err();
   // A function that asks for it by itself.
   EXPECT_EQ(Run({"--authfile", "auth.json"}, kList + "functionConfig: {kind: ConfigMap, data: {pin: 'true'}}\nitems:\n- " + with("hostNetwork: false")), 0) << err();
   EXPECT_THAT(out(), AllOf(HasSubstr("kind: ResourceList"), HasSubstr("/team/app:v1@" + digest), HasSubstr("severity: info")));

@@ -127,6 +127,15 @@ bool IsHelperName(std::string_view name) {
 
 }  // namespace
 
+Result<> OneRegistry(const AuthOptions& options, std::span<const reference::Reference> images) {
+  const std::string flag = !options.creds.empty() ? "--creds" : !options.auth.empty() ? "--auth" : "";
+  if (flag.empty() || images.empty()) return {};
+  const auto other = std::ranges::find_if(images, [&](const auto& image) { return image.domain() != images[0].domain(); });
+  if (other == images.end()) return {};
+  return Error(Reason::kUsage, flag + " is for one registry; the images are of " + images[0].domain() + " and " + other->domain())
+      .Next("one command for each registry, or --authfile with an entry for each");
+}
+
 Result<Auth> Auth::Load(const task::Context& ctx, World& world, AuthOptions options, const std::function<void(std::string_view)>& warn) {
   Auth auth(ctx, world);
   if (!options.creds.empty() && !options.auth.empty())

@@ -1,7 +1,7 @@
 // apps/berth/auth.h: the credentials that the command line adds to a pull.
 //
-// --creds USER[:PASSWORD] or --auth BASE64 is for every image of the command and the only one used (`pull` refuses it for
-// images of two registries). Otherwise a docker config file: --authfile, REGISTRY_AUTH_FILE, DOCKER_CONFIG/config.json,
+// --creds USER[:PASSWORD] or --auth BASE64 is for every image of the command and the only one used (OneRegistry() refuses it for
+// images of two). Otherwise a docker config file: --authfile, REGISTRY_AUTH_FILE, DOCKER_CONFIG/config.json,
 // ~/.docker/config.json; a file that was named must be there. Its credHelpers and credsStore programs are asked first, as
 // docker does, then its entries; a program of credHelpers speaks for its registry alone, and after one that failed no entry
 // is used (credentials/helper.h has the same for the daemon).
@@ -11,6 +11,7 @@
 
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -31,6 +32,9 @@ struct AuthOptions {
   std::string auth;             // base64 of "user:password"
   std::string authfile;
 };
+
+// kUsage for --creds or --auth with images of several registries: of which of them the password is nobody said.
+Result<> OneRegistry(const AuthOptions& options, std::span<const reference::Reference> images);
 
 class Auth {
  public:

@@ -4,6 +4,7 @@
 #include <random>
 
 #include "admission/files.h"
+#include "admission/images.h"
 #include "apps/berth/files.h"
 #include "apps/berth/format.h"
 #include "http/client.h"
@@ -24,8 +25,9 @@ class Registries {
       : session_(session), auth_options_(std::move(auth)),
         sources_(documented ? credentials::Profile::kDocumented : credentials::Profile::kKubelet, {}), facts_(facts) {}
 
-  // Reads the password or the file now, and says what is wrong with it.
-  Result<> Prepare() {
+  // Reads the password or the file now, and says what is wrong with it. `images`: what may be looked up.
+  Result<> Prepare(std::span<const reference::Reference> images) {
+    RETURN_IF_ERROR(OneRegistry(auth_options_, images));
     const World& world = session_.world();
     const http::ProxyRules::GetEnv variable = [&world](std::string_view name) -> std::optional<std::string> {
       const char* value = world.variable(std::string(name).c_str());
@@ -108,7 +110,7 @@ class Command {
       files.emplace_back(source.name, std::move(documents));
     }
     // A function's own settings may ask for digests, too.
-    if (options_.pin || function) RETURN_IF_ERROR(registries_.Prepare());
+    if (options_.pin || function) RETURN_IF_ERROR(registries_.Prepare(Unpinned(files)));
     if (function) {
       if (files.size() != 1 || files[0].second.size() != 1) return Usage("a ResourceList stands alone");
       return Function(files[0].second[0]);
@@ -135,6 +137,25 @@ class Command {
 
  private:
   task::Context Context() const { return session_.context(); }
+
+  // The images of all files that have no digest yet.
+  static std::vector<reference::Reference> Unpinned(const std::vector<std::pair<std::string, std::vector<yaml::Document>>>& files) {
+    std::vector<reference::Reference> images;
+    for (const auto& [file, documents] : files)
+      for (const auto& d : documents)
+        for (const json::Value& item : kube::Items(d.root())) {
+          const json::Tree object(item);
+          const auto* kind = admission::FindWorkload(object.Text("apiVersion"), object.Text("kind"));
+          if (kind == nullptr) continue;
+          const auto pod = admission::FindPod(object, *kind);
+          if (!pod) continue;
+          for (const auto& image : pod->images) {
+            auto name = reference::Reference::Parse(image.name());
+            if (name && !name->digest()) images.push_back(*std::move(name));
+          }
+        }
+    return images;
+  }
 
   void Fill(admission::Options& o) const {
     using Defaults = admission::Options::Defaults;

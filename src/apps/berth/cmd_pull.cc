@@ -188,12 +188,7 @@ int Pull(Session& session, PullOptions options) {
     if (!image) return session.Fail(FromError(std::move(image).error().Next("berth name NAME shows how a name is read")));
     images.push_back(*std::move(image));
   }
-  if (const std::string flag = !options.auth.creds.empty() ? "--creds" : !options.auth.auth.empty() ? "--auth" : ""; !flag.empty()) {
-    const auto other = std::ranges::find_if(images, [&](const auto& image) { return image.domain() != images[0].domain(); });
-    if (other != images.end())  // of which of them the password is nobody said
-      return session.Fail(FromError(Error(Reason::kUsage, flag + " is for one registry; the images are of " + images[0].domain() + " and " + other->domain())
-                                        .Next("one command for each registry, or --authfile with an entry for each")));
-  }
+  if (auto one = OneRegistry(options.auth, images); !one) return session.Fail(FromError(one.error()));
   const auto stub = session.Stub();  // before anybody types a password in vain
   if (!stub) return session.Fail(FromError(stub.error()));
   const auto warn = [&](std::string_view text) { session.Warn(text); };
