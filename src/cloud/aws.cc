@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "bytes/text.h"
 #include "cloud/tokens.h"
 #include "host/dir.h"
 #include "log/log.h"
@@ -12,13 +13,7 @@ namespace {
 
 constexpr std::size_t kMaxFileBytes = 1u << 20;
 
-std::string Lower(std::string_view text) {
-  std::string out(text);
-  std::transform(out.begin(), out.end(), out.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
-  return out;
-}
-
-bool IsTrue(const World& world, std::string_view name) { return Lower(world.Env(name)) == "true"; }
+bool IsTrue(const World& world, std::string_view name) { return bytes::Lower(world.Env(name)) == "true"; }
 
 // A key ID stands in a header and in our messages' neighbourhood: it must look like one.
 Result<AwsKeys> CheckedKeys(std::string_view id, std::string_view secret, std::string_view session, const std::string& where) {
@@ -173,7 +168,7 @@ class Finder {
     if (IsTrue(world_, "AWS_EC2_METADATA_DISABLED"))
       return Error(Reason::kInvalidCredentials, "AWS_EC2_METADATA_DISABLED is set").Next("configure one of the sources of docs/credential-plugins.md");
     std::string base = world_.Env("AWS_EC2_METADATA_SERVICE_ENDPOINT");
-    if (base.empty()) base = Lower(world_.Env("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE")) == "ipv6" ? "http://[fd00:ec2::254]" : "http://169.254.169.254";
+    if (base.empty()) base = bytes::Lower(world_.Env("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE")) == "ipv6" ? "http://[fd00:ec2::254]" : "http://169.254.169.254";
     while (base.ends_with('/')) base.pop_back();
     const auto call = [&](std::string_view path) -> Result<Call> {
       Call c{.peer = "the instance metadata service", .metadata = true};
@@ -266,7 +261,7 @@ Result<std::optional<AwsProfile>> ParseAwsProfile(std::string_view text, AwsFile
     if (indented) continue;
     const auto equals = line.find('=');
     if (equals == std::string_view::npos || equals == 0) return refuse("is not key = value");
-    if (inside) (*out)[Lower(Trimmed(line.substr(0, equals)))] = std::string(Trimmed(line.substr(equals + 1)));
+    if (inside) (*out)[bytes::Lower(Trimmed(line.substr(0, equals)))] = std::string(Trimmed(line.substr(equals + 1)));
   }
   return out;
 }

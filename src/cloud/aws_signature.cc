@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "bytes/encoding.h"
+#include "bytes/text.h"
 #include "cloud/tokens.h"
 #include "digest/digest.h"
 #include "digest/signature.h"
@@ -61,11 +62,10 @@ std::string CanonicalQuery(std::string_view query) {
 std::map<std::string, std::string> CanonicalHeaders(const http::Headers& headers) {
   std::map<std::string, std::string> out;
   for (const http::Header& header : headers) {
-    std::string name = header.name, value;
-    std::transform(name.begin(), name.end(), name.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
+    std::string value;
     for (const char c : Trimmed(header.value))
       if (c != ' ' || !value.ends_with(' ')) value += c;
-    const auto [at, fresh] = out.emplace(std::move(name), value);
+    const auto [at, fresh] = out.emplace(bytes::Lower(header.name), value);
     if (!fresh) at->second += "," + value;
   }
   return out;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "bytes/text.h"
 #include "json/document.h"
 
 namespace berth::cloud {
@@ -38,9 +39,7 @@ Result<ExecRequest> ExecRequest::Parse(std::string_view text) {
     return Error(Reason::kUsage, "apiVersion " + Quoted(request.api_version) + " is not one that this provider speaks")
         .Next("set apiVersion of this provider to " + std::string(kV1) + " in the CredentialProviderConfig");
   ASSIGN_OR_RETURN(request.image, Text(root, "image"));
-  request.host = request.image.substr(0, request.image.find('/'));
-  std::transform(request.host.begin(), request.host.end(), request.host.begin(),
-                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
+  request.host = bytes::Lower(request.image.substr(0, request.image.find('/')));
   if (!IsHost(request.host)) return Error(Reason::kUsage, "image " + Quoted(request.image) + " does not begin with a registry host");
   if (request.api_version != kV1) return request;
 

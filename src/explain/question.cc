@@ -1,7 +1,6 @@
 #include "explain/question.h"
 
 #include <algorithm>
-#include <numeric>
 
 #include "bytes/text.h"
 #include "kube/parse.h"

@@ -240,14 +240,14 @@ Result<std::optional<std::string>> Checker::RefitImages(const task::Context& ctx
     for (const auto& layer : image.layers) {
       chain.push_back(layer.blob);
       variants.push_back(layer.variant);
-      fit = fit || (made_anew && above && !layer.variant.empty());  // which may have files of it
       above = above || layer.blob == blob;
-      if (layer.blob != blob || layer.variant.empty()) continue;
+      if (!above || layer.variant.empty()) continue;
+      fit = fit || made_anew;  // its own variant, and those above, which may have files of it
+      if (layer.blob != blob) continue;
       ASSIGN_OR_RETURN(const bool here, stores_.layers.Has(blob, layer.variant));
       missing = missing || !here;
-      fit = fit || missing || made_anew;
     }
-    if (!fit) continue;
+    if (!fit && !missing) continue;
     const auto claim = stores_.leases.ClaimFree(chain);  // none of them is removed meanwhile
     const auto fitted = stores_.layers.FitToImage(ctx, chain);
     if (fitted && *fitted == variants) continue;

@@ -1,8 +1,8 @@
 // fsck/checker.h: is what the catalog promises on the disk, byte for byte?
 //
 // Looks at the catalog itself, at every document (hashed), every layer (descriptor, metadata, its variants and that those which
-// images name are there, CRC of all contents; a tree is compared with its metadata) and every kept blob (hashed at Depth::kData). Files that no row explains
-// are what a crash leaves: reclaim's Recover() gives them rows. With repair:
+// images name are there, CRC of all contents; a tree is compared with its metadata) and every kept blob (hashed at
+// Depth::kData). Files that no row explains are what a crash leaves: reclaim's Recover() gives them rows. With repair:
 //   a layer      kept when only variants were damaged or missing; else unpacked again from its kept blob if that is whole, else
 //                forgotten with its images; left as it is when only this machine is in the way (a full disk)
 //   a variant    removed when no image has it; else made again, else its images are forgotten

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "bytes/text.h"
 #include "kube/parse.h"
 
 namespace berth::kube {
@@ -98,9 +99,7 @@ PodRow SummarizePod(const Pod& pod, time::WallTime now) {
 }
 
 std::string NameFor(std::string_view kind, std::string_view name) {
-  std::string lower(kind);
-  std::ranges::transform(lower, lower.begin(), [](unsigned char c) { return static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c); });
-  return lower + "/" + std::string(name);
+  return bytes::Lower(kind) + "/" + std::string(name);
 }
 
 time::WallTime LastSeen(const Event& event) {

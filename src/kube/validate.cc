@@ -7,6 +7,7 @@
 #include <string>
 
 #include "bytes/encoding.h"
+#include "bytes/text.h"
 #include "json/tree.h"
 #include "kube/parse.h"
 #include "kube/quantity.h"
@@ -183,10 +184,7 @@ class Judge {
     if (const auto annotations = Member(*meta, "annotations")) {
       std::size_t bytes = 0;
       for (const auto& [key, value] : annotations->Members()) {
-        std::string lower(key);
-        std::transform(lower.begin(), lower.end(), lower.begin(),
-                       [](unsigned char c) { return static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c); });
-        for (const std::string& why : QualifiedName(lower)) Invalid("metadata.annotations", key, why);
+        for (const std::string& why : QualifiedName(bytes::Lower(key))) Invalid("metadata.annotations", key, why);
         bytes += key.size() + (value.IsString() ? (*value.AsString()).size() : 0);
       }
       if (bytes > kAnnotationBytes) Add(Type::kTooLong, "metadata.annotations", "", "may not be more than " + std::to_string(kAnnotationBytes) + " bytes");

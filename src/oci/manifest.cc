@@ -3,6 +3,7 @@
 #include <set>
 
 #include "bytes/encoding.h"
+#include "bytes/text.h"
 #include "oci/fields.h"
 #include "oci/oci.h"
 
@@ -250,10 +251,7 @@ std::string BareMediaType(std::string_view content_type) {
   constexpr std::string_view kSpace = " \t\r\n";
   const std::size_t from = bare.find_first_not_of(kSpace);
   if (from == std::string_view::npos) return "";
-  bare = bare.substr(from, bare.find_last_not_of(kSpace) - from + 1);
-  std::string out(bare);
-  for (char& c : out) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-  return out;
+  return bytes::Lower(bare.substr(from, bare.find_last_not_of(kSpace) - from + 1));
 }
 
 bool IsIndexType(std::string_view media_type) { return media_type == kOciIndex || media_type == kDockerList; }

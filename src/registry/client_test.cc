@@ -1668,14 +1668,16 @@ struct PartsRow {
 };
 class Parts : public ClientTest, public ::testing::WithParamInterface<PartsRow> {};
 
+Reply AtMost(std::size_t bytes, const ServerRequest& r, const std::string& whole) {
+  const std::size_t from = std::stoul(r.header("range").substr(std::string_view("bytes=").size()));
+  const std::string part = whole.substr(from, bytes);
+  return Reply::Text(206, part, {{"Content-Range", "bytes " + std::to_string(from) + "-" + std::to_string(from + part.size() - 1) + "/" + std::to_string(whole.size())}});
+}
+
 TEST_P(Parts, OneAfterTheOtherIsNoFailure) {
   const std::string big = Noise(600000);
   const auto image = registry_.PutImage("team/app", "v1", {big});
-  registry_.On("GET", [&](const ServerRequest& r) {
-    const std::size_t from = std::stoul(r.header("range").substr(std::string_view("bytes=").size()));
-    const std::string part = big.substr(from, GetParam().bytes);
-    return Reply::Text(206, part, {{"Content-Range", "bytes " + std::to_string(from) + "-" + std::to_string(from + part.size() - 1) + "/600000"}});
-  });
+  registry_.On("GET", [&](const ServerRequest& r) { return AtMost(GetParam().bytes, r, big); });
   const auto got = ReadBlob(*Open(), image.layers[0], 300000);
   EXPECT_EQ(got.has_value(), GetParam().works);
   if (got) {
@@ -1694,12 +1696,7 @@ TEST_F(ClientTest, PartsGiveTriesBackAsAnyProgressDoes) {
   const std::string big = Noise(9u << 20);
   const auto image = registry_.PutImage("team/app", "v1", {big});
   int asked = 0;
-  registry_.On("GET", [&](const ServerRequest& r) {
-    if (++asked % 2 == 1) return Reply::Text(502, "");
-    const std::size_t from = r.has("range") ? std::stoul(r.header("range").substr(std::string_view("bytes=").size())) : 0;
-    const std::string part = big.substr(from, 1u << 20);
-    return Reply::Text(206, part, {{"Content-Range", "bytes " + std::to_string(from) + "-" + std::to_string(from + part.size() - 1) + "/*"}});
-  });
+  registry_.On("GET", [&](const ServerRequest& r) { return ++asked % 2 == 1 ? Reply::Text(502, "") : AtMost(1u << 20, r, big); });
   const auto got = ReadBlob(*Open(), image.layers[0], 1u << 20);
   ASSERT_OK(got);
   EXPECT_EQ(registry_.Count("GET"), 16);

@@ -4,6 +4,7 @@
 #include <array>
 #include <set>
 
+#include "bytes/text.h"
 #include "credentials/match.h"
 #include "http/url.h"
 #include "kube/timestamp.h"
@@ -27,13 +28,6 @@ namespace {
 
 constexpr std::string_view kCapitals = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
 
-std::string Lower(std::string_view text) {
-  std::string out(text);
-  for (char& c : out)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c | 0x20);
-  return out;
-}
-
 // Where the ":port" of a host begins that ends in one, else its size.
 std::size_t PortOf(std::string_view host) {
   const std::size_t digits = host.find_last_not_of("0123456789");
@@ -52,7 +46,7 @@ std::string WithoutZeros(std::string_view host) {
 std::string Registry(std::string_view domain) {
   const std::string text = WithoutZeros(domain);
   const auto url = http::Url::Parse("https://" + text);
-  std::string registry = url ? url->Authority() : Lower(text);
+  std::string registry = url ? url->Authority() : bytes::Lower(text);
   if (registry.ends_with(":443")) registry.resize(registry.size() - 4);
   return reference::IsHub(registry) ? "docker.io" : registry;
 }
@@ -68,7 +62,7 @@ std::vector<std::string> Spellings(const std::string& registry) {
 
 // An IPv6 address in brackets is itself, never a class of characters.
 std::string HostPattern(std::string_view pattern) {
-  std::string out = WithoutZeros(Lower(pattern));
+  std::string out = WithoutZeros(bytes::Lower(pattern));
   const std::size_t open = out.starts_with('\\') ? 1 : 0, close = out.find(']');
   if (!out.substr(open).starts_with('[') || close == out.npos) return out;
   std::string address = out.substr(open + 1, close - open - 1);
@@ -222,7 +216,7 @@ struct Reader {
     const std::string host = pattern.substr(0, slash), path = pattern.substr(slash);
     if (host.empty() || path.find("//") != path.npos || path.ends_with('/')) return wrong("has an empty part between its slashes");
     if (path.find(':') != path.npos) return wrong("must not have a tag: rules are for repositories");
-    if (const std::string name = Lower(host); name.find_first_of(".:*?[") == name.npos && name != "localhost")
+    if (const std::string name = bytes::Lower(host); name.find_first_of(".:*?[") == name.npos && name != "localhost")
       return wrong("never matches: it must begin with a registry (docker.io/library/" + name + "?); one without a dot is written with its port (" +
                    name + ":443)");
     if (host.substr(0, PortOf(host)).ends_with('.')) return wrong("never matches: no host in the name of an image ends with a dot");

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <map>
 #include <memory>
-#include <numeric>
 
 #include "apps/berth/cmd_admit.h"
 #include "apps/berth/cmd_explain.h"

@@ -4,6 +4,7 @@
 #include <ctime>
 
 #include "apps/berth/format.h"
+#include "bytes/text.h"
 #include "kube/parse.h"
 
 namespace berth::cli {
@@ -54,8 +55,7 @@ std::string KindFor(std::string_view word) {
       {"Pod", {"po", "pod", "pods"}}, {"Secret", {"secret", "secrets"}}, {"ConfigMap", {"cm", "configmap", "configmaps"}},
       {"ServiceAccount", {"sa", "serviceaccount", "serviceaccounts"}}, {"Namespace", {"ns", "namespace", "namespaces"}},
       {"Event", {"ev", "event", "events"}}, {"Node", {"no", "node", "nodes"}}};
-  std::string lower(word);
-  std::ranges::transform(lower, lower.begin(), [](unsigned char c) { return static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c); });
+  const std::string lower = bytes::Lower(word);
   for (const auto& n : kNames)
     if (std::ranges::find(n.words, lower) != n.words.end()) return n.kind;
   return "";

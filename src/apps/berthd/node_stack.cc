@@ -2,7 +2,6 @@
 
 #include <unistd.h>
 
-#include <algorithm>
 
 #include "apiserver/server.h"
 #include "apps/berthd/process.h"
