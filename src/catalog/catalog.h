@@ -240,9 +240,16 @@ class Catalog {
   // Removes what is too old by now; what is added does that, too.
   Result<> TrimJournal();
 
-  // --- the reserve: filled when files are gone; released for other rows than those of removals when nothing goes on without them
+  // --- the reserve: filled when files are gone
   void FillReserve() { reserve_->Fill(); }
-  bool ReleaseReserve() { return reserve_->Release(); }
+  // On a full disk once more, with the space of the reserve. What removes does so by itself; for other rows when nothing goes on
+  // without them.
+  template <class Work>
+  auto WithReserve(const Work& work) {
+    auto done = work();
+    if (!done && done.error().reason() == Reason::kNoSpace && reserve_->Release()) done = work();
+    return done;
+  }
 
   // Not a single row, and none of a layer ever: nothing was ever pulled, as far as it knows.
   Result<bool> Empty();
@@ -252,13 +259,6 @@ class Catalog {
  private:
   Catalog(std::unique_ptr<db::Database> writer, std::unique_ptr<db::Database> reader, const time::Clock& clock, JournalLimits journal,
           std::unique_ptr<Reserve> reserve);
-  // On a full disk once more, with the space of the reserve.
-  template <class Remove>
-  auto WithReserve(const Remove& remove) {
-    auto done = remove();
-    if (!done && done.error().reason() == Reason::kNoSpace && reserve_->Release()) done = remove();
-    return done;
-  }
   Result<bool> RemoveNameOnce(std::string_view name, const Removal& how);
   Result<bool> RemoveImageOnce(const Digest& manifest, const Removal& how);
   Result<Unreferenced> ForgetOnce(const Unreferenced& objects);

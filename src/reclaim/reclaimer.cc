@@ -315,9 +315,7 @@ Result<std::vector<content::Store::Item>> Reclaimer::OldPartials(const Ages& age
 
 // A daemon that cannot start cannot free anything either.
 Result<Reclaimer::Recovery> Reclaimer::Recover(const task::Context& ctx) {
-  auto recovery = RecoverOnce(ctx);
-  if (!recovery && recovery.error().reason() == Reason::kNoSpace && stores_.catalog.ReleaseReserve()) recovery = RecoverOnce(ctx);
-  return recovery;
+  return stores_.catalog.WithReserve([&] { return RecoverOnce(ctx); });
 }
 
 Result<Reclaimer::Recovery> Reclaimer::RecoverOnce(const task::Context& ctx) {
