@@ -93,18 +93,18 @@ bool Before(std::string_view a, std::string_view b) {
   return static_cast<unsigned char>(x) < static_cast<unsigned char>(y);
 }
 
-// Go's shortest %g, which is how a number that is no integer is printed.
+// As kubectl does it: through Go's JSON, where a real that is whole loses its exponent and comes back as an integer if 64 bits have
+// room for it, then Go's shortest %g for what is none.
 std::string Real(const Value& value) {
-  std::string written = value.Dump();
-  if (written == "-0") return "0";  // JSON's -0 is an integer to YAML, which has one zero
-  std::uint64_t whole = 0;  // beyond 63 bits
-  const auto read = std::from_chars(written.data(), written.data() + written.size(), whole);
-  if (read.ec == std::errc() && read.ptr == written.data() + written.size()) return written;
-  const Result<double> number = value.AsDouble();
-  if (!number) return written;
+  const std::string written = value.Dump();
+  const Resolved number = Resolve(Resolve(written).text);
+  if (number.kind == Resolved::Kind::kInteger) return number.text;  // JSON's -0 too: YAML has one zero
+  double real = 0;
+  const auto [end, error] = std::from_chars(number.text.data(), number.text.data() + number.text.size(), real);
+  if (number.kind != Resolved::Kind::kReal || error != std::errc()) return written;
   std::array<char, 64> buffer;
   const auto text = [&](std::chars_format format) {
-    return std::string(buffer.data(), std::to_chars(buffer.data(), buffer.data() + buffer.size(), *number, format).ptr);
+    return std::string(buffer.data(), std::to_chars(buffer.data(), buffer.data() + buffer.size(), real, format).ptr);
   };
   std::string scientific = text(std::chars_format::scientific);
   int exponent = 0;
