@@ -64,18 +64,6 @@ ImageManager::ImageManager(const Options& options, Parts parts)
       throttle_(parts.clock, options.registry_pull_qps, options.registry_burst) {}
 
 Outcome ImageManager::EnsureImageExists(const task::Context& ctx, const Request& request, CredentialSource& credentials) {
-  return Start(ctx, request, credentials, Mode::kAct);
-}
-
-Outcome ImageManager::Preview(const task::Context& ctx, const Request& request, CredentialSource& credentials) {
-  return Start(ctx, request, credentials, Mode::kPreview);
-}
-
-void ImageManager::Emit(const Request& request, Mode mode, const Event& event) {
-  if (mode == Mode::kAct) parts_.events.Emit(request.object, event);
-}
-
-Outcome ImageManager::Start(const task::Context& ctx, const Request& request, CredentialSource& credentials, Mode mode) {
   Metrics::Request labels{request.policy ? bytes::Lower(Name(*request.policy)) : "other", "unknown", "unknown"};
   const auto reference = reference::Reference::Parse(request.image);
   Outcome outcome;
@@ -83,20 +71,20 @@ Outcome ImageManager::Start(const task::Context& ctx, const Request& request, Cr
     outcome.trace.cri_image = reference->CriSpelling();
     const std::string repository = outcome.trace.repository = reference->Repository();
     LazyCredentials lazy(ctx, credentials, repository);
-    outcome = Ensure(ctx, request, lazy, mode, labels, std::move(outcome));
+    outcome = Ensure(ctx, request, lazy, labels, std::move(outcome));
   } else {
     const Event event = InspectFailed(TagFailure(request.image, reference.error().Text()));
-    Emit(request, mode, event);
+    parts_.events.Emit(request.object, event);
     outcome = Fail({}, kInvalidImageName, event.message);
   }
-  if (mode == Mode::kAct) metrics_.CountRequest(std::move(labels));
+  metrics_.CountRequest(std::move(labels));
   return outcome;
 }
 
-Outcome ImageManager::Ensure(const task::Context& ctx, const Request& request, LazyCredentials& credentials, Mode mode,
-                             Metrics::Request& labels, Outcome outcome) {
+Outcome ImageManager::Ensure(const task::Context& ctx, const Request& request, LazyCredentials& credentials, Metrics::Request& labels,
+                             Outcome outcome) {
   auto& [policy_label, present_label, required_label] = labels;
-  const auto emit = [&](const Event& event) { Emit(request, mode, event); };
+  const auto emit = [&](const Event& event) { parts_.events.Emit(request.object, event); };
   const bool never = request.policy == PullPolicy::kNever;
   Trace& trace = outcome.trace;
   const auto refuse = [&] {
@@ -118,9 +106,8 @@ Outcome ImageManager::Ensure(const task::Context& ctx, const Request& request, L
     if (ref->empty() && never) return refuse();
     if (!ref->empty()) {
       if (parts_.records != nullptr) {
-        const auto learn = mode == Mode::kAct ? Records::Learn::kYes : Records::Learn::kNo;
-        trace.access = parts_.records->MustAttemptPull(request.image, *ref, [&] { return credentials.OfPod(); }, learn);
-        if (mode == Mode::kAct) metrics_.CountCheck(Name(trace.access->check));
+        trace.access = parts_.records->MustAttemptPull(request.image, *ref, [&] { return credentials.OfPod(); });
+        metrics_.CountCheck(Name(trace.access->check));
         if (const auto error = trace.access->error) return FailRaw(std::move(outcome), *error);
       }
       if (!trace.access || !trace.access->must_pull) {
@@ -137,16 +124,11 @@ Outcome ImageManager::Ensure(const task::Context& ctx, const Request& request, L
   if (never) return refuse();  // present, but not for this Pod: said in the words of absence
   const auto& found = credentials.Get();
   if (!found) return FailRaw(std::move(outcome), found.error());
-  if (mode == Mode::kAct) return Pull(ctx, request, *found, std::move(outcome));
-  for (const auto& c : *found) trace.attempts.push_back({c.credential.Describe(), c.credential.pattern, c.access, {}});
-  trace.backoff = backoff_.Blocked(Backoff::Key(request.pod_uid, request.image));
-  if (!trace.backoff) return outcome;
-  std::string message = BackOffMessage(request.image, trace.backoff->failure);
-  return Fail(std::move(outcome), kImagePullBackOff, std::move(message));
+  return Pull(ctx, request, *found, std::move(outcome));
 }
 
 Outcome ImageManager::Pull(const task::Context& ctx, const Request& request, std::span<const PullCredential> credentials, Outcome outcome) {
-  const auto emit = [&](const Event& event) { Emit(request, Mode::kAct, event); };
+  const auto emit = [&](const Event& event) { parts_.events.Emit(request.object, event); };
   Trace& trace = outcome.trace;
   std::optional<Records::Intent> intent;
   if (parts_.records != nullptr) intent.emplace(parts_.records->Begin(request.image));

@@ -137,10 +137,6 @@ class ImageManager {
   ImageManager(const Options& options, Parts parts);
 
   Outcome EnsureImageExists(const task::Context& ctx, const Request& request, CredentialSource& credentials);
-  // What EnsureImageExists() would do now, for explain: asks the service whether the image is there and for the credentials,
-  // pulls nothing, writes nothing, emits and counts nothing. The outcome has the image_ref that would be used, or the reason
-  // that would be given; neither when a pull would begin (trace.pull_required).
-  Outcome Preview(const task::Context& ctx, const Request& request, CredentialSource& credentials);
   // Image volumes, before any container, one after the other; `pod` gives object, UID and announce_present. By volume name.
   std::map<std::string, Outcome> EnsureVolumes(const task::Context& ctx, const Request& pod, std::span<const VolumeRequest> volumes,
                                                CredentialSource& credentials);
@@ -156,11 +152,7 @@ class ImageManager {
     std::string image_ref;
     AccessCredential access;
   };
-  enum class Mode : bool { kAct, kPreview };
-  Outcome Start(const task::Context& ctx, const Request& request, CredentialSource& credentials, Mode mode);
-  Outcome Ensure(const task::Context& ctx, const Request& request, LazyCredentials& credentials, Mode mode, Metrics::Request& labels,
-                 Outcome outcome);
-  void Emit(const Request& request, Mode mode, const Event& event);
+  Outcome Ensure(const task::Context& ctx, const Request& request, LazyCredentials& credentials, Metrics::Request& labels, Outcome outcome);
   Outcome Pull(const task::Context& ctx, const Request& request, std::span<const PullCredential> credentials, Outcome outcome);
   Result<Pulled> TryAll(const task::Context& ctx, std::span<const PullCredential> credentials, Trace& trace);
 

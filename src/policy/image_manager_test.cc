@@ -418,35 +418,6 @@ TEST(ImageManager, AnEmptyIdIsAnError) {
   EXPECT_EQ(b.Ensure("img", kAlways).message, "imageRef of image \"img:latest\" is not set");
 }
 
-// --- preview
-
-TEST(Preview, SaysWhatWouldHappenAndDoesNothing) {
-  Bench b;
-  const auto preview = [&](const std::string& image, PullPolicy policy) {
-    return b.manager.Preview(task::Context(), {{"shop", "web", "pod", "spec.containers{web}"}, "pod", image, policy, true}, b.credentials);
-  };
-  b.credentials.accesses = {kUnknown};
-  b.Record("reg.example/app:1", "there", kSecret);
-  const auto before = b.records->Find("there");
-  b.service.present = "there";
-  const auto again = preview("reg.example/app:1", kIfNotPresent);
-  EXPECT_TRUE(again.trace.pull_required);
-  EXPECT_EQ(again.reason + again.image_ref, "");
-  EXPECT_EQ(again.trace.attempts[0].credential, "secret shop/other (user1)");
-  EXPECT_EQ(preview("reg.example/app:1", kNever).reason, "ErrImageNeverPull");
-  b.credentials.accesses = {Secret("copy", "u7", "h1")};
-  EXPECT_EQ(preview("reg.example/app:1", kIfNotPresent).image_ref, "there");
-  EXPECT_EQ(b.records->Find("there"), before) << "nothing learnt";
-  EXPECT_EQ(preview("BAD", kAlways).reason, "InvalidImageName");
-  EXPECT_THAT(b.events.reasons, IsEmpty());
-  EXPECT_THAT(b.manager.metrics().ensure_requests, IsEmpty());
-  EXPECT_THAT(b.service.calls, ElementsAre("GetImageRef", "GetImageRef", "GetImageRef"));
-
-  b.service.on_pull = [](auto&, auto*) -> Result<std::string> { return Error(Reason::kNotFound, "404"); };
-  b.Ensure("img", kAlways);
-  EXPECT_EQ(preview("img", kAlways).message, b.Ensure("img", kAlways).message);
-}
-
 // --- intents
 
 TEST(ImageManager, TheIntentIsOnDiskWhileThePullRuns) {

@@ -178,8 +178,7 @@ bool Records::VerificationRequired(const std::string& image, bool pulled_by_us) 
   return true;
 }
 
-AccessDecision Records::MustAttemptPull(const std::string& image, const std::string& image_ref, const PodCredentials& pod_credentials,
-                                        Learn learn) {
+AccessDecision Records::MustAttemptPull(const std::string& image, const std::string& image_ref, const PodCredentials& pod_credentials) {
   const auto decide = [](bool must, Check check, std::string why) {
     AccessDecision d;
     d.must_pull = must;
@@ -231,7 +230,7 @@ AccessDecision Records::MustAttemptPull(const std::string& image, const std::str
     out.check = Check::kRecordFound;
     out.matched = credential;
     out.why = credential.Describe() + std::string(why);
-    if (news && learn == Learn::kYes)
+    if (news)
       if (const auto written = RecordPulled(image_ref, image, credential, Refresh::kNo); !written)
         log::Warning("a proven credential could not be recorded", {{"image", image}, {"error", written.error()}});
     return std::move(out);

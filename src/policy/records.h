@@ -103,9 +103,7 @@ class Records {
   // 4.8.4. `pod_credentials`: every secret that matches the image and the first service account; asked for only when they
   // decide. A secret that is recognised by its content or by its object is written to the record, too.
   using PodCredentials = std::function<Result<std::vector<AccessCredential>>()>;
-  enum class Learn : bool { kNo, kYes };  // kNo: for a preview; nothing is written
-  AccessDecision MustAttemptPull(const std::string& image, const std::string& image_ref, const PodCredentials& pod_credentials,
-                                 Learn learn = Learn::kYes);
+  AccessDecision MustAttemptPull(const std::string& image, const std::string& image_ref, const PodCredentials& pod_credentials);
 
   // At start: what pulls left that a crash ended. Images they produced get a record that nobody has proven anything for.
   // Returns how many intents went; those without an image stay.
