@@ -144,8 +144,8 @@ std::string NetworkLine(const NetworkFacts& n, time::WallTime now) {
   if (!n.address.empty()) add("dns " + n.address + (n.dns > time::Duration::zero() ? " " + Short(n.dns) : ""));
   if (n.tcp > time::Duration::zero()) add("tcp " + Short(n.tcp));
   if (!n.tls_version.empty() || !n.subject.empty()) {
-    std::string subject = n.subject;
-    std::erase(subject, ' ');
+    std::string subject = n.subject;  // "C = DE, CN = two words"
+    for (std::size_t at; (at = subject.find(" = ")) != subject.npos;) subject.replace(at, 3, "=");
     std::string tls = (n.tls_version.empty() ? "TLS" : n.tls_version) + " " + (subject.size() > 40 ? subject.substr(0, 40) + "…" : subject);
     if (n.not_before && *n.not_before > now) tls += ", not valid for " + Short(*n.not_before - now);
     else if (n.not_after) tls += *n.not_after > now ? ", valid " + Short(*n.not_after - now) : ", expired " + Short(now - *n.not_after) + " ago";

@@ -29,7 +29,7 @@ Facts InBackOff() {
   f.notes = {"service account \"default\" also lists shop/ci-cred; ignored because the Pod lists its own secrets"};
   f.hosts = {{.origin = "https://reg.test:5712"}};
   f.network = {{.origin = "https://reg.test:5712", .address = "127.0.0.1", .dns = std::chrono::microseconds(300), .tcp = std::chrono::microseconds(100),
-                .tls_version = "TLSv1.3", .subject = "CN = localhost", .not_after = kNow + std::chrono::hours(24 * 29 + 1), .http_version = 20}};
+                .tls_version = "TLSv1.3", .subject = "O = two words, CN = localhost", .not_after = kNow + std::chrono::hours(24 * 29 + 1), .http_version = 20}};
   for (const char* who : {"secret shop/regcred (alice)", "config.json /root/.docker/config.json (ci)"})
     f.attempts.push_back({.host = "https://reg.test:5712", .method = "HEAD", .what = "manifest v1", .credential = who, .status = 401, .reason = Reason::kUnauthorized,
                           .took = std::chrono::milliseconds(3)});
@@ -49,7 +49,7 @@ TEST(Report, TellsAPodInBackOffStepByStep) {
                           HasSubstr(" 2 policy    IfNotPresent"), HasSubstr(" 3 present   no"), HasSubstr(" 4 creds     2 of 4 entries match; tried in this order")));
   EXPECT_THAT(text, AllOf(::testing::ContainsRegex("#1 +secret shop/regcred +reg.test:5712 +alice  #9f3c1a70  401"), HasSubstr("no    secret shop/regcred"), HasSubstr("port: entry has none, image has 5712"), HasSubstr("note"),
                           HasSubstr(" 5 hosts     https://reg.test:5712"),
-                          HasSubstr(" 6 network   dns 127.0.0.1 0.3ms · tcp 0.1ms · TLSv1.3 CN=localhost, valid 29 days · HTTP/2 · no proxy"), HasSubstr(" 7 registry"),
+                          HasSubstr(" 6 network   dns 127.0.0.1 0.3ms · tcp 0.1ms · TLSv1.3 O=two words, CN=localhost, valid 29 days · HTTP/2 · no proxy"), HasSubstr(" 7 registry"),
                           HasSubstr(" 8 retry     attempt 5 failed "), HasSubstr("back-off 160s"), HasSubstr("(in 2m20s)")));
   // Exactly one NEXT, the last thing said, its command on a line of its own.
   EXPECT_EQ(text.find("NEXT"), text.rfind("NEXT"));

@@ -270,7 +270,7 @@ Result<LayerKind> LayerKindOf(const Descriptor& layer) {
   const std::string& type = layer.media_type;
   if (type.ends_with("+encrypted")) return Unsupported("encrypted layers are not supported");
   for (const std::string_view foreign : kForeignTypes) {
-    if (type.starts_with(foreign)) return Unsupported("foreign layers, kept outside the registry, are not supported");
+    if (type.starts_with(foreign)) return Unsupported("foreign layers, kept outside the registry, are not supported").Next("name the platforms that you want: --platform");
   }
   const auto known = std::find_if(std::begin(kLayerTypes), std::end(kLayerTypes), [&](const LayerType& t) { return t.media_type == type; });
   if (known == std::end(kLayerTypes)) return Unsupported("not an image layer: its type is " + Quoted(type));

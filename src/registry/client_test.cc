@@ -2069,10 +2069,14 @@ TEST_F(ClientTest, A400OfAPlainHostNamesTheSchemeThatWasSpoken) {
   const auto image = registry_.PutImage("team/app", "v1", {"one"});
   auto repo = Open();
   ASSERT_OK(repo->Resolve(ctx_));
-  registry_.On("GET", [](const ServerRequest&) { return Reply::Text(400, ""); });
+  std::string body;
+  registry_.On("GET", [&](const ServerRequest&) { return Reply::Text(400, body); });
   const auto got = ReadBlob(*repo, image.layers[0]);
   EXPECT_REASON(got, Reason::kUnexpectedStatus);
   EXPECT_THAT(got.error().Text(), HasSubstr("http://" + registry_.host()));
+  EXPECT_THAT(got.error().next_step(), HasSubstr("if it speaks TLS by now"));
+  body = R"({"errors":[{"code":"NAME_INVALID"}]})";
+  EXPECT_EQ(ReadBlob(*repo, image.layers[0]).error().next_step(), "") << "a registry said that";
 }
 
 TEST(HostMemory, TheLastPlainHostIsRememberedHoweverManyThereAre) {

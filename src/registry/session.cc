@@ -344,6 +344,9 @@ Error Session::StatusError(const task::Context& ctx, const Host& host, const Ask
     case 400:
       if (response.foreign())
         return Error(Reason::kUnexpectedStatus, place + " refuses the address it was given" + answer).Retryable(true);
+      if (!response.url().https() && code.empty())  // so do servers of TLS that get a plain request
+        return Error(Reason::kUnexpectedStatus, place + " gave an answer that no registry gives" + answer)
+            .Next("if it speaks TLS by now, write https:// for it in hosts.toml or take it out of plainHttp");
       break;
     default: break;
   }

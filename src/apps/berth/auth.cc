@@ -111,8 +111,8 @@ Result<credentials::Credential> Given(const task::Context& ctx, World& world, Au
 }
 
 struct File { std::string path; bool named = false; };
-File FindFile(const World& world, const AuthOptions& options) {
-  if (!options.authfile.empty()) return {options.authfile, true};
+File FindFile(const World& world, const std::string& given) {
+  if (!given.empty()) return {given, true};
   if (const std::string file = world.Variable("REGISTRY_AUTH_FILE"); !file.empty()) return {file, true};
   if (const std::string folder = world.Variable("DOCKER_CONFIG"); !folder.empty()) return {folder + "/config.json"};
   if (const std::string home = world.Variable("HOME"); !home.empty()) return {home + "/.docker/config.json"};
@@ -126,6 +126,8 @@ bool IsHelperName(std::string_view name) {
 }
 
 }  // namespace
+
+std::string ConfigFile(const World& world, const std::string& given) { return FindFile(world, given).path; }
 
 Result<> OneRegistry(const AuthOptions& options, std::span<const reference::Reference> images) {
   const std::string flag = !options.creds.empty() ? "--creds" : !options.auth.empty() ? "--auth" : "";
@@ -147,9 +149,9 @@ Result<Auth> Auth::Load(const task::Context& ctx, World& world, AuthOptions opti
     world.Trace(4, "credentials of the command line, and no others");
     return auth;
   }
-  File file = FindFile(world, options);
+  File file = FindFile(world, options.authfile);
   if (file.path.empty()) return auth;
-  if (!file.path.starts_with('/')) file.path = world.directory + "/" + file.path;
+  ASSIGN_OR_RETURN(file.path, world.Absolute(file.path));
   auto text = credentials::ReadDockerConfig(file.path);
   world.Trace(4, "credentials file " + Escape(file.path) + (text ? " is read" : " cannot be read"));
   if (!text) {

@@ -36,6 +36,9 @@ struct AuthOptions {
 // kUsage for --creds or --auth with images of several registries: of which of them the password is nobody said.
 Result<> OneRegistry(const AuthOptions& options, std::span<const reference::Reference> images);
 
+// The docker config file that a command reads without --creds and --auth: `given`, else as above; empty: there is no HOME.
+std::string ConfigFile(const World& world, const std::string& given);
+
 class Auth {
  public:
   // Reads the password or the file. `warn` gets one sentence a time. `ctx` ends the waiting for a password, and for helpers later.

@@ -185,12 +185,12 @@ class Grammar {
     sub = Command("creds", "creds match IMAGE, creds test [SECRET] IMAGE, creds lint [FILE]: which credentials, do they work, what is wrong with them", Arguments::kWords,
                   [this](Session& s) { return Creds(s, std::move(explain_)); });
     sub->add_option("WORDS", explain_.words, "match IMAGE, test [SECRET] IMAGE, lint [FILE]");
-    sub->add_option("--config", explain_.config, "match, lint: a docker config file (else DOCKER_CONFIG, ~/.docker/config.json)")->type_name("FILE");
+    sub->add_option("--config", explain_.config, "match, lint: a docker config file (else REGISTRY_AUTH_FILE, DOCKER_CONFIG, ~/.docker/config.json)")->type_name("FILE");
     Words_(sub->add_option("--profile", explain_.profile, "match, lint: how patterns are read"), {"Documented", "Kubelet"});
     Namespace_(sub, explain_.ns);
     sub->add_option("--username", explain_.username, "test: this user; the password from a prompt or stdin")->type_name("USER");
     sub->add_flag("--password-stdin", explain_.auth.password_stdin, "test: the password is all of stdin");
-    sub->add_option("--authfile", explain_.auth.authfile, "test: the entries of this docker config file")->type_name("FILE");
+    sub->add_option("--authfile", explain_.auth.authfile, "test: the entries of this docker config file; match, lint: as --config")->type_name("FILE");
     Output_(sub, {"table", "json", "jsonl"});
     words_[sub] = {"match", "test", "lint"};
 

@@ -91,29 +91,31 @@ std::optional<Failure> AddCredentials(Session& session, AuthOptions options, con
   return std::nullopt;
 }
 
-std::string Path(const Session& session, const std::string& file) {
-  return file.starts_with('/') ? file : session.world().directory + "/" + file;
-}
-
 // config.json or .dockercfg, by name and by shape.
 credentials::FileFormat FormatOf(const std::string& path) {
   return path.ends_with(".dockercfg") ? credentials::FileFormat::kDockerCfg : credentials::FileFormat::kConfigJson;
 }
 Result<std::string> ReadConfig(const Session& session, const std::string& file) {
-  auto text = credentials::ReadDockerConfig(Path(session, file));
+  ASSIGN_OR_RETURN(const std::string path, session.world().Absolute(file));
+  auto text = credentials::ReadDockerConfig(path);
   if (!text) return Error(Reason::kConfig, "the file " + Quoted(file) + " cannot be read: " + text.error().message()).Next("check the path");
   return text;
 }
-std::string DefaultConfig(const World& world) {
-  if (const std::string folder = world.Variable("DOCKER_CONFIG"); !folder.empty()) return folder + "/config.json";
-  return world.Variable("HOME") + "/.docker/config.json";
+// --config and --authfile are one here, and a pull's default the default.
+Result<std::string> ConfigOf(const Session& session, const ExplainOptions& options) {
+  if (!options.config.empty() && !options.auth.authfile.empty()) return Usage("creds match|lint with --config FILE or --authfile FILE, not both");
+  auto file = ConfigFile(session.world(), options.config.empty() ? options.auth.authfile : options.config);
+  if (file.empty()) return Usage("creds match|lint --config FILE: there is no HOME to look in");
+  return file;
 }
 
 int Match(Session& session, const ExplainOptions& options) {
   if (options.words.size() != 2) return session.Fail(FromError(Usage("creds match IMAGE [--config FILE] [--profile Documented|Kubelet]")));
   const auto image = reference::Reference::Parse(options.words[1]);
   if (!image) return session.Fail(FromError(image.error()));
-  const std::string file = options.config.empty() ? DefaultConfig(session.world()) : options.config;
+  const auto found = ConfigOf(session, options);
+  if (!found) return session.Fail(FromError(found.error()));
+  const std::string& file = *found;
   auto text = ReadConfig(session, file);
   if (!text) return session.Fail(FromError(text.error()));
   auto config = credentials::ParseDockerConfig(*text, FormatOf(file), ProfileOf(options), "file " + file);
@@ -189,7 +191,11 @@ bool IsYaml(const std::string& file) { return file.ends_with(".yaml") || file.en
 int LintConfigs(Session& session, const ExplainOptions& options) {
   std::vector<std::string> files(options.words.begin() + 1, options.words.end());
   files.insert(files.end(), options.files.begin(), options.files.end());
-  if (files.empty()) files.push_back(options.config.empty() ? DefaultConfig(session.world()) : options.config);
+  if (files.empty()) {
+    auto file = ConfigOf(session, options);
+    if (!file) return session.Fail(FromError(file.error()));
+    files.push_back(*std::move(file));
+  }
   std::vector<explain::Finding> all;
   for (const auto& file : files) {
     auto text = ReadConfig(session, file);

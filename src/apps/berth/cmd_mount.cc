@@ -1,5 +1,3 @@
-#include <filesystem>
-
 #include "apps/berth/commands.h"
 #include "apps/berth/format.h"
 #include "json/document.h"
@@ -8,8 +6,8 @@ namespace berth::cli {
 namespace {
 
 // The daemon's working directory is not ours.
-std::string Absolute(const World& world, const std::string& directory) {
-  std::string path = (std::filesystem::path(world.directory) / directory).lexically_normal().string();
+Result<std::string> Target(const World& world, const std::string& directory) {
+  ASSIGN_OR_RETURN(std::string path, world.Absolute(directory));
   while (path.size() > 1 && path.ends_with('/')) path.pop_back();
   return path;
 }
@@ -53,7 +51,9 @@ int Mount(Session& session, const MountOptions& options) {
   v1::MountRequest request;
   v1::MountResponse answer;
   request.set_image(options.image);
-  request.set_target(Absolute(session.world(), options.directory));
+  auto target = Target(session.world(), options.directory);
+  if (!target) return session.Fail(FromError(target.error()));
+  request.set_target(*std::move(target));
   request.set_writable(options.writable);
   request.set_platform(options.platform);
   if (const auto failure = session.Call(&v1::Berth::Stub::Mount, request, answer)) return session.Fail(At(options.image, *failure));
@@ -74,7 +74,12 @@ int Unmount(Session& session, const std::vector<std::string>& directories) {
   for (const auto& directory : directories) {
     v1::UnmountRequest request;
     v1::UnmountResponse answer;
-    request.set_target(Absolute(session.world(), directory));
+    auto target = Target(session.world(), directory);
+    if (!target) {
+      statuses.push_back(session.Fail(FromError(target.error())));
+      continue;
+    }
+    request.set_target(*std::move(target));
     if (const auto failure = session.Call(&v1::Berth::Stub::Unmount, request, answer))
       statuses.push_back(session.Fail(At(request.target(), *failure)));
     else

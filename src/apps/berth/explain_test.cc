@@ -136,6 +136,7 @@ class ExplainVerbs : public ::testing::Test {
     world_ = std::make_unique<TestWorld>(input);
     world_->variables["BERTH_SOCKET"] = daemon_.socket();
     world_->variables["HOME"] = daemon_.folder();
+    for (const auto& [name, value] : variables_) world_->variables[name] = value;
     world_->directory = daemon_.folder();
     world_->out_terminal = terminal_;
     return world_->Run(words);
@@ -144,6 +145,7 @@ class ExplainVerbs : public ::testing::Test {
   std::string err() const { return world_->err(); }
   FakeExplain daemon_;
   std::unique_ptr<TestWorld> world_;
+  std::map<std::string, std::string> variables_;
   bool terminal_ = false;
 };
 
@@ -246,6 +248,14 @@ TEST_F(ExplainVerbs, CredsMatchShowsWhichEntriesAndWhy) {
   EXPECT_FALSE(*answer->root().Find("matches")->AsBool());
   EXPECT_EQ(answer->root().Find("entries")->size(), 3u);
   EXPECT_EQ(*answer->root().Find("profile")->AsString(), "Documented");
+  // The file that a pull would read.
+  variables_["REGISTRY_AUTH_FILE"] = file;
+  EXPECT_EQ(Run({"creds", "match", "reg.test/team/app"}), 0) << err();
+  EXPECT_EQ(Run({"creds", "lint"}), 20) << err();
+  variables_["REGISTRY_AUTH_FILE"] = "/no/such/file";
+  EXPECT_EQ(Run({"creds", "match", "reg.test/team/app", "--authfile", file}), 0) << err();
+  EXPECT_EQ(Run({"creds", "match", "reg.test/team/app", "--authfile", file, "--config", file}), 2);
+  EXPECT_EQ(Run({"creds", "match", "reg.test/team/app"}), 2);
 }
 
 struct PageRow { std::string image; bool documented, kubelet; };

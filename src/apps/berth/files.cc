@@ -44,7 +44,7 @@ Result<std::vector<Source>> ReadFiles(Session& session, const std::vector<std::s
       sources.push_back({"-", std::move(text)});
       continue;
     }
-    const std::string path = (fs::path(session.world().directory) / given).lexically_normal().string();
+    ASSIGN_OR_RETURN(const std::string path, session.world().Absolute(given));
     std::vector<std::string> paths{path};
     std::error_code error;
     const bool folder = fs::is_directory(path, error);

@@ -6,6 +6,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <chrono>
@@ -56,6 +57,14 @@ void Stream::Write(std::string_view text) {
   }
 }
 
+Result<std::string> World::Absolute(std::string_view given) const {
+  if (given.starts_with('/')) return std::string(given);
+  if (!directory.starts_with('/'))
+    return Error(Reason::kUsage, "the path " + Quoted(given) + " is relative, and the working directory is gone").Next("give an absolute path");
+  while (given.starts_with("./")) given.remove_prefix(std::min(given.find_first_not_of('/', 1), given.size()));
+  return directory + (directory.ends_with('/') ? "" : "/") + std::string(given);
+}
+
 void World::Trace(int level, std::string_view text) {
   if (verbosity < level) return;
   const auto now = clock.WallNow().time_since_epoch();
@@ -81,7 +90,7 @@ World RealWorld() {
             if (ioctl(2, TIOCGWINSZ, &w) != 0 || w.ws_col == 0 || w.ws_row == 0) return TerminalSize{};
             return TerminalSize{w.ws_col, w.ws_row};
           },
-          .directory = getcwd(directory.data(), directory.size()) != nullptr ? directory.data() : "/"};
+          .directory = getcwd(directory.data(), directory.size()) != nullptr ? directory.data() : ""};
 }
 
 }  // namespace berth::cli

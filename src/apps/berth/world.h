@@ -51,7 +51,7 @@ struct World {
   const time::Clock& clock = time::SystemClock();
   std::stop_token stop = {};                         // SIGINT or SIGTERM came
   std::function<int()> interrupted_status = [] { return 130; };  // exit status after that: 130, 143
-  std::string directory = "/";                       // working directory
+  std::string directory = "/";                       // working directory; empty: it is gone
   int verbosity = 0;                                 // -v: 0 … 10
   time::Duration patience = kPatience;               // see Session::BeImpatient
   time::Duration usage_patience = kUsagePatience;
@@ -60,6 +60,9 @@ struct World {
     const char* value = variable(name);
     return value == nullptr ? "" : value;
   }
+  // A path as others understand it, too. Not tidied: what ".." means behind a symbolic link only the kernel knows. kUsage: it is
+  // relative, and the working directory is gone.
+  Result<std::string> Absolute(std::string_view given) const;
   // A line on err in klog's form, if -v is at least `level`: 1 what is done, 4 where and from which files, names and durations of
   // requests, 6 their statuses. Never a secret, nor an argument that could be one; text from outside comes escaped.
   void Trace(int level, std::string_view text);
