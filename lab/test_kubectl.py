@@ -12,6 +12,7 @@ import os
 import pathlib
 import queue
 import re
+import resource
 import secrets
 import shutil
 import socket
@@ -112,6 +113,8 @@ class Lab(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a descriptor for each watcher
         cls.folder = pathlib.Path(tempfile.mkdtemp(prefix="berth-kubectl-"))
         cls.addClassCleanup(shutil.rmtree, cls.folder, True)
         layout = images.Layout(cls.folder / "layout")

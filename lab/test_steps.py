@@ -276,10 +276,10 @@ def never_matches(t):
 
 @row("refused", r"start the registry, or correct the port in the image's name; then")
 def refused(t):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    yield Ask(f"127.0.0.1:{port}/team/app:plain")
+    with socket.socket() as held:  # bound and not listening: refused, and nobody else gets the port
+        held.bind(("127.0.0.1", 0))
+        port = held.getsockname()[1]
+        yield Ask(f"127.0.0.1:{port}/team/app:plain")
     t.faulty(None, port=port)
 
 

@@ -148,6 +148,7 @@ std::string PlainBody(std::string_view answer, bool head) {
   bool chunked = false;
   std::optional<std::size_t> length;
   do {
+    chunked = false, length.reset();  // those of a 1xx answer say nothing of the one that follows
     const std::string_view first = Line(answer);
     Require(first.starts_with("HTTP/") && first.find(' ') != first.npos, "no status line");
     status = std::atoi(std::string(first.substr(first.find(' ') + 1, 3)).c_str());

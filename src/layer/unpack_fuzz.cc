@@ -45,7 +45,8 @@ class Place {
   Place() {
     std::signal(SIGPIPE, SIG_IGN);
     std::error_code none;
-    std::string pattern = (fs::is_directory("/dev/shm", none) ? "/dev/shm" : fs::temp_directory_path().string()) + "/berth-unpack-XXXXXX";
+    const bool memory = fs::is_directory("/dev/shm", none) && ::access("/dev/shm", W_OK) == 0;
+    std::string pattern = (memory ? "/dev/shm" : fs::temp_directory_path().string()) + "/berth-unpack-XXXXXX";
     Require(::mkdtemp(pattern.data()) != nullptr, "mkdtemp");
     path_ = pattern;
     for (const char* folder : {"store", "canary", "store/canary"}) fs::create_directory(path_ / folder);
