@@ -270,18 +270,17 @@ Result<> Catalog::PublishImage(const Publication& p) {
                                    image.layers[i].blob.ToString(), image.layers[i].diff_id.ToString(), image.layers[i].variant));
   }
   const auto write_name = [&](std::string_view name, bool implied) -> Result<> {
+    // Another platform of the same index adds to what is here; a tag that moved starts anew, also when it moved to what its old
+    // index has: a verdict is on the target, and covers nothing beside it.
+    for (const char* table : {"name_images", "name_documents"})
+      RETURN_IF_ERROR(writer_->Run(
+          Sql({"DELETE FROM ", table, " WHERE name = ?1 AND EXISTS(SELECT 1 FROM names WHERE name = ?1 AND target <> ?2)"}), name,
+          p.target.ToString()));
     // An explicit name stays explicit when it comes along with a tag later.
     RETURN_IF_ERROR(writer_->Run(
         "INSERT INTO names VALUES(?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET target = excluded.target,"
         " media_type = excluded.media_type, implied = MIN(implied, excluded.implied), updated = excluded.updated",
         name, p.target.ToString(), p.media_type, implied, now));
-    // Another platform of the same index adds to what is here; a tag that moved starts anew.
-    RETURN_IF_ERROR(writer_->Run(
-        "DELETE FROM name_images WHERE name = ?1 AND NOT EXISTS(SELECT 1 FROM name_documents WHERE name = ?1 AND digest = ?2)", name,
-        p.target.ToString()));
-    RETURN_IF_ERROR(writer_->Run(
-        "DELETE FROM name_documents WHERE name = ?1 AND NOT EXISTS(SELECT 1 FROM name_documents WHERE name = ?1 AND digest = ?2)", name,
-        p.target.ToString()));
     for (const auto& document : p.documents)
       RETURN_IF_ERROR(writer_->Run("INSERT INTO name_documents VALUES(?, ?) ON CONFLICT DO NOTHING", name, document.digest.ToString()));
     for (const auto& image : p.images)

@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <filesystem>
+#include <set>
 #include <thread>
 
 #include "time/testing/manual_clock.h"
@@ -121,6 +122,45 @@ TEST_F(CatalogTest, AnotherPlatformOfTheSameIndexAddsToTheName) {
   }
   EXPECT_THAT((*catalog_->FindName("a:1"))->images, ElementsAre(Of("linux/amd64"), Of("linux/arm64")));
   EXPECT_THAT(catalog_->FindUnreferenced(kForever)->blobs, IsEmpty());
+}
+
+// Found by an audit: what the old index brought along was used under the verdict on the manifest that the tag had moved to.
+TEST_F(CatalogTest, ATagThatMovesWithinOrBeyondItsIndexHasWhatItsNewTargetHas) {
+  struct Move {
+    const char* target;
+    std::vector<const char*> images, now;
+  };
+  // "outer" is an index that has "index".
+  const std::vector<Move> rows{{"index", {"amd64", "arm64"}, {"amd64", "arm64"}},
+                               {"arm64", {"arm64"}, {"arm64"}},
+                               {"index", {"amd64"}, {"amd64"}},
+                               {"index", {"arm64"}, {"amd64", "arm64"}},
+                               {"amd64", {"amd64"}, {"amd64"}},
+                               {"arm64", {"arm64"}, {"arm64"}},
+                               {"outer", {"amd64"}, {"amd64"}},
+                               {"outer", {"arm64"}, {"amd64", "arm64"}},
+                               {"index", {"arm64"}, {"arm64"}}};
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    SCOPED_TRACE(i);
+    const auto& [target, images, now] = rows[i];
+    Publication p{.name = "a:1", .implied_name = "a@" + Of(target).ToString(), .target = Of(target), .media_type = "m"};
+    std::vector<Digest> documents{Of(target)}, expected;
+    if (target == std::string_view("outer")) documents.push_back(Of("index"));
+    for (const char* image : images) {
+      p.images.push_back({.manifest = Of(image), .config = Of(std::string(image) + "c"), .platform = image});
+      documents.insert(documents.end(), {Of(image), Of(std::string(image) + "c")});
+    }
+    for (const auto& document : documents) p.documents.push_back({document, 1});
+    for (const char* image : now) {
+      expected.push_back(Of(image));
+      documents.insert(documents.end(), {Of(image), Of(std::string(image) + "c")});
+    }
+    ASSERT_TRUE(catalog_->PublishImage(p));
+    EXPECT_EQ((*catalog_->FindName("a:1"))->images, expected);
+    const auto kept = catalog_->ListDocuments()->at("a:1");
+    EXPECT_EQ(std::set(kept.begin(), kept.end()), std::set(documents.begin(), documents.end()));
+  }
+  EXPECT_THAT((*catalog_->FindName("a@" + Of("index").ToString()))->images, ElementsAre(Of("amd64"), Of("arm64"))) << "it moves nowhere";
 }
 
 TEST_F(CatalogTest, TheLastExplicitNameTakesTheImageAlong) {
