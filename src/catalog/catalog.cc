@@ -362,19 +362,25 @@ Result<std::optional<ImageRecord>> Catalog::FindImage(const Digest& manifest) {
   return found;
 }
 
-Result<std::vector<ImageRecord>> Catalog::FindImagesById(std::string_view hex_prefix) {
+Result<std::vector<ImageRecord>> Catalog::FindImagesById(std::string_view id) {
   std::vector<ImageRecord> found;
-  const std::string_view hex = hex_prefix.starts_with("sha256:") ? hex_prefix.substr(7) : hex_prefix;
+  const std::size_t colon = id.find(':');
+  const std::string_view hex = colon == id.npos ? id : id.substr(colon + 1);
   if (hex.size() < 4 || hex.find_first_not_of("0123456789abcdef") != hex.npos) return found;
   std::lock_guard lock(reader_mutex_);
   ASSIGN_OR_RETURN([[maybe_unused]] const auto one_state, reader_->Snapshot());
+  // Digits alone are those of any algorithm: what follows its colon.
+  const auto begins = [&](std::string_view digest) {
+    return colon == id.npos ? Sql({"substr(", digest, ", instr(", digest, ", ':') + 1, length(?1)) = ?1"})
+                            : Sql({"substr(", digest, ", 1, length(?1)) = ?1"});
+  };
   RETURN_IF_ERROR(reader_->Query(
-      Sql({kImageColumns, "WHERE substr(i.config, 1, length(?1)) = ?1 OR substr(i.manifest, 1, length(?1)) = ?1 ORDER BY i.manifest"}),
+      Sql({kImageColumns, "WHERE ", begins("i.config"), " OR ", begins("i.manifest"), " ORDER BY i.manifest"}),
       [&](const Row& row) -> Result<> {
         ASSIGN_OR_RETURN(found.emplace_back(), ImageAt(row));
         return {};
       },
-      "sha256:" + std::string(hex)));
+      id));
   for (auto& image : found) RETURN_IF_ERROR(Complete(*reader_, image));
   return found;
 }

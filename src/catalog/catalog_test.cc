@@ -85,6 +85,31 @@ TEST_F(CatalogTest, APublishedImageIsFoundByNameByIdAndInTheList) {
   EXPECT_FALSE(*catalog_->FindName("a:2"));
 }
 
+// Found by an audit: only sha256 was looked for.
+TEST_F(CatalogTest, AnIdOfEveryAlgorithmFindsItsImage) {
+  using digest::Algorithm;
+  for (const auto algorithm : {Algorithm::kSha256, Algorithm::kSha384, Algorithm::kSha512}) {
+    const std::string name(digest::Name(algorithm));
+    const auto of = [&](const std::string& text) { return Digest::Of(bytes::AsView(text), algorithm); };
+    const ImageRecord image{.manifest = of(name), .config = of(name + " config"), .platform = "linux/amd64"};
+    ASSERT_TRUE(catalog_->PublishImage({.name = name + ":1", .target = image.manifest, .media_type = "m", .images = {image}}));
+  }
+  for (const auto& image : *catalog_->ListImages()) {
+    for (const auto& digest : {image.config, image.manifest}) {
+      const std::string whole = digest.ToString(), hex = digest.Hex(), algorithm = whole.substr(0, whole.size() - hex.size());
+      for (const std::string& text : {whole, hex, hex.substr(0, 12), whole.substr(0, algorithm.size() + 12)}) {
+        const auto found = *catalog_->FindImagesById(text);
+        ASSERT_EQ(found.size(), 1u) << text;
+        EXPECT_EQ(found[0].manifest, image.manifest) << text;
+      }
+      const std::string other = algorithm == "sha512:" ? "sha256:" : "sha512:";
+      for (const std::string& text : {other + hex, other + hex.substr(0, 12), "sha" + hex, ":" + hex, algorithm + hex.substr(0, 3),
+                                      algorithm + algorithm + hex, hex + "0", algorithm, whole.substr(1), hex.substr(1, 12)})
+        EXPECT_THAT(*catalog_->FindImagesById(text), IsEmpty()) << text;
+    }
+  }
+}
+
 TEST_F(CatalogTest, KnowsWhetherItEverHeldAnything) {
   EXPECT_TRUE(*catalog_->Empty());
   const auto pull = *catalog_->BeginPull("a:1");
