@@ -595,6 +595,25 @@ TEST(FindImages, AnIdThatFitsSeveralListsThem) {
   EXPECT_EQ(FindImages(*stores.catalog, "abc").error().reason(), Reason::kNotFound) << "too short to be an id";
 }
 
+// Found by an audit: the id that berth images prints found nothing.
+TEST(FindImages, ByAnIdOfAnotherAlgorithm) {
+  reclaim::testing::Stores stores;
+  const auto id = digest::Digest::Of(bytes::AsView("config"), digest::Algorithm::kSha512);
+  const auto manifest = digest::Digest::Of(bytes::AsView("manifest"));
+  ASSERT_TRUE(stores.catalog->PublishImage({.name = "r/s:1", .implied_name = {}, .target = manifest, .media_type = "m", .documents = {},
+                                            .images = {{.manifest = manifest, .config = id, .platform = "linux/amd64"}}, .pull = {},
+                                            .journal = ""}));
+  const std::string hex = id.Hex();
+  for (const std::string& text : {id.ToString(), hex, hex.substr(0, 4), hex.substr(0, 12), hex.substr(0, 64), hex.substr(0, 100),
+                                  "sha512:" + hex.substr(0, 12)}) {
+    const auto found = FindImages(*stores.catalog, text);
+    ASSERT_TRUE(found) << text << ": " << found.error().Text();
+    EXPECT_THAT(found->images, SizeIs(1)) << text;
+  }
+  for (const std::string& text : {"sha256:" + hex.substr(0, 12), "sha512:" + hex.substr(0, 3), "sha384:" + hex.substr(0, 96), hex + "0"})
+    EXPECT_EQ(FindImages(*stores.catalog, text).error().reason(), Reason::kNotFound) << text;
+}
+
 TEST_F(ImagesTest, AreRemovedByNameAndById) {
   v1::RemoveImageRequest request;
   v1::RemoveImageResponse answer;

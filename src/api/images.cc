@@ -15,8 +15,6 @@ Error Absent(std::string_view text) {
   return Error(Reason::kNotFound, "there is no image " + Quoted(text) + " here").Next("berth images lists what there is; berth pull fetches");
 }
 
-bool IsHex(std::string_view text) { return text.find_first_not_of("0123456789abcdef") == text.npos; }
-
 Result<Match> ById(catalog::Catalog& catalog, std::string_view text) {
   ASSIGN_OR_RETURN(auto images, catalog.FindImagesById(text));
   if (images.empty()) return Absent(text);
@@ -33,8 +31,8 @@ Result<Match> ById(catalog::Catalog& catalog, std::string_view text) {
 
 Result<Match> FindImages(catalog::Catalog& catalog, std::string_view text) {
   if (reference::IsImageId(text)) return ById(catalog, text);
-  const std::string_view digits = text.starts_with("sha256:") ? text.substr(7) : text;
-  const bool maybe_id = digits.size() >= 4 && digits.size() < 64 && IsHex(digits);
+  const std::string_view digits = reference::IdDigits(text);
+  const bool maybe_id = digits.size() >= 4 && digits.size() < 2 * digest::ByteLength(digest::Algorithm::kSha512);
   const auto reference = reference::Reference::Parse(text);
   if (reference) {
     ASSIGN_OR_RETURN(auto name, catalog.FindName(reference->Canonical()));

@@ -1,6 +1,6 @@
 // api/images.h: which image a person means.
 //
-// In this order: a whole digest (64 hex digits, "sha256:" or not) is the id of an image or of its manifest; else a name as
+// In this order: a whole digest (reference::IsImageId) is the id of an image or of its manifest; else a name as
 // Kubernetes reads it ("busybox" is docker.io/library/busybox:latest); else at least four hex digits that begin exactly
 // one id. Errors: kInvalidReference, kNotFound, kUsage for digits that fit several images (it lists them), kNoMatch for
 // a platform that the name does not have here (it lists what it has).

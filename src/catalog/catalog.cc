@@ -270,18 +270,17 @@ Result<> Catalog::PublishImage(const Publication& p) {
                                    image.layers[i].blob.ToString(), image.layers[i].diff_id.ToString(), image.layers[i].variant));
   }
   const auto write_name = [&](std::string_view name, bool implied) -> Result<> {
+    // Another platform of the same index adds to what is here; a tag that moved starts anew, also when it moved to what its old
+    // index has: a verdict is on the target, and covers nothing beside it.
+    for (const char* table : {"name_images", "name_documents"})
+      RETURN_IF_ERROR(writer_->Run(
+          Sql({"DELETE FROM ", table, " WHERE name = ?1 AND EXISTS(SELECT 1 FROM names WHERE name = ?1 AND target <> ?2)"}), name,
+          p.target.ToString()));
     // An explicit name stays explicit when it comes along with a tag later.
     RETURN_IF_ERROR(writer_->Run(
         "INSERT INTO names VALUES(?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET target = excluded.target,"
         " media_type = excluded.media_type, implied = MIN(implied, excluded.implied), updated = excluded.updated",
         name, p.target.ToString(), p.media_type, implied, now));
-    // Another platform of the same index adds to what is here; a tag that moved starts anew.
-    RETURN_IF_ERROR(writer_->Run(
-        "DELETE FROM name_images WHERE name = ?1 AND NOT EXISTS(SELECT 1 FROM name_documents WHERE name = ?1 AND digest = ?2)", name,
-        p.target.ToString()));
-    RETURN_IF_ERROR(writer_->Run(
-        "DELETE FROM name_documents WHERE name = ?1 AND NOT EXISTS(SELECT 1 FROM name_documents WHERE name = ?1 AND digest = ?2)", name,
-        p.target.ToString()));
     for (const auto& document : p.documents)
       RETURN_IF_ERROR(writer_->Run("INSERT INTO name_documents VALUES(?, ?) ON CONFLICT DO NOTHING", name, document.digest.ToString()));
     for (const auto& image : p.images)
@@ -363,19 +362,25 @@ Result<std::optional<ImageRecord>> Catalog::FindImage(const Digest& manifest) {
   return found;
 }
 
-Result<std::vector<ImageRecord>> Catalog::FindImagesById(std::string_view hex_prefix) {
+Result<std::vector<ImageRecord>> Catalog::FindImagesById(std::string_view id) {
   std::vector<ImageRecord> found;
-  const std::string_view hex = hex_prefix.starts_with("sha256:") ? hex_prefix.substr(7) : hex_prefix;
+  const std::size_t colon = id.find(':');
+  const std::string_view hex = colon == id.npos ? id : id.substr(colon + 1);
   if (hex.size() < 4 || hex.find_first_not_of("0123456789abcdef") != hex.npos) return found;
   std::lock_guard lock(reader_mutex_);
   ASSIGN_OR_RETURN([[maybe_unused]] const auto one_state, reader_->Snapshot());
+  // Digits alone are those of any algorithm: what follows its colon.
+  const auto begins = [&](std::string_view digest) {
+    return colon == id.npos ? Sql({"substr(", digest, ", instr(", digest, ", ':') + 1, length(?1)) = ?1"})
+                            : Sql({"substr(", digest, ", 1, length(?1)) = ?1"});
+  };
   RETURN_IF_ERROR(reader_->Query(
-      Sql({kImageColumns, "WHERE substr(i.config, 1, length(?1)) = ?1 OR substr(i.manifest, 1, length(?1)) = ?1 ORDER BY i.manifest"}),
+      Sql({kImageColumns, "WHERE ", begins("i.config"), " OR ", begins("i.manifest"), " ORDER BY i.manifest"}),
       [&](const Row& row) -> Result<> {
         ASSIGN_OR_RETURN(found.emplace_back(), ImageAt(row));
         return {};
       },
-      "sha256:" + std::string(hex)));
+      id));
   for (auto& image : found) RETURN_IF_ERROR(Complete(*reader_, image));
   return found;
 }

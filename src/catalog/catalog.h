@@ -190,8 +190,9 @@ class Catalog {
   Result<std::optional<NameRecord>> FindName(std::string_view name);
   Result<std::vector<NameRecord>> ListNames();
   Result<std::optional<ImageRecord>> FindImage(const Digest& manifest);
-  // By the first hex digits of the config or manifest digest (at least 4), or the whole digest. Several: all of them.
-  Result<std::vector<ImageRecord>> FindImagesById(std::string_view hex_prefix);
+  // By the first hex digits of the config or manifest digest (at least 4) or all of them, with or without "sha256:", "sha384:" or
+  // "sha512:" in front. Several: all of them.
+  Result<std::vector<ImageRecord>> FindImagesById(std::string_view id);
   Result<std::vector<ImageRecord>> ListImages();
   Result<std::optional<LayerRecord>> FindLayer(const Digest& blob);
   Result<std::vector<LayerRecord>> ListLayers();

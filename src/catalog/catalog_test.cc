@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <filesystem>
+#include <set>
 #include <thread>
 
 #include "time/testing/manual_clock.h"
@@ -84,6 +85,31 @@ TEST_F(CatalogTest, APublishedImageIsFoundByNameByIdAndInTheList) {
   EXPECT_FALSE(*catalog_->FindName("a:2"));
 }
 
+// Found by an audit: only sha256 was looked for.
+TEST_F(CatalogTest, AnIdOfEveryAlgorithmFindsItsImage) {
+  using digest::Algorithm;
+  for (const auto algorithm : {Algorithm::kSha256, Algorithm::kSha384, Algorithm::kSha512}) {
+    const std::string name(digest::Name(algorithm));
+    const auto of = [&](const std::string& text) { return Digest::Of(bytes::AsView(text), algorithm); };
+    const ImageRecord image{.manifest = of(name), .config = of(name + " config"), .platform = "linux/amd64"};
+    ASSERT_TRUE(catalog_->PublishImage({.name = name + ":1", .target = image.manifest, .media_type = "m", .images = {image}}));
+  }
+  for (const auto& image : *catalog_->ListImages()) {
+    for (const auto& digest : {image.config, image.manifest}) {
+      const std::string whole = digest.ToString(), hex = digest.Hex(), algorithm = whole.substr(0, whole.size() - hex.size());
+      for (const std::string& text : {whole, hex, hex.substr(0, 12), whole.substr(0, algorithm.size() + 12)}) {
+        const auto found = *catalog_->FindImagesById(text);
+        ASSERT_EQ(found.size(), 1u) << text;
+        EXPECT_EQ(found[0].manifest, image.manifest) << text;
+      }
+      const std::string other = algorithm == "sha512:" ? "sha256:" : "sha512:";
+      for (const std::string& text : {other + hex, other + hex.substr(0, 12), "sha" + hex, ":" + hex, algorithm + hex.substr(0, 3),
+                                      algorithm + algorithm + hex, hex + "0", algorithm, whole.substr(1), hex.substr(1, 12)})
+        EXPECT_THAT(*catalog_->FindImagesById(text), IsEmpty()) << text;
+    }
+  }
+}
+
 TEST_F(CatalogTest, KnowsWhetherItEverHeldAnything) {
   EXPECT_TRUE(*catalog_->Empty());
   const auto pull = *catalog_->BeginPull("a:1");
@@ -121,6 +147,45 @@ TEST_F(CatalogTest, AnotherPlatformOfTheSameIndexAddsToTheName) {
   }
   EXPECT_THAT((*catalog_->FindName("a:1"))->images, ElementsAre(Of("linux/amd64"), Of("linux/arm64")));
   EXPECT_THAT(catalog_->FindUnreferenced(kForever)->blobs, IsEmpty());
+}
+
+// Found by an audit: what the old index brought along was used under the verdict on the manifest that the tag had moved to.
+TEST_F(CatalogTest, ATagThatMovesWithinOrBeyondItsIndexHasWhatItsNewTargetHas) {
+  struct Move {
+    const char* target;
+    std::vector<const char*> images, now;
+  };
+  // "outer" is an index that has "index".
+  const std::vector<Move> rows{{"index", {"amd64", "arm64"}, {"amd64", "arm64"}},
+                               {"arm64", {"arm64"}, {"arm64"}},
+                               {"index", {"amd64"}, {"amd64"}},
+                               {"index", {"arm64"}, {"amd64", "arm64"}},
+                               {"amd64", {"amd64"}, {"amd64"}},
+                               {"arm64", {"arm64"}, {"arm64"}},
+                               {"outer", {"amd64"}, {"amd64"}},
+                               {"outer", {"arm64"}, {"amd64", "arm64"}},
+                               {"index", {"arm64"}, {"arm64"}}};
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    SCOPED_TRACE(i);
+    const auto& [target, images, now] = rows[i];
+    Publication p{.name = "a:1", .implied_name = "a@" + Of(target).ToString(), .target = Of(target), .media_type = "m"};
+    std::vector<Digest> documents{Of(target)}, expected;
+    if (target == std::string_view("outer")) documents.push_back(Of("index"));
+    for (const char* image : images) {
+      p.images.push_back({.manifest = Of(image), .config = Of(std::string(image) + "c"), .platform = image});
+      documents.insert(documents.end(), {Of(image), Of(std::string(image) + "c")});
+    }
+    for (const auto& document : documents) p.documents.push_back({document, 1});
+    for (const char* image : now) {
+      expected.push_back(Of(image));
+      documents.insert(documents.end(), {Of(image), Of(std::string(image) + "c")});
+    }
+    ASSERT_TRUE(catalog_->PublishImage(p));
+    EXPECT_EQ((*catalog_->FindName("a:1"))->images, expected);
+    const auto kept = catalog_->ListDocuments()->at("a:1");
+    EXPECT_EQ(std::set(kept.begin(), kept.end()), std::set(documents.begin(), documents.end()));
+  }
+  EXPECT_THAT((*catalog_->FindName("a@" + Of("index").ToString()))->images, ElementsAre(Of("amd64"), Of("arm64"))) << "it moves nowhere";
 }
 
 TEST_F(CatalogTest, TheLastExplicitNameTakesTheImageAlong) {

@@ -26,25 +26,29 @@ const View::Entry* View::FindId(const std::string& id) const {
 }
 
 Result<const View::Entry*> View::Find(std::string_view text, std::size_t digits) const {
-  const bool prefixed = text.starts_with("sha256:");
-  const std::string_view hex = prefixed ? text.substr(7) : text;
-  if (reference::IsImageId(text)) {
-    const std::string id = "sha256:" + std::string(hex);
+  if (const auto whole = reference::ParseImageId(text)) {
+    const std::string id = whole->ToString();
     if (const Entry* entry = FindId(id)) return entry;
     const auto found = manifests_.find(id);
     return found == manifests_.end() ? nullptr : &entries_[found->second];
   }
-  if (!prefixed) {
+  const std::string_view hex = reference::IdDigits(text);
+  if (hex.empty() || hex.size() == text.size()) {
     if (const auto reference = reference::Reference::Parse(text))
       if (const Entry* named = FindName(reference->Canonical())) return named;
   }
-  if (hex.size() < digits || hex.size() >= 64 || hex.find_first_not_of("0123456789abcdef") != hex.npos) return nullptr;
-  const std::string begin = "sha256:" + std::string(hex);
-  const auto first = ids_.lower_bound(begin);
-  if (first == ids_.end() || !first->first.starts_with(begin)) return nullptr;
-  if (const auto second = std::next(first); second != ids_.end() && second->first.starts_with(begin))
-    return Error(Reason::kUsage, "several image ids begin with " + Quoted(text)).Next("give more digits");
-  return &entries_[first->second];
+  using digest::Algorithm;
+  if (hex.size() < digits || hex.size() >= 2 * digest::ByteLength(Algorithm::kSha512)) return nullptr;
+  const Entry* only = nullptr;
+  for (const auto algorithm : {Algorithm::kSha256, Algorithm::kSha384, Algorithm::kSha512}) {
+    const std::string begin = std::string(digest::Name(algorithm)) + ':' + std::string(hex);
+    if (hex.size() != text.size() && text != begin) continue;
+    for (auto at = ids_.lower_bound(begin); at != ids_.end() && at->first.starts_with(begin); ++at) {
+      if (only != nullptr) return Error(Reason::kUsage, "several image ids begin with " + Quoted(text)).Next("give more digits");
+      only = &entries_[at->second];
+    }
+  }
+  return only;
 }
 
 // --- Images

@@ -43,7 +43,7 @@ class View {
   };
 
   const std::vector<Entry>& entries() const { return entries_; }
-  // By the digest of a config or manifest (64 hex digits, "sha256:" or not), by name, by at least `digits` hex digits with
+  // By the digest of a config or manifest (reference::IsImageId), by name, by at least `digits` hex digits with
   // which exactly one id begins; in this order. nullptr: there is none, whatever the text is. kUsage: several begin so.
   Result<const Entry*> Find(std::string_view text, std::size_t digits) const;
   const Entry* FindName(const std::string& canonical) const;

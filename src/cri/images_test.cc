@@ -164,13 +164,40 @@ TEST_F(ImagesTest, AreFoundByIdNameAndPiecesOfAnId) {  // G-08, G-09
   }
 }
 
+// Found by an audit: only sha256 was looked for.
+TEST_F(ImagesTest, AreFoundByIdsOfEveryAlgorithm) {
+  auto one = Make({.extra = "one"}), two = Make({.extra = "two"});
+  one.config = Digest::Of(bytes::AsView("one"), digest::Algorithm::kSha512);
+  two.config = Digest::Of(bytes::AsView("two"), digest::Algorithm::kSha384);
+  two.manifest = Digest::Of(bytes::AsView("manifest"), digest::Algorithm::kSha512);
+  Publish("a.test/x:1", {one}, "i1");
+  Publish("docker.io/library/sha512:v1", {two}, "i2");
+  const std::string first = one.config.Hex(), second = two.config.Hex();
+  const auto view = Get();
+  for (const FindCase& row : {
+           FindCase{"id", "sha512:" + first, 12, 1}, FindCase{"bare id", first, 12, 1}, FindCase{"id of 96", "sha384:" + second, 12, 2},
+           FindCase{"bare id of 96", second, 12, 2}, FindCase{"manifest", two.manifest.ToString(), 12, 2},
+           FindCase{"bare manifest", two.manifest.Hex(), 12, 2}, FindCase{"piece", first.substr(0, 12), 12, 1},
+           FindCase{"piece with algorithm", "sha384:" + second.substr(0, 12), 12, 2}, FindCase{"long piece", first.substr(0, 100), 12, 1},
+           FindCase{"another algorithm", "sha384:" + first.substr(0, 12), 4, 0}, FindCase{"short piece", "sha512:" + first.substr(0, 11), 12, 0},
+           FindCase{"129 digits", first + "0", 4, 0}, FindCase{"a name", "sha512:v1", 4, 2}, FindCase{"only the algorithm", "sha512:", 4, 0}}) {
+    const auto found = view->Find(row.text, row.digits);
+    ASSERT_TRUE(found) << row.name << ": " << found.error().Text();
+    const std::string id = *found == nullptr ? "none" : (*found)->image.id();
+    EXPECT_EQ(id, row.found == 0 ? "none" : row.found == 1 ? one.config.ToString() : two.config.ToString()) << row.name;
+  }
+}
+
 TEST_F(ImagesTest, APieceThatFitsSeveralIsAnError) {
   // Digests cannot be chosen: enough images, and some two share four digits.
   std::vector<ImageRecord> made;
   std::map<std::string, int> begin;
   std::string shared;
   for (int i = 0; shared.empty(); ++i) {
-    const ImageRecord image{.manifest = Of("m" + std::to_string(i)), .config = Of("c" + std::to_string(i)), .platform = "linux/amd64", .size = 1};
+    // Of several algorithms: the digits alone begin ids of each.
+    const auto algorithm = i % 2 == 0 ? digest::Algorithm::kSha256 : digest::Algorithm::kSha512;
+    const ImageRecord image{.manifest = Of("m" + std::to_string(i)), .config = Digest::Of(bytes::AsView("c" + std::to_string(i)), algorithm),
+                            .platform = "linux/amd64", .size = 1};
     made.push_back(image);
     if (++begin[image.config.Hex().substr(0, 4)] == 2) shared = image.config.Hex().substr(0, 4);
   }

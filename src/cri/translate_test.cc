@@ -233,6 +233,7 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(RefusedPull{"empty", "", "", Reason::kUsage}, RefusedPull{"upper case", "busyBox", "", Reason::kInvalidReference},
                       RefusedPull{"an id", std::string(64, 'a'), "", Reason::kInvalidReference},
                       RefusedPull{"a digest alone", kDigest, "", Reason::kInvalidReference},
+                      RefusedPull{"a digest of another algorithm alone", "sha512:" + std::string(128, 'a'), "", Reason::kInvalidReference},
                       RefusedPull{"NUL", std::string("a\0b", 3), "", Reason::kInvalidReference},
                       RefusedPull{"line", "a\nb", "", Reason::kInvalidReference}, RefusedPull{"two tags", "a:1:2", "", Reason::kInvalidReference},
                       RefusedPull{"climbing", "../../etc/passwd", "", Reason::kInvalidReference},

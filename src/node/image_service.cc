@@ -50,7 +50,7 @@ Result<catalog::ImageRecord> ImageService::Find(const std::string& image_ref) co
 }
 
 Result<std::vector<catalog::ImageRecord>> ImageService::ById(const std::string& id) const {
-  return catalog_.FindImagesById(id.substr(id.find(':') + 1));
+  return catalog_.FindImagesById(id);
 }
 
 Result<std::vector<catalog::ImageRecord>> ImageService::ByName(const catalog::NameRecord& name) const {

@@ -44,6 +44,29 @@ TEST_F(ImageServiceTest, APulledImageIsPresentByEveryName) {
   EXPECT_EQ(service_.Size({}, "sha256:" + std::string(64, 'a')).error().reason(), Reason::kNotFound);
 }
 
+// Found by an audit: such an image was here, and no Pod could be started from it.
+TEST_F(ImageServiceTest, AnIdOfAnotherAlgorithmIsAnIdToo) {
+  node_.registry.PutImage("app", "1", {Tar("a", "x")});
+  auto image = *service_.Find(*service_.Pull({}, Name("app:1"), nullptr));
+  for (const auto algorithm : {digest::Algorithm::kSha384, digest::Algorithm::kSha512}) {
+    const std::string name(digest::Name(algorithm));
+    image.config = digest::Digest::Of(bytes::AsView("config"), algorithm);
+    image.manifest = digest::Digest::Of(bytes::AsView(name));
+    ASSERT_TRUE(node_.stores.catalog->PublishImage({.name = Name(name + ":1"), .implied_name = {}, .target = image.manifest, .media_type = "m",
+                                                    .documents = {}, .images = {image}, .pull = {}, .journal = ""}));
+    const std::string id = image.config.ToString();
+    for (const auto& text : {Name(name + ":1"), id, image.config.Hex()}) {
+      EXPECT_EQ(Ref(text), id) << text;
+      EXPECT_EQ(*service_.KnownId(text), id) << text;
+    }
+    const auto found = service_.Find(id);
+    ASSERT_TRUE(found) << found.error().Text();
+    EXPECT_EQ(found->manifest, image.manifest);
+    EXPECT_TRUE(service_.Size({}, id));
+    EXPECT_EQ(Ref(name + ":" + std::string(image.config.Hex().size(), 'a')), "");
+  }
+}
+
 // What garbage collection asks of every Pod: the collector has claimed the image before.
 TEST_F(ImageServiceTest, AClaimedImageIsAbsentAndStillKnown) {
   node_.registry.PutImage("app", "1", {Tar("a", "x")});

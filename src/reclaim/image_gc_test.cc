@@ -647,6 +647,21 @@ TEST_F(StoredTest, WhatAPlanSaysIsWhatComesBack) {
   EXPECT_THAT(Names(), IsEmpty());
 }
 
+// Found by an audit: "somebody began to use it", for ever.
+TEST_F(StoredTest, AnImageWhoseIdIsOfAnotherAlgorithmGoes) {
+  auto row = **stores_.catalog->FindImage(stores_.Publish("r:1", {Content('1', 100'000)}).manifest);
+  for (const auto algorithm : {digest::Algorithm::kSha384, digest::Algorithm::kSha512}) {
+    const std::string name(digest::Name(algorithm));
+    row.manifest = digest::Digest::Of(bytes::AsView(name));
+    row.config = digest::Digest::Of(bytes::AsView("config"), algorithm);
+    ASSERT_TRUE(stores_.catalog->PublishImage({.name = "r:" + name, .implied_name = {}, .target = row.manifest, .media_type = "m",
+                                               .documents = {}, .images = {row}, .pull = {}, .journal = ""}));
+  }
+  const auto report = gc_->Collect({}, {.unused = true});
+  EXPECT_THAT(Names(), IsEmpty());
+  EXPECT_EQ(Taken(), 0u);
+}
+
 // Leftovers of both kinds, a partial, cached blobs, an index of two images: what goes, in which order and how much is known before.
 TEST_F(StoredTest, ADryRunNamesLeftoversTheCacheAndImagesInTheirOrder) {
   const auto one = stores_.Publish("r:1", {Content('1', 100'000)}, true), two = stores_.Publish("r:2", {Content('2', 60'000)}, true);

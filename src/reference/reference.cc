@@ -1,6 +1,7 @@
 #include "reference/reference.h"
 
 #include <algorithm>
+#include <array>
 
 namespace berth::reference {
 namespace {
@@ -9,6 +10,7 @@ constexpr std::string_view kDefaultDomain = "docker.io";
 constexpr std::string_view kLegacyDomain = "index.docker.io";
 constexpr std::string_view kOfficial = "library/";
 constexpr std::string_view kDefaultTag = "latest";
+constexpr std::array kAlgorithms{digest::Algorithm::kSha256, digest::Algorithm::kSha384, digest::Algorithm::kSha512};
 
 // ASCII only, whatever the locale.
 bool IsDigit(char c) { return c >= '0' && c <= '9'; }
@@ -269,10 +271,27 @@ Result<std::string> TrimTagAndDigest(std::string_view text) {
   return reference.Repository();
 }
 
-bool IsImageId(std::string_view text) {
-  constexpr std::string_view kAlgorithm = "sha256:";
-  if (text.starts_with(kAlgorithm)) text.remove_prefix(kAlgorithm.size());
-  return IsIdentifier(text);
+std::optional<digest::Digest> ParseImageId(std::string_view text) {
+  const std::string_view digits = IdDigits(text);
+  for (const auto algorithm : kAlgorithms) {
+    if (digits.size() != 2 * digest::ByteLength(algorithm)) continue;
+    const std::string whole = std::string(digest::Name(algorithm)) + ':' + std::string(digits);
+    if (text != digits && text != whole) continue;
+    if (const auto id = digest::Digest::Parse(whole)) return *id;
+  }
+  return std::nullopt;
+}
+
+bool IsImageId(std::string_view text) { return ParseImageId(text).has_value(); }
+
+std::string_view IdDigits(std::string_view text) {
+  for (const auto algorithm : kAlgorithms) {
+    const std::string_view name = digest::Name(algorithm);
+    if (!text.starts_with(name) || !text.substr(name.size()).starts_with(':')) continue;
+    text.remove_prefix(name.size() + 1);
+    break;
+  }
+  return All(text, [](char c) { return IsHex(c) && !IsUpper(c); }) ? text : std::string_view();
 }
 
 }  // namespace berth::reference

@@ -70,7 +70,13 @@ bool IsTag(std::string_view text);
 // kubelet-images 1.9: the text without tag and digest, not normalised. Errors: as ParseRaw.
 Result<std::string> TrimTagAndDigest(std::string_view text);
 
-// 64 lower-case hex digits, with or without "sha256:" in front: an image id, not a name.
+// The whole digest of an image's config or manifest, lower case: "sha256:" with 64 hex digits, "sha384:" with 96, "sha512:" with
+// 128, or these digits alone. An image id, not a name.
+std::optional<digest::Digest> ParseImageId(std::string_view text);
 bool IsImageId(std::string_view text);
+
+// The lower-case hex digits, one or more, that are an image id or may be its beginning: without "sha256:" and the like. "" when
+// `text` is neither.
+std::string_view IdDigits(std::string_view text);
 
 }  // namespace berth::reference

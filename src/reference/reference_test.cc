@@ -372,12 +372,28 @@ TEST(IsHub, KnowsItsThreeNames) {
 }
 
 TEST(IsImageId, TakesBareAndPrefixedDigestsOnly) {
-  EXPECT_TRUE(IsImageId(kHex64));
-  EXPECT_TRUE(IsImageId(kE3B0));
+  for (const auto& [id, means] : std::initializer_list<std::pair<std::string, std::string>>{
+           {kHex64, kF64}, {kE3B0, kE3B0}, {Times(96, "a"), "sha384:" + Times(96, "a")}, {"sha384:" + Times(96, "a"), "sha384:" + Times(96, "a")},
+           {Times(128, "a"), "sha512:" + Times(128, "a")}, {"sha512:" + Times(128, "a"), "sha512:" + Times(128, "a")}}) {
+    EXPECT_TRUE(IsImageId(id)) << id;
+    EXPECT_EQ(ParseImageId(id).value_or(digest::Digest()).ToString(), means);
+  }
   for (const std::string& no : {std::string(), std::string("sha256:"), Times(63, "f"), Times(65, "f"), Times(64, "F"),
-                                "sha512:" + kHex64, "sha256:" + kE3B0, "a@" + kE3B0, kHex64 + "\n"}) {
+                                "sha512:" + kHex64, "sha256:" + kE3B0, "a@" + kE3B0, kHex64 + "\n", Times(96, "g"), Times(128, "F"),
+                                "sha384:" + Times(128, "f"), "sha256:" + Times(96, "f"), "sha1:" + Times(40, "f"), ":" + kHex64}) {
     EXPECT_FALSE(IsImageId(no)) << no;
   }
+}
+
+TEST(IdDigits, AreTheHexOfAnIdOrItsBeginning) {
+  struct Row {
+    std::string text, digits;
+  };
+  for (const Row& row : {Row{"e3b0", "e3b0"}, Row{"sha256:e3b0", "e3b0"}, Row{"sha384:e3b0", "e3b0"}, Row{"sha512:e3b0", "e3b0"},
+                         Row{kE3B0, kE3B0.substr(7)}, Row{"sha512:" + Times(128, "a"), Times(128, "a")}, Row{"", ""}, Row{"sha256:", ""},
+                         Row{"E3B0", ""}, Row{"SHA256:e3b0", ""}, Row{"sha1:e3b0", ""}, Row{"sha512:v1", ""}, Row{"busybox:1234", ""},
+                         Row{"sha256:sha256:e3b0", ""}, Row{"e3b0\n", ""}, Row{":e3b0", ""}})
+    EXPECT_EQ(IdDigits(row.text), row.digits) << row.text;
 }
 
 }  // namespace
