@@ -106,7 +106,8 @@ Result<> EnterRoot(const JailSpec& spec, JailReport& report) {
   }
   // A tree without its own root would leave only our own care between an archive and the host (5.2: refuse to run).
   if (!stream && !report.own_root)
-    return Error(Reason::kDenied, "enter the jail: the layer directory cannot become the root").Next("berthd needs CAP_SYS_ADMIN");
+    return Error(Reason::kDenied, "enter the jail: without CAP_SYS_ADMIN the layer directory cannot become the root")
+        .Next("berthd needs CAP_SYS_ADMIN");
   return {};
 }
 
