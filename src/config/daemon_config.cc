@@ -164,7 +164,7 @@ const std::vector<Setting>& Settings() {
       Text("socket", "where berth.v1 is served; root's, mode 0600", AT(socket)),
       List("listen.http", "where metrics and health are served: ADDRESS:PORT, unix:///PATH", AT(http_listen)),
       Text("worker", "berth-unpack; empty: beside berthd", AT(worker)),
-      Choice("form", "auto, erofs, tree: how layers are kept; auto: EROFS where this kernel mounts it", AT(form),
+      Choice("form", "auto, erofs, tree: how layers are kept; auto: EROFS where this kernel mounts it, or berthd may not mount", AT(form),
              std::vector<std::pair<std::string_view, FormChoice>>{
                  {"auto", FormChoice::kAuto}, {"erofs", FormChoice::kErofs}, {"tree", FormChoice::kTree}}),
       Choice("log.level", "debug, info, warning, error", AT(log.level),

@@ -126,8 +126,10 @@ Result<Fd> Dir::CreateOrOpen(std::string_view name, std::uint32_t mode) const {
 Result<> Dir::Rename(std::string_view from, const Dir& to_dir, std::string_view to, Replace replace) const {
   ASSIGN_OR_RETURN(const Leaf source, FindLeaf(fd_.get(), from));
   ASSIGN_OR_RETURN(const Leaf target, FindLeaf(to_dir.fd(), to));
-  const unsigned flags = replace == Replace::kNo ? RENAME_NOREPLACE : 0;
-  if (::renameat2(source.parent, source.name.c_str(), target.parent, target.name.c_str(), flags) != 0)
+  const char *old_name = source.name.c_str(), *new_name = target.name.c_str();
+  const int done = replace == Replace::kNo ? internal::RenameNew(source.parent, old_name, target.parent, new_name, &::renameat2)
+                                           : ::renameat2(source.parent, old_name, target.parent, new_name, 0);
+  if (done != 0)
     return Failed("rename", std::string(from) + " to " + std::string(to));
   return {};
 }

@@ -56,7 +56,9 @@ class Dir {
   Result<Fd> CreateNew(std::string_view name, std::uint32_t mode) const;     // O_EXCL: kConflict when it exists
   Result<Fd> CreateOrOpen(std::string_view name, std::uint32_t mode = 0600) const;
 
-  // Atomic. kNo: kConflict when `to` exists, and nothing changed.
+  // Atomic. kNo: kConflict when `to` exists, and nothing changed. Where the file system knows no flags of renameat2 (OpenZFS before
+  // 2.2, NFS, 9p), kNo gives a file its second name, makes that durable, then takes the first away: a crash leaves one or both. A
+  // directory is renamed there after a look: safe beside one writer only, which the store's lock makes sure of.
   Result<> Rename(std::string_view from, const Dir& to_dir, std::string_view to, Replace replace) const;
   // False when there was no such name. Files of any type, not directories.
   Result<bool> Unlink(std::string_view name) const;

@@ -99,6 +99,50 @@ TEST_F(DirTest, CreateRenameUnlink) {
   EXPECT_TRUE(dir().Sync());
 }
 
+// File systems that know no flags (OpenZFS before 2.2, NFS, 9p, FUSE without rename2), as their renameat2 answers.
+template <int kAnswer>
+int RefusesFlags(int from_dir, const char* from, int to_dir, const char* to, unsigned flags) {
+  if (flags == 0) return ::renameat2(from_dir, from, to_dir, to, 0);
+  errno = kAnswer;
+  return -1;
+}
+struct RenameRow { const char* name; internal::RenameCall call; bool works; };
+class Renames : public DirTest, public ::testing::WithParamInterface<RenameRow> {};
+TEST_P(Renames, ReplaceNothing) {
+  const auto rename = [&](const char* from, const char* to) {
+    errno = 0;
+    return internal::RenameNew(dir().fd(), from, dir().fd(), to, GetParam().call) == 0 ? 0 : errno;
+  };
+  Put("a", "one");
+  Put("b", "two");
+  ASSERT_EQ(::symlink("nothing", path("l").c_str()), 0);
+  for (const char* folder : {"d", "e"}) ASSERT_TRUE(dir().MakeDir(folder, 0700));
+  Put("d/f", "deep");
+  if (!GetParam().works) {
+    EXPECT_EQ(rename("a", "c"), EIO);
+    EXPECT_EQ(Get("a"), "one");
+    return;
+  }
+  for (const char* there : {"b", "l", "e", "d"}) EXPECT_EQ(rename("a", there), EEXIST) << there;
+  for (const char* there : {"b", "l", "e"}) EXPECT_EQ(rename("d", there), EEXIST) << there;
+  EXPECT_EQ(rename("gone", "x"), ENOENT);
+  EXPECT_EQ(Get("a") + Get("b") + Get("d/f"), "onetwodeep");
+  const std::uint64_t inode = dir().Stat("a")->inode;
+  ASSERT_EQ(rename("a", "c"), 0);
+  ASSERT_EQ(rename("d", "g"), 0);
+  ASSERT_EQ(rename("l", "m"), 0);
+  EXPECT_EQ(Get("c") + Get("g/f"), "onedeep");
+  EXPECT_EQ(dir().Stat("c")->inode, inode);
+  EXPECT_EQ(dir().Stat("c")->links, 1u);
+  EXPECT_THAT(*dir().List(), ElementsAre("b", "c", "e", "g", "m"));
+}
+INSTANTIATE_TEST_SUITE_P(FileSystems, Renames,
+                         ::testing::Values(RenameRow{"Flags", &::renameat2, true}, RenameRow{"Einval", &RefusesFlags<EINVAL>, true},
+                                           RenameRow{"Enosys", &RefusesFlags<ENOSYS>, true},
+                                           RenameRow{"Eopnotsupp", &RefusesFlags<EOPNOTSUPP>, true},
+                                           RenameRow{"Eio", &RefusesFlags<EIO>, false}),
+                         [](const auto& row) { return std::string(row.param.name); });
+
 TEST_F(DirTest, ListIsSorted) {
   for (const char* name : {"b", "a", "\xff", "A"}) Put(name, "");
   EXPECT_THAT(*dir().List(), ElementsAre("A", "a", "b", "\xff"));

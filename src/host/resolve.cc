@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <linux/openat2.h>
+#include <stdio.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -71,6 +72,32 @@ int OpenBeneath(int at, std::string_view name, int flags, std::uint32_t mode, bo
   const std::uint64_t used = (flags & O_CREAT) != 0 ? mode : 0;
   return OpenAt2(at, ZName(name).c_str(), static_cast<std::uint64_t>(flags | O_NOFOLLOW), used,
                  kStrict | (stay ? RESOLVE_NO_XDEV : 0));
+}
+
+namespace {
+
+bool SyncNames(int dir) {
+  const Fd fd(::openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  return fd.valid() && ::fsync(fd.get()) == 0;
+}
+
+}  // namespace
+
+int RenameNew(int from_dir, const char* from, int to_dir, const char* to, RenameCall call) {
+  if (call(from_dir, from, to_dir, to, RENAME_NOREPLACE) == 0) return 0;
+  if (errno != EINVAL && errno != ENOSYS && errno != EOPNOTSUPP) return -1;
+  struct stat st;
+  if (::fstatat(from_dir, from, &st, AT_SYMLINK_NOFOLLOW) != 0) return -1;
+  if (!S_ISDIR(st.st_mode)) {
+    if (::linkat(from_dir, from, to_dir, to, 0) != 0) return -1;
+    if (SyncNames(to_dir) && ::unlinkat(from_dir, from, 0) == 0) return 0;
+    const int why = errno;
+    (void)::unlinkat(to_dir, to, 0);
+    errno = why;
+    return -1;
+  }
+  if (::fstatat(to_dir, to, &st, AT_SYMLINK_NOFOLLOW) == 0) errno = EEXIST;
+  return errno == ENOENT ? call(from_dir, from, to_dir, to, 0) : -1;
 }
 
 }  // namespace berth::host::internal

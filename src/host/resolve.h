@@ -1,4 +1,4 @@
-// host/resolve.h: the openat2 call, for host/ only.
+// host/resolve.h: the openat2 and renameat2 calls, for host/ only.
 #pragma once
 
 #include <cerrno>
@@ -36,5 +36,9 @@ Result<> CheckName(std::string_view name);
 int OpenBeneath(int at, std::string_view name, int flags, std::uint32_t mode, bool stay = false);
 // The walk alone (tests compare both).
 int WalkBeneath(int at, std::string_view name, int flags, std::uint32_t mode, bool stay);
+
+using RenameCall = int (*)(int from_dir, const char* from, int to_dir, const char* to, unsigned flags);
+// Gives `from` the name `to`, which nothing has yet (-1, EEXIST), as host/dir.h says of Replace::kNo. Tests give another call.
+int RenameNew(int from_dir, const char* from, int to_dir, const char* to, RenameCall call);
 
 }  // namespace berth::host::internal

@@ -106,7 +106,8 @@ Result<> EnterRoot(const JailSpec& spec, JailReport& report) {
   }
   // A tree without its own root would leave only our own care between an archive and the host (5.2: refuse to run).
   if (!stream && !report.own_root)
-    return Error(Reason::kDenied, "enter the jail: the layer directory cannot become the root").Next("berthd needs CAP_SYS_ADMIN");
+    return Error(Reason::kDenied, "enter the jail: without CAP_SYS_ADMIN the layer directory cannot become the root")
+        .Next("berthd needs CAP_SYS_ADMIN");
   return {};
 }
 
@@ -136,9 +137,22 @@ Result<> KeepCapabilities(std::uint64_t keep) {
   return {};
 }
 
+Error CannotBecome(const std::string& who, const char* capability) {
+  if (errno == EPERM)
+    return Error(Reason::kDenied, std::string("enter the jail: without ") + capability + " root cannot become " + who)
+        .Next(std::string("berthd needs ") + capability + ", or another user than root");
+  if (errno == EINVAL)
+    return Error(Reason::kDenied, "enter the jail: " + who + " is not mapped in this user namespace")
+        .Next("map it into the user namespace of berthd");
+  return Failed("change the identity");
+}
+
+// The group first: it tells a user namespace without it from one that denies setgroups.
 Result<> Become(const Identity& who) {
-  if (::setgroups(0, nullptr) != 0 || ::setresgid(who.gid, who.gid, who.gid) != 0 || ::setresuid(who.uid, who.uid, who.uid) != 0)
-    return Failed("change the identity");
+  const std::string group = "group " + std::to_string(who.gid), user = "user " + std::to_string(who.uid);
+  if (::setresgid(who.gid, who.gid, who.gid) != 0) return CannotBecome(group, "CAP_SETGID");
+  if (::setgroups(0, nullptr) != 0) return CannotBecome(group, "CAP_SETGID and setgroups");
+  if (::setresuid(who.uid, who.uid, who.uid) != 0) return CannotBecome(user, "CAP_SETUID");
   return {};
 }
 

@@ -9,7 +9,8 @@
 // Call it early, while the process has one thread: capabilities and Landlock belong to threads. Threads may be made
 // afterwards (clone with exactly the flags of a thread; clone3 answers ENOSYS and the C library falls back).
 // What cannot be had on this machine is skipped and reported, never silent; no_new_privs, the drop of capabilities,
-// closing of descriptors and the filter are demanded: an Error, and the caller must exit.
+// closing of descriptors and the filter are demanded: an Error, and the caller must exit. kDenied: a right lacks, which the text
+// names: CAP_SYS_ADMIN for a tree, and for a stream what root needs to become its `identity` (CAP_SETUID, CAP_SETGID, a map of it).
 #pragma once
 
 #include <cstdint>

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <linux/capability.h>
 #include <linux/landlock.h>
 #include <poll.h>
 #include <sched.h>
@@ -331,6 +332,54 @@ TEST(Jail, WorksWithoutPrivilege) {
   ::waitpid(pid, &status, 0);
   EXPECT_EQ(status, 0);
 }
+
+// Root of a container that may not become nobody: refused, never skipped, and the text says what lacks.
+struct NoIdentity { const char* name; std::function<bool()> lose; const char* says; };
+class Identities : public ::testing::TestWithParam<NoIdentity> {};
+TEST_P(Identities, ThatCannotBeAreDenied) {
+  BERTH_SKIP_UNDER_SANITIZER();
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root";
+  Pipe out = *MakePipe();
+  const pid_t pid = ::fork();
+  if (pid == 0) {
+    if (!GetParam().lose()) ::_exit(2);
+    const auto report = EnterUnpackJail({.keep_fds = {out.write.get()}, .identity = Identity{65534, 65534}});
+    if (report) ::_exit(3);
+    (void)WriteAll(out.write.get(), AsView(report.error().Text()));
+    ::_exit(report.error().reason() == Reason::kDenied ? 0 : 1);
+  }
+  out.write.reset();
+  std::string text(1000, '\0');
+  text.resize(*ReadSome(out.read.get(), std::as_writable_bytes(std::span(text))));
+  int status = 0;
+  ::waitpid(pid, &status, 0);
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 2) GTEST_SKIP() << "no user namespaces here";
+  EXPECT_EQ(status, 0);
+  EXPECT_EQ(text, GetParam().says);
+}
+bool Lose(int capability) {
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct data[2]{};
+  if (::syscall(SYS_capget, &header, data) != 0) return false;
+  data[0].effective &= ~(1u << capability);
+  data[0].permitted &= ~(1u << capability);
+  return ::syscall(SYS_capset, &header, data) == 0;
+}
+bool Write(const char* file, std::string_view text) {
+  const Fd fd(::open(file, O_WRONLY | O_CLOEXEC));
+  return fd.valid() && WriteAll(fd.get(), AsView(text)).has_value();
+}
+bool OnlyRootIsMapped() {  // unshare --map-root-user
+  return ::unshare(CLONE_NEWUSER) == 0 && Write("/proc/self/uid_map", "0 0 1") && Write("/proc/self/setgroups", "deny") &&
+         Write("/proc/self/gid_map", "0 0 1");
+}
+INSTANTIATE_TEST_SUITE_P(
+    Jail, Identities,
+    ::testing::Values(
+        NoIdentity{"NoSetgid", [] { return Lose(CAP_SETGID); }, "enter the jail: without CAP_SETGID root cannot become group 65534"},
+        NoIdentity{"NoSetuid", [] { return Lose(CAP_SETUID); }, "enter the jail: without CAP_SETUID root cannot become user 65534"},
+        NoIdentity{"NotMapped", &OnlyRootIsMapped, "enter the jail: group 65534 is not mapped in this user namespace"}),
+    [](const auto& row) { return std::string(row.param.name); });
 
 TEST(Jail, ATreeNeedsItsOwnRoot) {
   BERTH_SKIP_UNDER_SANITIZER();

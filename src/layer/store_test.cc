@@ -557,6 +557,7 @@ TEST_P(Blames, AreBelievedAsFarAsTheyAreAWorkersBusiness) {
 INSTANTIATE_TEST_SUITE_P(Codes, Blames,
                          ::testing::Values(Blame{"Layer", "E-BAD-LAYER", Reason::kInvalidLayer}, Blame{"Io", "E-IO", Reason::kIo},
                                            Blame{"NoMoreFiles", "E-UNAVAILABLE", Reason::kUnavailable},
+                                           Blame{"NoCapability", "E-AUTH-403", Reason::kDenied},
                                            Blame{"Access", "E-AUTH-401", Reason::kInternal}, Blame{"Made_up", "E-NONE", Reason::kInternal}),
                          [](const auto& row) { return std::string(row.param.name); });
 
@@ -637,6 +638,25 @@ TEST_F(Store, AJailThatIsTriedSaysWhatItIs) {  // P27
       EXPECT_NE(jail->substr(0, jail->find(';')).find(part), std::string::npos) << part << " in " << *jail;
   }
   EXPECT_FALSE(TryJail({}, "/nowhere/berth-unpack", folder->fd(), {}));
+}
+
+// Without CAP_SYS_ADMIN a tree has no jail, and a stream has.
+TEST_F(Store, AJailThatCannotBeSaysWhatLacks) {
+  const Lab lab(kWorker);
+  const auto folder = host::Dir::Open(lab.path());
+  ASSERT_TRUE(folder);
+  EXPECT_EXIT(
+      {
+        const bool dropped = geteuid() != 0 || setresuid(65534, 65534, 65534) == 0;
+        UnpackOptions options;
+        const auto stream = TryJail({}, kWorker, folder->fd(), options);
+        options.form = Form::kTree;
+        const auto tree = TryJail({}, kWorker, folder->fd(), options);
+        if (dropped && stream && !tree && tree.error().reason() == Reason::kDenied)
+          std::fprintf(stderr, "%s; %s\n", tree.error().Text().c_str(), std::string(tree.error().next_step()).c_str());
+        _exit(0);
+      },
+      ::testing::ExitedWithCode(0), "without CAP_SYS_ADMIN.*; give berthd");
 }
 
 TEST_F(Store, CancelledWhileTheWorkerWaits) {

@@ -27,7 +27,7 @@ Error Nonsense(std::string_view what) {
 
 // What a worker may blame. Anything else that it says is a defect of it.
 constexpr std::array kVerdicts{Reason::kInvalidLayer, Reason::kUnsupported, Reason::kLimitExceeded, Reason::kPolicy,  Reason::kNoSpace,
-                               Reason::kIo,           Reason::kCorrupt,     Reason::kUnavailable,   Reason::kInternal};
+                               Reason::kIo,           Reason::kCorrupt,     Reason::kUnavailable,   Reason::kDenied,  Reason::kInternal};
 
 Error ErrorOf(const json::Value& value) {
   const auto member = [&](std::string_view key) -> Result<std::string_view> {
@@ -39,7 +39,10 @@ Error ErrorOf(const json::Value& value) {
   const result::ReasonInfo* info = result::FindByCode(*code);
   if (!info || std::ranges::find(kVerdicts, info->reason) == kVerdicts.end()) return Nonsense("an error with an unknown code");
   const bool plain = text->size() <= kTextBytes && std::ranges::all_of(*text, [](char c) { return c >= ' ' && c <= '~'; });
-  return Error(info->reason, plain ? std::string(*text) : Quoted(*text));
+  Error error(info->reason, plain ? std::string(*text) : Quoted(*text));
+  // Its jail wants a right that we do not have.
+  if (info->reason == Reason::kDenied) return std::move(error).Next("give berthd the right that is named; berth doctor shows what it may do");
+  return error;
 }
 
 // No honest worker needs that long for one slot of its input, or for its end.

@@ -95,11 +95,17 @@ class BerthdTest : public ::testing::Test {
     errors_ = host::Fd(::open(Path("stderr").c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
     host::ProcessSpec spec{.program = Program(), .argv = {"berthd", "--config", Path("config.yaml")}, .env = std::move(env)};
     for (auto& argument : arguments) spec.argv.push_back(std::move(argument));
+    if (!within_.empty()) {
+      spec.argv[0] = Program();
+      spec.argv.insert(spec.argv.begin(), within_.begin(), within_.end());
+      spec.program = within_[0];
+    }
     spec.fds = {{1, errors_.get()}, {2, errors_.get()}};
     spec.die_with_thread = true;
     return spec;
   }
   std::string Errors() const { return Read(Path("stderr")); }
+  std::vector<std::string> within_;  // a program that starts it, and its arguments
 
   // Until it is ready.
   host::Process Start(std::vector<std::string> env = {}) {
@@ -561,20 +567,93 @@ TEST_F(BerthdTest, TestsItsOwnHardeningAtStart) {
   EXPECT_EQ(verdicts["sandbox"], want(here.landlock_abi > 0));
 }
 
+struct FormRow {
+  const char* name;
+  config::FormChoice wanted;
+  bool may_mount, mounted, listed, all_are_trees;  // listed: in /proc/filesystems
+  std::optional<layer::Form> form;                 // none: refused
+};
+class FormChoices : public ::testing::TestWithParam<FormRow> {};
+TEST_P(FormChoices, AreThoseThatCanBeUnpacked) {
+  const FormRow& row = GetParam();
+  Machine machine;
+  machine.can.can_mount = row.may_mount;
+  machine.can.erofs = row.listed;
+  machine.erofs.file_backed = row.mounted;
+  const auto form = ChooseForm(row.wanted, machine, row.all_are_trees);
+  EXPECT_EQ(form ? std::optional(*form) : std::nullopt, row.form);
+  EXPECT_TRUE(form || form.error().reason() == Reason::kConfig);
+}
+constexpr auto kAuto = config::FormChoice::kAuto, kWantsErofs = config::FormChoice::kErofs, kWantsTree = config::FormChoice::kTree;
+constexpr auto kErofs = layer::Form::kErofs, kTree = layer::Form::kTree;
+INSTANTIATE_TEST_SUITE_P(
+    Machines, FormChoices,
+    ::testing::Values(FormRow{"Works", kAuto, true, true, true, false, kErofs},
+                      FormRow{"WorksBesideTrees", kAuto, true, true, true, true, kErofs},
+                      FormRow{"NoErofs", kAuto, true, false, false, false, kTree},
+                      FormRow{"NoErofsIsAnError", kWantsErofs, true, false, false, false, std::nullopt},
+                      FormRow{"Tree", kWantsTree, true, true, true, false, kTree},
+                      FormRow{"TreeWithoutRight", kWantsTree, false, false, true, false, kTree},
+                      FormRow{"NoRight", kAuto, false, false, true, false, kErofs},
+                      FormRow{"NoRightAndPerhapsAModule", kAuto, false, false, false, false, kErofs},
+                      FormRow{"NoRightBesideTrees", kAuto, false, false, true, true, kErofs},
+                      FormRow{"NoRightAmongTreesWithoutErofs", kAuto, false, false, false, true, kTree},
+                      FormRow{"NoRightErofs", kWantsErofs, false, false, false, true, kErofs}),
+    [](const auto& row) { return std::string(row.param.name); });
+
+// As in a container: images for others to mount.
+TEST_F(BerthdTest, PullsWithoutTheRightToMount) {
+  if (::geteuid() == 0) {
+    within_ = {"/usr/bin/setpriv", "--bounding-set", "-sys_admin", "--inh-caps", "-sys_admin"};
+    if (::access(within_[0].c_str(), X_OK) != 0) GTEST_SKIP() << "needs setpriv (util-linux)";
+  }
+  registry_.PutImage("app", "1", {kBig});
+  const auto probes = [&] {
+    v1::StatusResponse answer;
+    grpc::ClientContext context;
+    EXPECT_TRUE(Connect()->Status(&context, {}, &answer).ok());
+    std::map<std::string, std::string> said;
+    for (const auto& probe : answer.probes()) said[probe.name()] = probe.verdict() + ": " + probe.detail();
+    return said;
+  };
+  {  // A tree cannot be unpacked, and that is said.
+    WriteConfig("form: tree\n");
+    auto daemon = Start();
+    EXPECT_THAT(Pull().first.error_message(), HasSubstr("without CAP_SYS_ADMIN the layer directory cannot become the root"));
+    auto says = probes();
+    EXPECT_EQ(says["mount"], "missing: no CAP_SYS_ADMIN: images can be neither pulled nor mounted");
+    EXPECT_THAT(says["sandbox"], HasSubstr("no layer can be unpacked: enter the jail: without CAP_SYS_ADMIN"));
+    Stop(daemon);
+  }
+  for (const char* form : {"auto", "erofs"}) {
+    WriteConfig(std::string("form: ") + form + "\n");
+    auto daemon = Start();
+    const auto [status, pulled] = Pull();
+    EXPECT_TRUE(status.ok()) << form << ": " << status.error_message();
+    auto says = probes();
+    EXPECT_EQ(says["mount"], "missing: no CAP_SYS_ADMIN: images can be pulled, not mounted");
+    EXPECT_EQ(says["erofs"], "unknown: not tried without the right to mount; layers are unpacked as EROFS images");
+    Stop(daemon);
+  }
+}
+
 TEST(Probes, ShowWhatAMachineLacks) {
   const auto root = host::Dir::Open("/");
   ASSERT_TRUE(root);
   Machine machine;  // that can nothing
+  machine.can.can_mount = true;  // but for this
   machine.jail = std::string("seccomp,no_new_privs;missing=landlock,net_ns");
   std::map<std::string, std::string> verdicts;
   for (const auto& probe : Describe(machine, *root)) verdicts[probe.name] = probe.verdict;
   for (const char* name : {"sandbox", "seccomp", "landlock", "openat2", "cgroup", "erofs"}) EXPECT_EQ(verdicts[name], "degraded") << name;
-  for (const char* name : {"mount", "overlay"}) EXPECT_EQ(verdicts[name], "missing") << name;
+  EXPECT_EQ(verdicts["overlay"], "missing");
+  machine.can.can_mount = false;
   machine.jail = Error(Reason::kInternal, "the filter was refused");
   const auto probes = Describe(machine, *root);
   const auto sandbox = std::ranges::find(probes, "sandbox", &api::Probe::name);
   ASSERT_NE(sandbox, probes.end());
   EXPECT_EQ(sandbox->verdict + ": " + sandbox->detail, "missing: no layer can be unpacked: the filter was refused");
+  EXPECT_EQ(std::ranges::find(probes, "mount", &api::Probe::name)->verdict, "missing");
 }
 
 #ifndef BERTH_SANITIZED

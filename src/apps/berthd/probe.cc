@@ -32,9 +32,27 @@ api::Probe Sandbox(const Result<std::string>& jail) {
 
 }  // namespace
 
+Result<layer::Form> ChooseForm(config::FormChoice wanted, const Machine& found, bool all_are_trees) {
+  if (wanted == config::FormChoice::kTree) return layer::Form::kTree;
+  if (found.erofs.usable()) return layer::Form::kErofs;
+  if (!found.can.can_mount) {
+    const bool keep = wanted == config::FormChoice::kAuto && all_are_trees && !found.can.erofs;
+    return keep ? layer::Form::kTree : layer::Form::kErofs;
+  }
+  if (wanted == config::FormChoice::kErofs)
+    return Error(Reason::kConfig, "form is erofs, but this kernel does not mount it: " + found.erofs.file_backed_error)
+        .Next("say form: auto, or load the erofs module");
+  return layer::Form::kTree;
+}
+
 Result<Machine> LookAround(const host::Dir& scratch, const config::DaemonConfig& config, const std::string& worker,
                            const layer::LayerStore& layers) {
   const config::FormChoice wanted = config.form;
+  const auto is_tree = [](const layer::LayerInfo& info) { return info.report.form == layer::Form::kTree; };
+  const auto all_are_trees = [&] {
+    const auto stored = layers.List();
+    return stored && !stored->empty() && std::ranges::all_of(*stored, is_tree);
+  };
   Machine machine{.can = host::Probe()};
   if (wanted != config::FormChoice::kTree) {
     auto tried = TryErofs(scratch);
@@ -43,19 +61,13 @@ Result<Machine> LookAround(const host::Dir& scratch, const config::DaemonConfig&
       log::Warning("the disk is full: the stored layers or the kernel's version say whether EROFS works", {{"error", tried.error()}});
       tried = host::ExpectErofs(machine.can);
       // What was found when there was room: the layers would be of another form for one start.
-      const auto stored = layers.List();
-      const auto is_tree = [](const layer::LayerInfo& info) { return info.report.form == layer::Form::kTree; };
-      if (wanted == config::FormChoice::kAuto && stored && !stored->empty() && std::ranges::all_of(*stored, is_tree))
+      if (wanted == config::FormChoice::kAuto && all_are_trees())
         tried = host::ErofsProbe{.file_backed_error = "not tried on a full disk; the stored layers are trees", .loop_error = "not tried"};
     }
     if (!tried) return std::move(tried).error();
     machine.erofs = *std::move(tried);
   }
-  const bool works = machine.erofs.usable();
-  if (wanted == config::FormChoice::kErofs && !works)
-    return Error(Reason::kConfig, "form is erofs, but this kernel does not mount it: " + machine.erofs.file_backed_error)
-        .Next("say form: auto, or load the erofs module");
-  machine.form = works ? layer::Form::kErofs : layer::Form::kTree;
+  ASSIGN_OR_RETURN(machine.form, ChooseForm(wanted, machine, !machine.can.can_mount && all_are_trees()));
   layer::UnpackOptions unpack = config.unpack;
   unpack.form = machine.form;
   machine.jail = layer::TryJail({}, worker, scratch.fd(), unpack);
@@ -65,10 +77,16 @@ Result<Machine> LookAround(const host::Dir& scratch, const config::DaemonConfig&
 std::vector<api::Probe> Describe(const Machine& m, const host::Dir& root) {
   std::vector<api::Probe> rows;
   rows.push_back({"kernel", "ok", m.can.kernel_release});
-  rows.push_back(Row("mount", m.can.can_mount, m.can.can_mount ? "may mount" : "no CAP_SYS_ADMIN: images can be pulled, not mounted"));
-  rows.push_back(Row("erofs", m.erofs.usable(),
-                     m.erofs.file_backed ? "layers are mounted from files" : m.erofs.loop ? "layers are mounted through loop devices (files from kernel 6.12)"
-                     : "layers are unpacked as directory trees", "degraded"));
+  rows.push_back(Row("mount", m.can.can_mount, m.can.can_mount ? "may mount" : m.jail ? "no CAP_SYS_ADMIN: images can be pulled, not mounted"
+                     : "no CAP_SYS_ADMIN: images can be neither pulled nor mounted"));
+  const std::string as = m.form == layer::Form::kErofs ? "layers are unpacked as EROFS images" : "layers are unpacked as directory trees";
+  if (!m.erofs.usable() && !m.can.can_mount) {
+    rows.push_back({"erofs", "unknown", "not tried without the right to mount; " + as});
+  } else {
+    rows.push_back(Row("erofs", m.erofs.usable(),
+                       m.erofs.file_backed ? "layers are mounted from files"
+                       : m.erofs.loop      ? "layers are mounted through loop devices (files from kernel 6.12)" : as, "degraded"));
+  }
   rows.push_back(Row("overlay", m.can.overlay, m.can.overlay ? (m.can.overlay_append ? "up to 500 layers, added one by one" : "up to 500 layers by short names") : "images cannot be mounted"));
   rows.push_back(Row("openat2", m.can.openat2, m.can.openat2 ? "paths are resolved beneath their root" : "paths are walked one by one", "degraded"));
   rows.push_back(Row("seccomp", m.can.seccomp, m.can.seccomp ? "unpack workers run under a filter" : "unpack workers run without a filter", "degraded"));
