@@ -185,17 +185,45 @@ class Puller::Flight {
     }
     for (const auto& platform : request_.platforms) {
       const oci::PlatformMatcher matcher(platform);
-      const auto fits = [&](const catalog::ImageRecord& image) {
-        const auto is = oci::Platform::Parse(image.platform);
-        return is && matcher.Rank(*is).has_value();
-      };
-      const auto image = std::ranges::find_if(images, fits);
-      if (image == images.end()) return false;
+      const catalog::ImageRecord* image = nullptr;
+      std::optional<std::size_t> best;
+      for (const auto& candidate : images)
+        if (const auto rank = RankOf(candidate, matcher); rank && (!best || *rank < *best)) best = rank, image = &candidate;
+      if (image == nullptr) return false;
+      // It serves where nothing better was to be had; what the registry offers, the kept index tells.
+      std::set<Digest> seen;
+      if (*best > 0 && !IsChosenPresent(name.target, name.media_type, matcher, images, 1, seen).value_or(false)) return false;
       ASSIGN_OR_RETURN(const bool whole, pull::IsWhole(*image, stores_.leases, stores_.layers));  // E-11
       if (!whole) return false;
       result_.images.push_back(*image);
     }
     return true;
+  }
+
+  static std::optional<std::size_t> RankOf(const catalog::ImageRecord& image, const oci::PlatformMatcher& matcher) {
+    const auto is = oci::Platform::Parse(image.platform);
+    return is ? matcher.Rank(*is) : std::nullopt;
+  }
+
+  // Whether what Walk() would choose is one of `images`, as far as the kept indexes tell: an entry that is neither may be the one.
+  // Nothing: `digest` leads to no image for this matcher.
+  std::optional<bool> IsChosenPresent(const Digest& digest, const std::string& media_type, const oci::PlatformMatcher& matcher,
+                                      const std::vector<catalog::ImageRecord>& images, std::size_t depth, std::set<Digest>& seen) {
+    if (!seen.insert(digest).second) return std::nullopt;
+    if (const auto image = std::ranges::find(images, digest, &catalog::ImageRecord::manifest); image != images.end())
+      return RankOf(*image, matcher) ? std::optional(true) : std::nullopt;
+    const auto index = KeptIndex(digest, media_type, depth);
+    if (!index) return false;
+    for (const auto* entry : index->Select(matcher))
+      if (const auto chosen = IsChosenPresent(entry->digest, entry->media_type, matcher, images, depth + 1, seen)) return chosen;
+    return std::nullopt;
+  }
+
+  std::optional<oci::Index> KeptIndex(const Digest& digest, const std::string& media_type, std::size_t depth) {
+    if (depth > state_.options.index_depth) return std::nullopt;
+    const auto bytes = stores_.content.ReadDocument(digest, state_.options.limits.document_bytes);
+    auto index = bytes ? oci::Index::Parse(*bytes, media_type, state_.options.limits) : Result<oci::Index>(bytes.error());
+    return index ? std::optional(*std::move(index)) : std::nullopt;
   }
 
   // The image itself, or each one that the kept index and those within it lead to. What is neither one of `images` nor a kept index may
@@ -207,9 +235,7 @@ class Puller::Flight {
       result_.images.push_back(*image);
       return pull::IsWhole(*image, stores_.leases, stores_.layers);  // E-11
     }
-    if (depth > state_.options.index_depth) return false;
-    const auto bytes = stores_.content.ReadDocument(digest, state_.options.limits.document_bytes);
-    const auto index = bytes ? oci::Index::Parse(*bytes, media_type, state_.options.limits) : Result<oci::Index>(bytes.error());
+    const auto index = KeptIndex(digest, media_type, depth);
     if (!index) return false;
     for (const auto* entry : index->Candidates()) {
       ASSIGN_OR_RETURN(const bool here, IsAllPresent(entry->digest, entry->media_type, images, depth + 1, seen));

@@ -362,6 +362,49 @@ TEST_F(PlatformTest, ASecondOneJoinsTheFirst) {
   EXPECT_TRUE(node_.Pull(Ask({"linux/arm/v7", "linux/amd64"}))->was_present);
 }
 
+// Found by an audit: what came first stayed the answer, whatever fits better.
+TEST_F(PlatformTest, WhatIsHereIsNoAnswerWhereTheIndexHasABetterOne) {
+  const auto put = [&](const char* arch) { return node_.registry.PutImage("app", "", {kBase, Tar("arch", arch)}, arch).manifest; };
+  const auto old = put("386"), arm64 = put("arm64"), no_image = node_.registry.PutBlob("app", "{}");
+  PutIndex(node_.registry, "app", "two", {{"linux/386", old}, {"linux/amd64", amd_.manifest}});
+  PutIndex(node_.registry, "app", "arms", {{"linux/arm/v7", arm_.manifest}, {"linux/arm64", arm64}});
+  const auto inner = PutIndex(node_.registry, "app", "", {{"linux/amd64", amd_.manifest}, {"linux/386", old}});
+  PutIndex(node_.registry, "app", "nested", {{"", inner}});
+  PutIndex(node_.registry, "app", "unnamed", {{"", amd_.manifest}, {"", old}});
+  PutIndex(node_.registry, "app", "only", {{"linux/386", old}, {"linux/s390x", no_image}, {"", no_image}});
+  node_.registry.Tag("app", "alone", old.digest);
+  const std::string never = "E-NEVER the image is not here and the policy is Never";
+  struct Row { std::string tag; const char* first; std::string then; digest::Digest better; };
+  for (const Row& row : {Row{"two", "linux/386", "linux/amd64", amd_.manifest.digest}, Row{"arms", "linux/arm/v7", "linux/arm64", arm64.digest},
+                         Row{"nested", "linux/386", "linux/amd64", amd_.manifest.digest}, Row{"unnamed", "linux/386", "linux/amd64", amd_.manifest.digest},
+                         Row{"only", "linux/386", "linux/amd64", old.digest}, Row{"alone", "linux/386", "linux/amd64", old.digest}}) {
+    for (const Policy policy : {Policy::kIfNotPresent, Policy::kAlways}) {
+      SCOPED_TRACE(row.tag + " " + std::string(Name(policy)));
+      const bool same = row.better == old.digest;
+      const auto ask = [&](const Policy how) {
+        Request request = Ask({row.then}, "app:" + row.tag);
+        request.policy = how;
+        return node_.Pull(std::move(request));
+      };
+      ASSERT_TRUE(node_.Pull(Ask({row.first}, "app:" + row.tag)));
+      const auto offline = ask(Policy::kNever);
+      ASSERT_EQ(offline.has_value(), same);
+      if (!offline) {
+        EXPECT_EQ(std::string(offline.error().info().code) + " " + offline.error().Text(), never);
+      }
+      for (const bool present : {same, true}) {
+        const auto done = ask(policy);
+        ASSERT_TRUE(done) << done.error().Text();
+        EXPECT_EQ(done->was_present, present);
+        ASSERT_THAT(done->images, SizeIs(1));
+        EXPECT_EQ(done->images[0].manifest, row.better);
+      }
+      EXPECT_TRUE(node_.Pull(Ask({row.first}, "app:" + row.tag))->was_present);
+      ASSERT_TRUE(node_.stores.catalog->RemoveName(node_.Name("app:" + row.tag)));
+    }
+  }
+}
+
 TEST_F(PlatformTest, AllOfThem) {
   Request request = node_.Ask("app:1");
   request.all_platforms = true;
