@@ -582,6 +582,9 @@ class Puller::Flight {
       if (!layer)
         return std::move(layer).error().Context("layer " + wanted[i].descriptor.digest.Short() + " (" + std::to_string(i + 1) + " of " +
                                                 std::to_string(wanted.size()) + ")");
+      // Whoever brought it had his own manifest.
+      if (const std::uint64_t size = layer->info.report.compressed_bytes; size != wanted[i].descriptor.size)
+        return WrongSize(wanted[i].descriptor, size).Context("layer " + wanted[i].descriptor.digest.Short());
       if (layer->info.report.diff_id != wanted[i].diff_id)
         return Error(Reason::kDigestMismatch, "the layer unpacks to " + layer->info.report.diff_id.ToString() + ", the config says " +
                                                   wanted[i].diff_id.ToString()).Retryable(false);

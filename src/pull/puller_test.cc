@@ -713,6 +713,36 @@ TEST(Puller, OneLayerUnderTwoDiffIdsIsRefusedAlsoWhenItIsHere) {
   EXPECT_FALSE(node.Has("app:bad"));
 }
 
+// Found by an audit: what is here already was not measured against the manifest.
+struct HereCase { const char* name; bool unpacked; KeepBlobs keep; };
+void PrintTo(const HereCase& c, std::ostream* out) { *out << c.name; }
+class LayerHereTest : public ::testing::TestWithParam<HereCase> {};
+TEST_P(LayerHereTest, ItsWrongSizeIsRefused) {
+  PullerOptions options;
+  options.keep_blobs = GetParam().keep;
+  Node node(options);
+  const auto good = node.registry.PutImage("app", "good", {kBase});
+  ASSERT_TRUE(node.Pull(node.Ask("app:good")));
+  for (const char* kind : {".meta", ".data"})
+    if (!GetParam().unpacked) std::filesystem::remove(node.stores.LayerFile(good.layers[0].digest, kind));
+  for (const int off : {-1, 1}) {
+    oci::Descriptor layer = good.layers[0];
+    layer.size = kBase.size() + off;
+    PutManifest(node.registry, "bad", {Text(layer)}, good.config);
+    const auto done = node.Pull(node.Ask("app:bad"));
+    ASSERT_FALSE(done) << off;
+    EXPECT_EQ(done.error().reason(), Reason::kSizeMismatch) << done.error().Text();
+    EXPECT_FALSE(done.error().transient());
+    EXPECT_THAT(done.error().Text(), HasSubstr("the manifest says " + std::to_string(kBase.size() + off)));
+    EXPECT_FALSE(node.Has("app:bad"));
+    EXPECT_EQ((*node.stores.catalog->FindLayer(good.layers[0].digest))->compressed_bytes, kBase.size());
+  }
+  EXPECT_TRUE(node.Pull(node.Ask("app:good")));
+}
+INSTANTIATE_TEST_SUITE_P(Rows, LayerHereTest, ::testing::Values(HereCase{"Unpacked", true, KeepBlobs::kNever},
+    HereCase{"UnpackedAndKept", true, KeepBlobs::kAlways}, HereCase{"Kept", false, KeepBlobs::kAlways}),
+    [](const auto& row) { return row.param.name; });
+
 TEST(Puller, AnArchiveThatIsNoneFailsItsImageOnly) {
   Node node;
   node.registry.PutImage("bad", "1", {Noise(100'000)});
