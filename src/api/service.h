@@ -39,7 +39,7 @@ using NodeCredentials =
     std::function<Result<std::vector<credentials::Credential>>(const task::Context&, const reference::Reference&)>;
 
 struct Probe {
-  std::string name, verdict, detail;  // verdict: ok, degraded, missing
+  std::string name, verdict, detail;  // verdict: ok, degraded, missing, unknown
 };
 
 struct ServiceOptions {

@@ -649,6 +649,7 @@ class Puller::Flight {
       least += w.descriptor.size - (partial == begun.end() ? 0 : std::min(partial->bytes, w.descriptor.size));
     }
     ASSIGN_OR_RETURN(const auto space, stores_.root.FreeSpace());
+    if (space.total_bytes == 0) return {};  // unknown: the writes will tell
     const std::uint64_t reserve = std::min(state_.options.reserve_bytes, space.free_bytes);
     if (least > space.free_bytes - reserve)
       return Error(Reason::kNoSpace, "the layers need at least " + std::to_string(least) + " bytes, " + std::to_string(space.free_bytes) +

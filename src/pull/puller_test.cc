@@ -799,6 +799,16 @@ TEST(Puller, WhatCannotFitIsRefusedBeforeItFillsTheDisk) {
   EXPECT_EQ(rest.error().reason(), Reason::kBlobNotFound) << rest.error().Text();
 }
 
+// ramfs, tmpfs of size=0: nothing is known, which is not nothing.
+TEST(Puller, AFileSystemThatSaysNoSizesIsNotFull) {
+  Node node;
+  node.stores.root = *host::Dir::Open("/proc");  // is such a one
+  ASSERT_EQ(node.stores.root.FreeSpace()->total_bytes, 0u);
+  node.registry.PutImage("app", "1", {kSmall});
+  const auto done = node.Pull(node.Ask("app:1"));
+  EXPECT_TRUE(done) << done.error().Text();
+}
+
 TEST(Puller, SomeSpaceIsKept) {
   PullerOptions options;
   options.reserve_bytes = 1ull << 60;
