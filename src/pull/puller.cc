@@ -585,8 +585,16 @@ class Puller::Flight {
       // Whoever brought it had his own manifest.
       if (const std::uint64_t size = layer->info.report.compressed_bytes; size != wanted[i].descriptor.size)
         return WrongSize(wanted[i].descriptor, size).Context("layer " + wanted[i].descriptor.digest.Short());
-      if (layer->info.report.diff_id != wanted[i].diff_id)
-        return Error(Reason::kDigestMismatch, "the layer unpacks to " + layer->info.report.diff_id.ToString() + ", the config says " +
+      const Digest& is = layer->info.report.diff_id;
+      if (const auto asked = wanted[i].diff_id.algorithm(); asked != is.algorithm()) {
+        const std::string one(digest::Name(is.algorithm())), other(digest::Name(asked));
+        return Error(Reason::kUnsupported, "the layer is here with a " + one + " diff ID, the config has a " + other +
+                                               " one: they cannot be compared, and a layer is kept with one only")
+            .Context("layer " + wanted[i].descriptor.digest.Short())
+            .Next("build the image with " + one + " diff IDs, or remove the images that share the layer (berth rm, berth reclaim) and pull again");
+      }
+      if (is != wanted[i].diff_id)
+        return Error(Reason::kDigestMismatch, "the layer unpacks to " + is.ToString() + ", the config says " +
                                                   wanted[i].diff_id.ToString()).Retryable(false);
       result_.fetched_bytes += layer->fetched;
       result_.resumed_bytes += layer->resumed;

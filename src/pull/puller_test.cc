@@ -743,6 +743,28 @@ INSTANTIATE_TEST_SUITE_P(Rows, LayerHereTest, ::testing::Values(HereCase{"Unpack
     HereCase{"UnpackedAndKept", true, KeepBlobs::kAlways}, HereCase{"Kept", false, KeepBlobs::kAlways}),
     [](const auto& row) { return row.param.name; });
 
+// Found by an audit: the config was called a liar for naming its diff IDs by another algorithm.
+TEST(Puller, ALayerThatIsHereUnderAnotherAlgorithmIsNotTheConfigsLie) {
+  const auto sha512 = digest::Digest::Of(bytes::AsView(kBase), digest::Algorithm::kSha512).ToString();
+  for (const bool other_first : {false, true}) {
+    Node node;
+    node.registry.PutImage("app", "usual", {kBase});
+    const auto layer = node.registry.PutBlob("app", kBase);
+    const std::string text = oci::testing::ConfigText("{}", oci::testing::List({'"' + sha512 + '"'}));
+    const auto config = node.registry.PutBlob("app", text, std::string(oci::kOciConfig));
+    PutManifest(node.registry, "other", {Text(layer)}, config);
+    const std::string first = other_first ? "app:other" : "app:usual", second = other_first ? "app:usual" : "app:other";
+    ASSERT_TRUE(node.Pull(node.Ask(first)));
+    const auto done = node.Pull(node.Ask(second));
+    ASSERT_FALSE(done) << second;
+    EXPECT_EQ(done.error().reason(), Reason::kUnsupported) << done.error().Text();
+    EXPECT_THAT(done.error().Text(), HasSubstr(other_first ? "the layer is here with a sha512 diff ID, the config has a sha256 one"
+                                                           : "the layer is here with a sha256 diff ID, the config has a sha512 one"));
+    EXPECT_THAT(done.error().next_step(), HasSubstr("berth rm"));
+    EXPECT_FALSE(node.Has(second));
+  }
+}
+
 TEST(Puller, AnArchiveThatIsNoneFailsItsImageOnly) {
   Node node;
   node.registry.PutImage("bad", "1", {Noise(100'000)});
