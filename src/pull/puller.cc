@@ -537,7 +537,7 @@ class Puller::Flight {
         ASSIGN_OR_RETURN(const bool published, Publish(*variants));
         if (published) return {};
         if (again) return Error(Reason::kConflict, "other pulls keep making layers of the image anew").Next("pull it again");
-      } else if (again || (variants.error().reason() != Reason::kCorrupt && variants.error().reason() != Reason::kMissing)) {
+      } else if (again || (!layer::IsLost(variants.error()) && variants.error().reason() != Reason::kMissing)) {
         return variants.error();
       }
       // Another pull that shares a damaged layer may have dropped it after it was counted as here, or have made it anew by now.
@@ -630,7 +630,7 @@ class Puller::Flight {
       const Digest& blob = wanted[i].descriptor.digest;
       const auto whole = stores_.layers.Verify(ctx_, blob, layer::Depth::kMetadata);
       if (whole) continue;
-      if (whole.error().reason() != Reason::kCorrupt && whole.error().reason() != Reason::kMissing) return whole.error();
+      if (!layer::IsLost(whole.error()) && whole.error().reason() != Reason::kMissing) return whole.error();
       dropped.push_back(i);
       if (whole.error().reason() == Reason::kMissing) continue;  // or brought this very moment by who dropped it
       log::Warning("a stored layer is damaged and is unpacked again", {{"blob", blob.ToString()}, {"error", whole.error()}});

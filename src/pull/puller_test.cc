@@ -1415,6 +1415,17 @@ TEST_F(VariantDamageTest, NoVariantIsMadeFromDamagedMetadata) {
   }
 }
 
+// Found by an audit: what the disk does not give was an error of every pull.
+TEST_F(VariantDamageTest, WhatTheDiskDoesNotGiveIsDamageToo) {
+  Flip(File(".meta"), 9000);
+  std::filesystem::remove(variant_file_);
+  const std::string unread = node_.stores.LayerFile(image_.layers[1].digest, "@0123456789abcdef.meta");
+  std::filesystem::create_symlink("nowhere", unread);  // kIo, as with a bad sector
+  ASSERT_EQ(node_.stores.layers->Verify({}, image_.layers[1].digest, layer::Depth::kMetadata).error().reason(), Reason::kIo);
+  Heals();
+  EXPECT_FALSE(std::filesystem::is_symlink(unread));
+}
+
 // Another pull, which shares the layer, makes it anew.
 TEST_F(VariantDamageTest, TheVariantsOfOtherImagesOutliveTheHealingOfTheirLayer) {
   tar::testing::Builder top, private_etc, closed_etc;
