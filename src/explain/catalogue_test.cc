@@ -548,6 +548,28 @@ TEST(Explainer, AsksNobodyWhenNothingHasToBePulled) {
   EXPECT_GT(b.registry().Count("HEAD"), 0);
 }
 
+// As the node does it: the best of those that are here, not the first.
+TEST(Explainer, OfSeveralImagesTheOneForTheMachineIsThePresentOne) {
+  Bench b;
+  b.Serve();
+  const auto record = [](const FakeRegistry::Image& image, const char* platform) {
+    return catalog::ImageRecord{.manifest = image.manifest.digest, .config = image.config.digest, .platform = platform};
+  };
+  const auto i386 = b.registry().PutImage("team/app", "", {"another layer"}, "386");
+  ASSERT_TRUE(b.catalog->PublishImage({.name = reference::Reference::Parse(b.name())->Canonical(),
+                                       .target = i386.manifest.digest,
+                                       .documents = {{i386.manifest.digest, 7}, {i386.config.digest, 8},
+                                                     {b.image().manifest.digest, 7}, {b.image().config.digest, 8}},
+                                       .images = {record(i386, "linux/386"), record(b.image(), "linux/amd64")},
+                                       .journal = "{}"}));
+  b.records = *policy::Records::Open(
+      b.scratch.dir(), {.policy = policy::VerificationPolicy::kAlwaysVerify, .allow_list = {}}, time::SystemClock());
+  ASSERT_TRUE(b.records->Begin(b.name()).Succeeded(b.image().config.digest.ToString(), {}));
+  const Report report = b.Ask();
+  EXPECT_EQ(report.facts.present.platform, "linux/amd64");
+  EXPECT_FALSE(report.facts.present.must_prove) << report.facts.present.access;
+}
+
 TEST(Explainer, CredentialsAreTriedInOrderAndToldWithWhatTheyGot) {
   Bench b;
   b.Serve().RequireBasic("alice", "pass-canary");

@@ -54,6 +54,21 @@ void FindCertsDir(const registry::HostsOptions& options, const std::string& doma
   f.hosts_file = std::filesystem::exists(f.certs_dir + "/hosts.toml", error);
 }
 
+// The one of the name's images that the node would take.
+Result<std::optional<catalog::ImageRecord>> ForHost(catalog::Catalog& catalog, const catalog::NameRecord& name, const oci::Platform& host) {
+  const oci::PlatformMatcher matcher(host);
+  std::optional<catalog::ImageRecord> best;
+  std::optional<std::size_t> best_rank;
+  for (const auto& manifest : name.images) {
+    ASSIGN_OR_RETURN(auto image, catalog.FindImage(manifest));
+    if (!image) continue;
+    const auto platform = oci::Platform::Parse(image->platform);
+    const auto rank = platform ? matcher.Rank(*platform) : std::nullopt;
+    if (rank && (!best_rank || *rank < *best_rank)) best_rank = rank, best = std::move(image);
+  }
+  return best;
+}
+
 }  // namespace
 
 Result<Report> Explainer::Explain(const task::Context& outer, Question question) const {
@@ -129,19 +144,13 @@ Result<> Explainer::FindPresent(Facts& f) const {
   ASSIGN_OR_RETURN(const auto name, parts_.catalog->FindName(f.reference->Canonical()));
   f.present.state = State::kAbsent;
   if (!name) return {};
-  const oci::PlatformMatcher matcher(options_.host);
-  for (const auto& manifest : name->images) {
-    ASSIGN_OR_RETURN(const auto image, parts_.catalog->FindImage(manifest));
-    if (!image) continue;
-    const auto platform = oci::Platform::Parse(image->platform);
-    if (platform && !matcher.Rank(*platform)) continue;
-    f.present = {.state = State::kPresent,
-                 .digest = name->target.ToString(),
-                 .platform = image->platform,
-                 .pulled = image->pulled,
-                 .size = image->size};
-    break;
-  }
+  ASSIGN_OR_RETURN(const auto image, ForHost(*parts_.catalog, *name, options_.host));
+  if (!image) return {};
+  f.present = {.state = State::kPresent,
+               .digest = name->target.ToString(),
+               .platform = image->platform,
+               .pulled = image->pulled,
+               .size = image->size};
   return {};
 }
 
@@ -174,8 +183,8 @@ Result<std::vector<credentials::Credential>> Explainer::FindCredentials(const ta
 void Explainer::CheckAccess(const Question& question, const std::vector<credentials::Credential>& credentials, Facts& f) const {
   if (parts_.records == nullptr || f.present.state != State::kPresent) return;
   const auto name = parts_.catalog->FindName(f.reference->Canonical());
-  if (!name || !*name || (*name)->images.empty()) return;
-  const auto image = parts_.catalog->FindImage((*name)->images[0]);
+  if (!name || !*name) return;
+  const auto image = ForHost(*parts_.catalog, **name, options_.host);
   if (!image || !*image) return;
   const auto decision = parts_.records->MustAttemptPull(
       question.image, (*image)->config.ToString(), [&]() -> Result<std::vector<policy::AccessCredential>> {

@@ -32,8 +32,7 @@ bool IsVerdict(const Error& error) {
 }
 // What is there is not what was promised. Anything else is this machine's trouble (no descriptor, no memory), and says nothing of it.
 bool IsDamage(const Error& error) {
-  const Reason r = error.reason();
-  return IsVerdict(error) || r == Reason::kMissing || r == Reason::kUnexpectedEof || r == Reason::kIo;
+  return IsVerdict(error) || error.reason() == Reason::kMissing || layer::IsLost(error);
 }
 std::string Unread(const Error& error) { return "left as it is: it could not be read: " + error.Text(); }
 

@@ -27,7 +27,7 @@ namespace berth::host {
 enum class Replace : bool { kNo, kYes };
 
 struct Space {
-  std::uint64_t total_bytes = 0;
+  std::uint64_t total_bytes = 0;      // 0: the file system does not say (ramfs), and the others are 0, too
   std::uint64_t available_bytes = 0;  // to unprivileged users: what is left before trouble starts
   std::uint64_t free_bytes = 0;       // to root
   std::uint64_t total_inodes = 0;     // 0: the file system does not count them

@@ -82,9 +82,6 @@ Error Corrupt(std::string text) {
 }
 bool IsDamage(const Error& error) { return error.reason() == Reason::kCorrupt || error.reason() == Reason::kUnexpectedEof; }
 
-// That, or the disk does not give it.
-bool IsLost(const Error& error) { return IsDamage(error) || error.reason() == Reason::kIo; }
-
 // What can be told about a .meta file without reading all of it.
 Result<Descriptor> LookAt(int meta) {
   ASSIGN_OR_RETURN(Descriptor descriptor, ReadDescriptor(meta, Parts::kJson));
@@ -156,6 +153,8 @@ Result<> Mark(const Dir& tree, const std::vector<std::string>& paths, std::strin
 }
 
 }  // namespace
+
+bool IsLost(const Error& error) { return IsDamage(error) || error.reason() == Reason::kIo; }
 
 // ---- Staging
 

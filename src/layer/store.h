@@ -69,6 +69,10 @@ struct StoreOptions {
 
 class Staging;
 
+// Of what the store says of a layer: its bytes are damaged, or the disk does not give them. Anything else is this machine's trouble
+// (no descriptor, no memory), and says nothing of it.
+bool IsLost(const Error& error);
+
 class LayerStore {
  public:
   // `path` is absolute, the folder exists; layers/ and tmp/ are made (0700).

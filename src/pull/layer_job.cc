@@ -75,6 +75,12 @@ class Stream {
 
 }  // namespace
 
+Error WrongSize(const oci::Descriptor& layer, std::uint64_t size) {
+  return Error(Reason::kSizeMismatch, "the blob has " + std::to_string(size) + " bytes, the manifest says " + std::to_string(layer.size))
+      .Retryable(false)
+      .Next("the image's manifest is wrong: build and push it again");
+}
+
 struct LayerJobs::Job {
   std::shared_ptr<registry::Repository> repository;
   oci::Descriptor layer;
@@ -244,6 +250,7 @@ Result<LayerJobs::Done> LayerJobs::FromKeptBlob(const task::Context& ctx, const 
   if (!file) return Unread(file.error());
   ASSIGN_OR_RETURN(auto staging, stores_.layers.Stage(ctx, job.layer.digest, options_.form, job.diff_id.algorithm()));
   Stream stream(job.layer, std::move(staging));
+  std::uint64_t size = 0;
   for (;;) {
     RETURN_IF_ERROR(ctx.Check());
     ASSIGN_OR_RETURN(const bytes::MutableView room, stream.Room());
@@ -252,8 +259,10 @@ Result<LayerJobs::Done> LayerJobs::FromKeptBlob(const task::Context& ctx, const 
     if (*got == 0) break;
     RETURN_IF_ERROR(stream.Take(room.first(*got)));
     job.board->AddBytes(*got);
+    size += *got;
   }
   if (const Digest digest = stream.Finish(); digest != job.layer.digest) return Mismatch(job.layer, digest);
+  if (size != job.layer.size) return WrongSize(job.layer, size);  // the bytes are the right ones
   if (stream.refused()) return *stream.refused();
   ASSIGN_OR_RETURN(Done done, Settle(ctx, job, stream.staging()));
   // After a crash it may have been found as something else.

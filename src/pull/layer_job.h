@@ -5,7 +5,8 @@
 //
 // Verdicts: bytes that do not hash to the digest are dropped, their host is reported and the blob is fetched once more
 // from zero, from another host where there is one (C-26). When the worker refuses a layer, the rest of the blob is still
-// hashed first: only bytes that are the promised ones can be called a bad layer.
+// hashed first: only bytes that are the promised ones can be called a bad layer. Bytes that are, and have another length than the
+// manifest says, are the manifest's fault (WrongSize), also when the layer was here before.
 // What stays on disk: a partial after a cut, a cancellation or a crash; nothing after a refused layer or a full disk, nor of the
 // other layers of a pull that a full disk failed (DropPartial).
 #pragma once
@@ -37,6 +38,9 @@ struct Watcher {
   std::size_t index = 0;
   std::shared_ptr<Turns::Turn> turn;
 };
+
+// Of a layer whose `size` bytes have the right digest.
+Error WrongSize(const oci::Descriptor& layer, std::uint64_t size);
 
 class LayerJobs {
  public:

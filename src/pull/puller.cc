@@ -185,17 +185,45 @@ class Puller::Flight {
     }
     for (const auto& platform : request_.platforms) {
       const oci::PlatformMatcher matcher(platform);
-      const auto fits = [&](const catalog::ImageRecord& image) {
-        const auto is = oci::Platform::Parse(image.platform);
-        return is && matcher.Rank(*is).has_value();
-      };
-      const auto image = std::ranges::find_if(images, fits);
-      if (image == images.end()) return false;
+      const catalog::ImageRecord* image = nullptr;
+      std::optional<std::size_t> best;
+      for (const auto& candidate : images)
+        if (const auto rank = RankOf(candidate, matcher); rank && (!best || *rank < *best)) best = rank, image = &candidate;
+      if (image == nullptr) return false;
+      // It serves where nothing better was to be had; what the registry offers, the kept index tells.
+      std::set<Digest> seen;
+      if (*best > 0 && !IsChosenPresent(name.target, name.media_type, matcher, images, 1, seen).value_or(false)) return false;
       ASSIGN_OR_RETURN(const bool whole, pull::IsWhole(*image, stores_.leases, stores_.layers));  // E-11
       if (!whole) return false;
       result_.images.push_back(*image);
     }
     return true;
+  }
+
+  static std::optional<std::size_t> RankOf(const catalog::ImageRecord& image, const oci::PlatformMatcher& matcher) {
+    const auto is = oci::Platform::Parse(image.platform);
+    return is ? matcher.Rank(*is) : std::nullopt;
+  }
+
+  // Whether what Walk() would choose is one of `images`, as far as the kept indexes tell: an entry that is neither may be the one.
+  // Nothing: `digest` leads to no image for this matcher.
+  std::optional<bool> IsChosenPresent(const Digest& digest, const std::string& media_type, const oci::PlatformMatcher& matcher,
+                                      const std::vector<catalog::ImageRecord>& images, std::size_t depth, std::set<Digest>& seen) {
+    if (!seen.insert(digest).second) return std::nullopt;
+    if (const auto image = std::ranges::find(images, digest, &catalog::ImageRecord::manifest); image != images.end())
+      return RankOf(*image, matcher) ? std::optional(true) : std::nullopt;
+    const auto index = KeptIndex(digest, media_type, depth);
+    if (!index) return false;
+    for (const auto* entry : index->Select(matcher))
+      if (const auto chosen = IsChosenPresent(entry->digest, entry->media_type, matcher, images, depth + 1, seen)) return chosen;
+    return std::nullopt;
+  }
+
+  std::optional<oci::Index> KeptIndex(const Digest& digest, const std::string& media_type, std::size_t depth) {
+    if (depth > state_.options.index_depth) return std::nullopt;
+    const auto bytes = stores_.content.ReadDocument(digest, state_.options.limits.document_bytes);
+    auto index = bytes ? oci::Index::Parse(*bytes, media_type, state_.options.limits) : Result<oci::Index>(bytes.error());
+    return index ? std::optional(*std::move(index)) : std::nullopt;
   }
 
   // The image itself, or each one that the kept index and those within it lead to. What is neither one of `images` nor a kept index may
@@ -207,9 +235,7 @@ class Puller::Flight {
       result_.images.push_back(*image);
       return pull::IsWhole(*image, stores_.leases, stores_.layers);  // E-11
     }
-    if (depth > state_.options.index_depth) return false;
-    const auto bytes = stores_.content.ReadDocument(digest, state_.options.limits.document_bytes);
-    const auto index = bytes ? oci::Index::Parse(*bytes, media_type, state_.options.limits) : Result<oci::Index>(bytes.error());
+    const auto index = KeptIndex(digest, media_type, depth);
     if (!index) return false;
     for (const auto* entry : index->Candidates()) {
       ASSIGN_OR_RETURN(const bool here, IsAllPresent(entry->digest, entry->media_type, images, depth + 1, seen));
@@ -511,7 +537,7 @@ class Puller::Flight {
         ASSIGN_OR_RETURN(const bool published, Publish(*variants));
         if (published) return {};
         if (again) return Error(Reason::kConflict, "other pulls keep making layers of the image anew").Next("pull it again");
-      } else if (again || (variants.error().reason() != Reason::kCorrupt && variants.error().reason() != Reason::kMissing)) {
+      } else if (again || (!layer::IsLost(variants.error()) && variants.error().reason() != Reason::kMissing)) {
         return variants.error();
       }
       // Another pull that shares a damaged layer may have dropped it after it was counted as here, or have made it anew by now.
@@ -556,8 +582,19 @@ class Puller::Flight {
       if (!layer)
         return std::move(layer).error().Context("layer " + wanted[i].descriptor.digest.Short() + " (" + std::to_string(i + 1) + " of " +
                                                 std::to_string(wanted.size()) + ")");
-      if (layer->info.report.diff_id != wanted[i].diff_id)
-        return Error(Reason::kDigestMismatch, "the layer unpacks to " + layer->info.report.diff_id.ToString() + ", the config says " +
+      // Whoever brought it had his own manifest.
+      if (const std::uint64_t size = layer->info.report.compressed_bytes; size != wanted[i].descriptor.size)
+        return WrongSize(wanted[i].descriptor, size).Context("layer " + wanted[i].descriptor.digest.Short());
+      const Digest& is = layer->info.report.diff_id;
+      if (const auto asked = wanted[i].diff_id.algorithm(); asked != is.algorithm()) {
+        const std::string one(digest::Name(is.algorithm())), other(digest::Name(asked));
+        return Error(Reason::kUnsupported, "the layer is here with a " + one + " diff ID, the config has a " + other +
+                                               " one: they cannot be compared, and a layer is kept with one only")
+            .Context("layer " + wanted[i].descriptor.digest.Short())
+            .Next("build the image with " + one + " diff IDs, or remove the images that share the layer (berth rm, berth reclaim) and pull again");
+      }
+      if (is != wanted[i].diff_id)
+        return Error(Reason::kDigestMismatch, "the layer unpacks to " + is.ToString() + ", the config says " +
                                                   wanted[i].diff_id.ToString()).Retryable(false);
       result_.fetched_bytes += layer->fetched;
       result_.resumed_bytes += layer->resumed;
@@ -593,7 +630,7 @@ class Puller::Flight {
       const Digest& blob = wanted[i].descriptor.digest;
       const auto whole = stores_.layers.Verify(ctx_, blob, layer::Depth::kMetadata);
       if (whole) continue;
-      if (whole.error().reason() != Reason::kCorrupt && whole.error().reason() != Reason::kMissing) return whole.error();
+      if (!layer::IsLost(whole.error()) && whole.error().reason() != Reason::kMissing) return whole.error();
       dropped.push_back(i);
       if (whole.error().reason() == Reason::kMissing) continue;  // or brought this very moment by who dropped it
       log::Warning("a stored layer is damaged and is unpacked again", {{"blob", blob.ToString()}, {"error", whole.error()}});
@@ -620,6 +657,7 @@ class Puller::Flight {
       least += w.descriptor.size - (partial == begun.end() ? 0 : std::min(partial->bytes, w.descriptor.size));
     }
     ASSIGN_OR_RETURN(const auto space, stores_.root.FreeSpace());
+    if (space.total_bytes == 0) return {};  // unknown: the writes will tell
     const std::uint64_t reserve = std::min(state_.options.reserve_bytes, space.free_bytes);
     if (least > space.free_bytes - reserve)
       return Error(Reason::kNoSpace, "the layers need at least " + std::to_string(least) + " bytes, " + std::to_string(space.free_bytes) +

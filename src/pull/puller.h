@@ -46,7 +46,7 @@
 
 namespace berth::pull {
 
-// kubelet's imagePullPolicy.
+// kubelet's imagePullPolicy. An image for a lesser platform (386 on amd64) is present only if the kept index offers no better one.
 enum class Policy : std::uint8_t { kIfNotPresent, kAlways, kNever };
 std::string_view Name(Policy policy);                    // "IfNotPresent"
 std::optional<Policy> ParsePolicy(std::string_view text);  // as Kubernetes spells it

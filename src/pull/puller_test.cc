@@ -362,6 +362,49 @@ TEST_F(PlatformTest, ASecondOneJoinsTheFirst) {
   EXPECT_TRUE(node_.Pull(Ask({"linux/arm/v7", "linux/amd64"}))->was_present);
 }
 
+// Found by an audit: what came first stayed the answer, whatever fits better.
+TEST_F(PlatformTest, WhatIsHereIsNoAnswerWhereTheIndexHasABetterOne) {
+  const auto put = [&](const char* arch) { return node_.registry.PutImage("app", "", {kBase, Tar("arch", arch)}, arch).manifest; };
+  const auto old = put("386"), arm64 = put("arm64"), no_image = node_.registry.PutBlob("app", "{}");
+  PutIndex(node_.registry, "app", "two", {{"linux/386", old}, {"linux/amd64", amd_.manifest}});
+  PutIndex(node_.registry, "app", "arms", {{"linux/arm/v7", arm_.manifest}, {"linux/arm64", arm64}});
+  const auto inner = PutIndex(node_.registry, "app", "", {{"linux/amd64", amd_.manifest}, {"linux/386", old}});
+  PutIndex(node_.registry, "app", "nested", {{"", inner}});
+  PutIndex(node_.registry, "app", "unnamed", {{"", amd_.manifest}, {"", old}});
+  PutIndex(node_.registry, "app", "only", {{"linux/386", old}, {"linux/s390x", no_image}, {"", no_image}});
+  node_.registry.Tag("app", "alone", old.digest);
+  const std::string never = "E-NEVER the image is not here and the policy is Never";
+  struct Row { std::string tag; const char* first; std::string then; digest::Digest better; };
+  for (const Row& row : {Row{"two", "linux/386", "linux/amd64", amd_.manifest.digest}, Row{"arms", "linux/arm/v7", "linux/arm64", arm64.digest},
+                         Row{"nested", "linux/386", "linux/amd64", amd_.manifest.digest}, Row{"unnamed", "linux/386", "linux/amd64", amd_.manifest.digest},
+                         Row{"only", "linux/386", "linux/amd64", old.digest}, Row{"alone", "linux/386", "linux/amd64", old.digest}}) {
+    for (const Policy policy : {Policy::kIfNotPresent, Policy::kAlways}) {
+      SCOPED_TRACE(row.tag + " " + std::string(Name(policy)));
+      const bool same = row.better == old.digest;
+      const auto ask = [&](const Policy how) {
+        Request request = Ask({row.then}, "app:" + row.tag);
+        request.policy = how;
+        return node_.Pull(std::move(request));
+      };
+      ASSERT_TRUE(node_.Pull(Ask({row.first}, "app:" + row.tag)));
+      const auto offline = ask(Policy::kNever);
+      ASSERT_EQ(offline.has_value(), same);
+      if (!offline) {
+        EXPECT_EQ(std::string(offline.error().info().code) + " " + offline.error().Text(), never);
+      }
+      for (const bool present : {same, true}) {
+        const auto done = ask(policy);
+        ASSERT_TRUE(done) << done.error().Text();
+        EXPECT_EQ(done->was_present, present);
+        ASSERT_THAT(done->images, SizeIs(1));
+        EXPECT_EQ(done->images[0].manifest, row.better);
+      }
+      EXPECT_TRUE(node_.Pull(Ask({row.first}, "app:" + row.tag))->was_present);
+      ASSERT_TRUE(node_.stores.catalog->RemoveName(node_.Name("app:" + row.tag)));
+    }
+  }
+}
+
 TEST_F(PlatformTest, AllOfThem) {
   Request request = node_.Ask("app:1");
   request.all_platforms = true;
@@ -670,6 +713,58 @@ TEST(Puller, OneLayerUnderTwoDiffIdsIsRefusedAlsoWhenItIsHere) {
   EXPECT_FALSE(node.Has("app:bad"));
 }
 
+// Found by an audit: what is here already was not measured against the manifest.
+struct HereCase { const char* name; bool unpacked; KeepBlobs keep; };
+void PrintTo(const HereCase& c, std::ostream* out) { *out << c.name; }
+class LayerHereTest : public ::testing::TestWithParam<HereCase> {};
+TEST_P(LayerHereTest, ItsWrongSizeIsRefused) {
+  PullerOptions options;
+  options.keep_blobs = GetParam().keep;
+  Node node(options);
+  const auto good = node.registry.PutImage("app", "good", {kBase});
+  ASSERT_TRUE(node.Pull(node.Ask("app:good")));
+  for (const char* kind : {".meta", ".data"})
+    if (!GetParam().unpacked) std::filesystem::remove(node.stores.LayerFile(good.layers[0].digest, kind));
+  for (const int off : {-1, 1}) {
+    oci::Descriptor layer = good.layers[0];
+    layer.size = kBase.size() + off;
+    PutManifest(node.registry, "bad", {Text(layer)}, good.config);
+    const auto done = node.Pull(node.Ask("app:bad"));
+    ASSERT_FALSE(done) << off;
+    EXPECT_EQ(done.error().reason(), Reason::kSizeMismatch) << done.error().Text();
+    EXPECT_FALSE(done.error().transient());
+    EXPECT_THAT(done.error().Text(), HasSubstr("the manifest says " + std::to_string(kBase.size() + off)));
+    EXPECT_FALSE(node.Has("app:bad"));
+    EXPECT_EQ((*node.stores.catalog->FindLayer(good.layers[0].digest))->compressed_bytes, kBase.size());
+  }
+  EXPECT_TRUE(node.Pull(node.Ask("app:good")));
+}
+INSTANTIATE_TEST_SUITE_P(Rows, LayerHereTest, ::testing::Values(HereCase{"Unpacked", true, KeepBlobs::kNever},
+    HereCase{"UnpackedAndKept", true, KeepBlobs::kAlways}, HereCase{"Kept", false, KeepBlobs::kAlways}),
+    [](const auto& row) { return row.param.name; });
+
+// Found by an audit: the config was called a liar for naming its diff IDs by another algorithm.
+TEST(Puller, ALayerThatIsHereUnderAnotherAlgorithmIsNotTheConfigsLie) {
+  const auto sha512 = digest::Digest::Of(bytes::AsView(kBase), digest::Algorithm::kSha512).ToString();
+  for (const bool other_first : {false, true}) {
+    Node node;
+    node.registry.PutImage("app", "usual", {kBase});
+    const auto layer = node.registry.PutBlob("app", kBase);
+    const std::string text = oci::testing::ConfigText("{}", oci::testing::List({'"' + sha512 + '"'}));
+    const auto config = node.registry.PutBlob("app", text, std::string(oci::kOciConfig));
+    PutManifest(node.registry, "other", {Text(layer)}, config);
+    const std::string first = other_first ? "app:other" : "app:usual", second = other_first ? "app:usual" : "app:other";
+    ASSERT_TRUE(node.Pull(node.Ask(first)));
+    const auto done = node.Pull(node.Ask(second));
+    ASSERT_FALSE(done) << second;
+    EXPECT_EQ(done.error().reason(), Reason::kUnsupported) << done.error().Text();
+    EXPECT_THAT(done.error().Text(), HasSubstr(other_first ? "the layer is here with a sha512 diff ID, the config has a sha256 one"
+                                                           : "the layer is here with a sha256 diff ID, the config has a sha512 one"));
+    EXPECT_THAT(done.error().next_step(), HasSubstr("berth rm"));
+    EXPECT_FALSE(node.Has(second));
+  }
+}
+
 TEST(Puller, AnArchiveThatIsNoneFailsItsImageOnly) {
   Node node;
   node.registry.PutImage("bad", "1", {Noise(100'000)});
@@ -724,6 +819,16 @@ TEST(Puller, WhatCannotFitIsRefusedBeforeItFillsTheDisk) {
   const auto rest = node.Pull(node.Ask("app:1"));
   ASSERT_FALSE(rest);
   EXPECT_EQ(rest.error().reason(), Reason::kBlobNotFound) << rest.error().Text();
+}
+
+// ramfs, tmpfs of size=0: nothing is known, which is not nothing.
+TEST(Puller, AFileSystemThatSaysNoSizesIsNotFull) {
+  Node node;
+  node.stores.root = *host::Dir::Open("/proc");  // is such a one
+  ASSERT_EQ(node.stores.root.FreeSpace()->total_bytes, 0u);
+  node.registry.PutImage("app", "1", {kSmall});
+  const auto done = node.Pull(node.Ask("app:1"));
+  EXPECT_TRUE(done) << done.error().Text();
 }
 
 TEST(Puller, SomeSpaceIsKept) {
@@ -1308,6 +1413,17 @@ TEST_F(VariantDamageTest, NoVariantIsMadeFromDamagedMetadata) {
     std::filesystem::remove(variant_file_);
     Heals();
   }
+}
+
+// Found by an audit: what the disk does not give was an error of every pull.
+TEST_F(VariantDamageTest, WhatTheDiskDoesNotGiveIsDamageToo) {
+  Flip(File(".meta"), 9000);
+  std::filesystem::remove(variant_file_);
+  const std::string unread = node_.stores.LayerFile(image_.layers[1].digest, "@0123456789abcdef.meta");
+  std::filesystem::create_symlink("nowhere", unread);  // kIo, as with a bad sector
+  ASSERT_EQ(node_.stores.layers->Verify({}, image_.layers[1].digest, layer::Depth::kMetadata).error().reason(), Reason::kIo);
+  Heals();
+  EXPECT_FALSE(std::filesystem::is_symlink(unread));
 }
 
 // Another pull, which shares the layer, makes it anew.

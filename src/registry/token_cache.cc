@@ -69,7 +69,11 @@ Result<SharedToken> TokenCache::Get(const task::Context& ctx, const TokenKey& ke
     RETURN_IF_ERROR(ctx.Check());
     if (!entry->fetching) break;
     const std::uint64_t seen = entry->failures;
-    changed_.wait(lock, ctx.stop(), [&] { return !entry->fetching || entry->failures != seen; });
+    const auto ended = [&] { return !entry->fetching || entry->failures != seen; };
+    if (!(ctx.deadline() ? changed_.wait_until(lock, ctx.stop(), *ctx.deadline(), ended) : changed_.wait(lock, ctx.stop(), ended))) {
+      RETURN_IF_ERROR(ctx.Check());
+      return Error(Reason::kTimeout, "the deadline passed while another pull asked for the same token");
+    }
     if (entry->failures != seen) return Error(*entry->failure);
   }
   entry->fetching = true;

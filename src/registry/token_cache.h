@@ -56,7 +56,7 @@ class TokenCache {
   // A keyed hash of what the credential is; "" for the anonymous one.
   std::string Identity(const credentials::Credential& credential) const;
 
-  // The cached token, or the one `fetch` returns. One fetch per key at a time; others wait for it (and honour `ctx`).
+  // The cached token, or the one `fetch` returns. One fetch per key at a time; others wait for it (and honour `ctx`, its deadline, too).
   // A failure is given to every waiter and is not cached; a canceled fetch hands the work to the next waiter.
   // `stale`: a token that was refused; it is not returned again.
   Result<SharedToken> Get(const task::Context& ctx, const TokenKey& key, const SharedToken& stale,

@@ -224,6 +224,25 @@ TEST_F(TokenCacheTest, AWaiterMayLeave) {
   go.count_down();
 }
 
+TEST_F(TokenCacheTest, AWaiterLeavesAtItsDeadline) {
+  const TokenKey key{"o", "r", "s", {}, ""};
+  std::latch inside(1), go(1);
+  std::jthread first([&] {
+    const auto token = cache_.Get(ctx_, key, nullptr, [&] {
+      inside.count_down();
+      go.wait();
+      return Make("t", seconds(300));
+    });
+    EXPECT_TRUE(token) << "that was not its deadline";
+  });
+  inside.wait();
+  const auto ctx = task::Context().WithTimeout(std::chrono::milliseconds(5));
+  const auto token = cache_.Get(ctx, key, nullptr, [] { return Make("x", seconds(1)); });
+  go.count_down();
+  ASSERT_FALSE(token);
+  EXPECT_EQ(token.error().reason(), Reason::kTimeout) << token.error().Text();
+}
+
 TEST_F(TokenCacheTest, IdentityTellsCredentialsApartAndIsNoPlainHash) {
   const auto make = [](const char* user, const char* password, const char* identity) {
     credentials::Credential c;

@@ -37,6 +37,7 @@ std::string Meaning(std::string_view name) {
 }
 
 Check DiskCheck(const v1::DiskUsageResponse& usage) {
+  if (usage.disk_total() == 0) return {"berth", "disk", "unknown", UnknownDisk(usage.path()), ""};
   const std::uint64_t used = usage.disk_total() - std::min(usage.disk_total(), usage.disk_available());
   const std::uint64_t percent = Percent(used, usage.disk_total());
   return {"berth", "disk", percent >= 95 ? "missing" : percent >= 85 ? "degraded" : "ok",

@@ -39,8 +39,9 @@ int DiskUsage(Session& session, bool verbose) {
   table.Row({"unreferenced", Size(usage.unreferenced_bytes()), "of the layers: left by crashes and failed pulls: berth reclaim"});
   const std::uint64_t used = usage.disk_total() - std::min(usage.disk_total(), usage.disk_available());
   table.Row({"disk", Size(usage.disk_total()),
-             std::to_string(Percent(used, usage.disk_total())) + "% used, " +
-                 Size(usage.disk_available()) + " available at " + usage.path()});
+             usage.disk_total() == 0 ? UnknownDisk(usage.path())
+                                     : std::to_string(Percent(used, usage.disk_total())) + "% used, " +
+                                           Size(usage.disk_available()) + " available at " + usage.path()});
   std::string out = table.Text(!session.globals().no_headers);
   if (verbose) {
     Table images({"IMAGE", "UNPACKED", "UNIQUE", "SHARED", "COMPRESSED", "LAYERS"});

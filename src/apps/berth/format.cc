@@ -66,6 +66,8 @@ std::uint64_t Percent(std::uint64_t part, std::uint64_t whole) {
   return whole == 0 ? 0 : static_cast<std::uint64_t>(std::min(1.0, static_cast<double>(part) / static_cast<double>(whole)) * 100);
 }
 
+std::string UnknownDisk(std::string_view path) { return "the file system at " + std::string(path) + " does not say how large it is"; }
+
 std::string Took(double seconds) {
   if (seconds < 0.9995) return Format("%.0fms", std::max(0.0, seconds) * 1000);
   if (seconds < 59.95) {

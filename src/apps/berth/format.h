@@ -19,6 +19,7 @@ std::string Size(std::uint64_t bytes);                                // "0 B", 
 std::string SizePair(std::uint64_t part, std::uint64_t whole);        // " 12.1/ 28.6 MiB", always the same width below 1 PiB
 std::string Rate(double bytes_per_second);                            // "38.2 MiB/s"
 std::uint64_t Percent(std::uint64_t part, std::uint64_t whole);       // rounded down, at most 100; 0 of 0 is 0
+std::string UnknownDisk(std::string_view path);                       // instead of a percentage, where the total is 0
 std::string Took(double seconds);                                     // "41ms", "1.3s", "2m05s", "3h07m"
 std::string Count(std::uint64_t n, std::string_view noun);            // "1 layer", "3 layers"
 // "sha256:" and 12 hex digits of it; anything else as it is, escaped. `whole`: not cut.

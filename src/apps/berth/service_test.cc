@@ -762,6 +762,19 @@ TEST_F(Service, DiskUsage) {
   EXPECT_THAT(as_json.out(), HasSubstr("\"layer_bytes\":314572800"));
 }
 
+TEST_F(Service, ADiskOfUnknownSizeIsToldAsSuch) {
+  daemon.usage = [](grpc::ServerContext&, const v1::DiskUsageRequest&, v1::DiskUsageResponse& answer) {
+    answer.set_path("/run/berth");
+    return grpc::Status::OK;
+  };
+  daemon.status = [](grpc::ServerContext&, const v1::StatusRequest&, v1::StatusResponse&) { return grpc::Status::OK; };
+  EXPECT_EQ(Run({"df"}), 0);
+  EXPECT_THAT(world.out(), HasSubstr("the file system at /run/berth does not say how large it is\n"));
+  TestWorld doctor;
+  (void)doctor.Run({"-s", daemon.socket(), "doctor"});
+  EXPECT_THAT(doctor.out(), HasSubstr("the file system at /run/berth does not say how large it is\n"));
+}
+
 TEST_F(Service, CheckListsFindingsAndItsStatusTells) {
   daemon.check = [](grpc::ServerContext&, const v1::CheckStoreRequest& request, grpc::ServerWriter<v1::CheckStoreEvent>& writer) {
     v1::CheckStoreEvent event;

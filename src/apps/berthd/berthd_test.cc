@@ -656,6 +656,15 @@ TEST(Probes, ShowWhatAMachineLacks) {
   EXPECT_EQ(std::ranges::find(probes, "mount", &api::Probe::name)->verdict, "missing");
 }
 
+TEST(Probes, AFileSystemThatSaysNoSizesIsNotFull) {
+  const auto root = host::Dir::Open("/proc");  // is such a one, as ramfs is
+  ASSERT_TRUE(root);
+  const auto probes = Describe({}, *root);
+  const auto disk = std::ranges::find(probes, "disk", &api::Probe::name);
+  ASSERT_NE(disk, probes.end());
+  EXPECT_EQ(disk->verdict + ": " + disk->detail, "unknown: the file system of the store does not say how large it is");
+}
+
 #ifndef BERTH_SANITIZED
 TEST_F(BerthdTest, IdlesWithinFortyMebibytes) {  // architecture 7
   const auto resident = [](const host::Process& process) {

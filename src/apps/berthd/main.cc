@@ -168,7 +168,7 @@ std::vector<web::Check> Checks(catalog::Catalog& catalog, const host::Dir& root,
        }},
       {"space", false, [&](const task::Context&) -> Result<> {
          ASSIGN_OR_RETURN(const auto space, root.FreeSpace());
-         if (space.available_bytes < kLeastSpace || (space.total_inodes > 0 && space.free_inodes == 0))
+         if ((space.total_bytes > 0 && space.available_bytes < kLeastSpace) || (space.total_inodes > 0 && space.free_inodes == 0))
            return Error(Reason::kNoSpace, "the file system of the store is full");
          return {};
        }},

@@ -95,7 +95,8 @@ std::vector<api::Probe> Describe(const Machine& m, const host::Dir& root) {
   rows.push_back(Row("cgroup", m.can.cgroup_version == 2, m.can.cgroup_version > 0 ? "version " + std::to_string(m.can.cgroup_version) : "not mounted", "degraded"));
   if (const auto space = root.FreeSpace()) {
     const std::uint64_t percent = space->total_bytes == 0 ? 0 : space->available_bytes * 100 / space->total_bytes;
-    rows.push_back(Row("disk", percent >= 10, std::to_string(percent) + "% free below the store", "degraded"));
+    rows.push_back(space->total_bytes == 0 ? api::Probe{"disk", "unknown", "the file system of the store does not say how large it is"}
+                                           : Row("disk", percent >= 10, std::to_string(percent) + "% free below the store", "degraded"));
   }
   return rows;
 }
