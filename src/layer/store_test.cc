@@ -541,6 +541,7 @@ struct Blame {
   const char* name;
   const char* code;
   Reason believed;
+  std::string next = "";
 };
 class Blames : public ::testing::TestWithParam<Blame> {};
 
@@ -553,9 +554,11 @@ TEST_P(Blames, AreBelievedAsFarAsTheyAreAWorkersBusiness) {
   const auto info = scripted.Add(MakeBlob(Builder().File("f", "x").Finish(), Compression::kPlain));
   ASSERT_FALSE(info);
   EXPECT_EQ(info.error().reason(), GetParam().believed) << info.error().Text();
+  EXPECT_EQ(info.error().next_step(), GetParam().next);
 }
 INSTANTIATE_TEST_SUITE_P(Codes, Blames,
                          ::testing::Values(Blame{"Layer", "E-BAD-LAYER", Reason::kInvalidLayer}, Blame{"Io", "E-IO", Reason::kIo},
+                                           Blame{"FullDisk", "E-ENOSPC", Reason::kNoSpace, "free space: berth df, berth rm"},
                                            Blame{"NoMoreFiles", "E-UNAVAILABLE", Reason::kUnavailable},
                                            Blame{"Access", "E-AUTH-401", Reason::kInternal}, Blame{"Made_up", "E-NONE", Reason::kInternal}),
                          [](const auto& row) { return std::string(row.param.name); });

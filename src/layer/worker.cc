@@ -39,7 +39,9 @@ Error ErrorOf(const json::Value& value) {
   const result::ReasonInfo* info = result::FindByCode(*code);
   if (!info || std::ranges::find(kVerdicts, info->reason) == kVerdicts.end()) return Nonsense("an error with an unknown code");
   const bool plain = text->size() <= kTextBytes && std::ranges::all_of(*text, [](char c) { return c >= ' ' && c <= '~'; });
-  return Error(info->reason, plain ? std::string(*text) : Quoted(*text));
+  Error error(info->reason, plain ? std::string(*text) : Quoted(*text));
+  if (info->reason == Reason::kNoSpace) return std::move(error).Next(kFreeSpace);
+  return error;
 }
 
 // No honest worker needs that long for one slot of its input, or for its end.

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "host/fault.h"
+#include "layer/worker.h"
 #include "log/log.h"
 #include "pull/layer_job.h"
 #include "pull/record.h"
@@ -629,7 +630,7 @@ class Puller::Flight {
       }
       return Error(Reason::kNoSpace, "the layers need at least " + std::to_string(least) + " bytes, " + std::to_string(space.free_bytes) +
                                          " are free, and " + std::to_string(state_.options.reserve_bytes) + " of these are kept (limit reserve_bytes)")
-          .Next("free space: berth df, berth rm");
+          .Next(layer::kFreeSpace);
     }
     return {};
   }
