@@ -525,6 +525,19 @@ INSTANTIATE_TEST_SUITE_P(Programs, OddWorkers,
                                            OddWorker{"NeverStops", "/usr/bin/yes", "too long"}),
                          [](const auto& row) { return std::string(row.param.name); });
 
+TEST(Folders, ThatAreGoneTellTheWayOut) {
+  for (const Form form : {Form::kErofs, Form::kTree}) {
+    for (const char* folder : {"tmp", "layers"}) {
+      Lab lab(kWorker);
+      std::filesystem::remove_all(lab.path() + "/" + folder);
+      const auto info = lab.Add(MakeBlob(Builder().File("f", "x").Finish(), Compression::kPlain), form);
+      ASSERT_FALSE(info) << folder;
+      EXPECT_EQ(info.error().reason(), Reason::kMissing) << info.error().Text();
+      EXPECT_EQ(info.error().next_step(), "restart berthd: it makes its folders anew") << folder << ": " << info.error().Text();
+    }
+  }
+}
+
 TEST(Worker, ThatCannotWriteItsAnswerIsNoDefect) {
   Lab lab("/bin/false");
   const std::string script = lab.path() + "/worker.sh";
