@@ -71,7 +71,7 @@ Result<std::unique_ptr<Store>> Store::Open(const host::Dir& root) {
 Result<> Store::Put(const Digest& digest, std::string_view document) {
   if (Digest::Of(bytes::AsView(document), digest.algorithm()) != digest)
     return Error(Reason::kDigestMismatch, "a document does not hash to " + digest.ToString());
-  ASSIGN_OR_RETURN(const host::Dir folder, blobs_.OpenDir(digest::Name(digest.algorithm())));
+  ASSIGN_OR_RETURN(const host::Dir folder, host::Made(blobs_.OpenDir(digest::Name(digest.algorithm()))));
   return folder.WriteDurably(digest.Hex(), bytes::AsView(document), 0600);
 }
 
@@ -136,7 +136,7 @@ Result<std::unique_ptr<Ingest>> Store::Resume(const Digest& digest, std::uint64_
   }
   // From here on the Ingest owns the claim, also when opening fails.
   std::unique_ptr<Ingest> ingest(new Ingest(this, digest, host::Fd(), 0));
-  ASSIGN_OR_RETURN(ingest->file_, ingest_.CreateOrOpen(PartialName(digest), 0600));
+  ASSIGN_OR_RETURN(ingest->file_, host::Made(ingest_.CreateOrOpen(PartialName(digest), 0600)));
   ASSIGN_OR_RETURN(const auto info, host::Stat(ingest->file_.get()));
   ingest->too_long_ = info.size > size;
   ingest->length_ = ingest->too_long_ ? 0 : info.size;

@@ -8,8 +8,8 @@
 // A partial's length is all its state: whoever resumes it hashes it from its first byte, so nothing that a crash or a
 // liar left in it can get further than that. The catalog says which blobs exist; this class trusts only the disk.
 //
-// Errors as in host/fd.h; kMissing, kDigestMismatch and kSizeMismatch for contents. Safe for concurrent use; one
-// Ingest for one digest at a time (kConflict for a second one).
+// Errors as in host/fd.h; kMissing, kDigestMismatch and kSizeMismatch for contents; kMissing with a next step when a folder
+// was removed under us. Safe for concurrent use; one Ingest for one digest at a time (kConflict for a second one).
 #pragma once
 
 #include <memory>

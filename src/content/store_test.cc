@@ -57,6 +57,21 @@ TEST_F(StoreTest, ADocumentIsReadAsItWasPut) {
   EXPECT_EQ(*store_->Size(digest_), std::nullopt);
 }
 
+TEST_F(StoreTest, AFolderThatIsGoneTellsTheWayOut) {
+  for (const char* folder : {"blobs/sha256", "blobs", "ingest"}) {
+    fs::remove_all(root_ / folder);
+    const bool partials = folder == std::string("ingest");
+    const auto resumed = store_->Resume(digest_, 10);
+    const Result<> done = partials ? (resumed ? Result<>() : resumed.error()) : store_->Put(digest_, text_);
+    ASSERT_FALSE(done) << folder;
+    EXPECT_EQ(done.error().reason(), Reason::kMissing);
+    EXPECT_EQ(done.error().next_step(), "restart berthd: it makes its folders anew") << folder;
+  }
+  Reopen();
+  EXPECT_TRUE(store_->Put(digest_, text_));
+  EXPECT_TRUE(store_->Resume(digest_, 10));
+}
+
 TEST_F(StoreTest, OtherBytesAreNeverStored) {
   EXPECT_EQ(store_->Put(digest_, "other").error().reason(), Reason::kDigestMismatch);
   EXPECT_THAT(*store_->List(), IsEmpty());

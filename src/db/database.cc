@@ -4,6 +4,10 @@
 #include <sqlite3.h>
 #include <unistd.h>
 
+#include <array>
+#include <cerrno>
+#include <climits>
+#include <cstdlib>
 #include <map>
 
 namespace berth::db {
@@ -74,12 +78,18 @@ Result<std::unique_ptr<Database>> Database::Open(const std::string& path, std::s
   state->file = path.substr(path.rfind('/') + 1);
   const int flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE | SQLITE_OPEN_NOFOLLOW |
                     (access == Access::kReadOnly ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
+  // SQLITE_OPEN_NOFOLLOW refuses links in every part of a path; ours is about the file, and the way there is the operator's.
+  const auto slash = path.rfind('/');
+  const std::string folder = slash == path.npos ? "." : path.substr(0, slash + 1);
+  std::array<char, PATH_MAX> real;
+  if (::realpath(folder.c_str(), real.data()) == nullptr) return result::FromErrno(errno, "find the folder").Context(Quoted(path));
+  const std::string place = std::string(real.data()) + "/" + state->file;
   // SQLite would create it readable for all that our umask lets read, and gives its journals the mode that it has.
   if (access == Access::kReadWrite) {
-    const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    const int fd = ::open(place.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd >= 0) ::close(fd);
   }
-  const int status = sqlite3_open_v2(path.c_str(), &state->handle, flags, nullptr);
+  const int status = sqlite3_open_v2(place.c_str(), &state->handle, flags, nullptr);
   std::unique_ptr<Database> db(new Database(std::move(state)));
   if (status != SQLITE_OK) return db->Failed("open").Context(Quoted(path));
   sqlite3_busy_timeout(db->state_->handle, 10'000);  // a reader may meet a checkpoint

@@ -8,6 +8,7 @@
 // WAL, synchronous=FULL, foreign keys on, temp store in memory: a committed transaction survives a power cut.
 // Migrations are numbered by their place in the list (PRAGMA user_version) and run in one transaction each; a database
 // written by a newer berth is refused (kConfig). Statements are prepared once and cached by their text.
+// Links may lead to the folder of the file; a file that is one itself is refused.
 // Errors: SQLITE_FULL is kNoSpace, damage is kCorrupt, a constraint is kConflict, the rest kIo; the text names the
 // operation, never bound values.
 //

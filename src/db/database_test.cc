@@ -61,6 +61,29 @@ TEST_F(DatabaseTest, NobodyElseReadsIt) {
   EXPECT_EQ(Names(*db), std::vector<std::string>{"a"});
 }
 
+// A store that was moved to a larger disk.
+TEST_F(DatabaseTest, ALinkMayLeadToItsFolderButIsNotTheFile) {
+  const std::string moved = folder_ + "/moved";
+  std::filesystem::create_directory(moved);
+  std::filesystem::create_directory_symlink(moved, folder_ + "/link");
+  std::filesystem::create_directory(moved + "/below");
+  for (const std::string& path : {folder_ + "/link/catalog.db", folder_ + "/link/below/catalog.db", folder_ + "/link//objects.db"}) {
+    const auto db = Database::Open(path, kOne);
+    ASSERT_TRUE(db) << db.error().Text();
+    EXPECT_TRUE(Database::Open(path, kOne, Access::kReadOnly));
+  }
+  EXPECT_TRUE(std::filesystem::exists(moved + "/below/catalog.db"));
+  std::filesystem::create_symlink(moved + "/catalog.db", path_);
+  std::filesystem::create_symlink(moved + "/none.db", moved + "/dangling.db");
+  for (const std::string& path : {path_, folder_ + "/link/dangling.db", folder_ + "/none/catalog.db"}) {
+    const auto db = Database::Open(path, kOne);
+    ASSERT_FALSE(db) << path;
+    EXPECT_EQ(db.error().reason(), Reason::kIo) << db.error().Text();
+    EXPECT_THAT(db.error().Text(), ::testing::HasSubstr(path));
+  }
+  EXPECT_FALSE(std::filesystem::exists(moved + "/none.db"));
+}
+
 TEST_F(DatabaseTest, ValuesAndNullsRoundTrip) {
   auto db = *Database::Open(path_, kTwo);
   const std::string odd("a\0b", 3);

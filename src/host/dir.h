@@ -91,4 +91,12 @@ class Dir {
 // ReadSmall for a file of the host's own configuration, by path (links are followed).
 Result<std::string> ReadSmallFile(std::string_view path, std::size_t limit);
 
+// Of what is made in a folder of the store: kMissing can mean only that the folder was removed under its open descriptor, and
+// gets the next step for that.
+template <class T>
+Result<T> Made(Result<T> made) {
+  if (made || made.error().reason() != Reason::kMissing) return made;
+  return std::move(made).error().Next("restart berthd: it makes its folders anew");
+}
+
 }  // namespace berth::host

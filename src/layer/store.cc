@@ -289,7 +289,7 @@ Result<LayerInfo> Staging::Commit() {
     if (s.form == Form::kTree) RETURN_IF_ERROR(store.layers_.RemoveTree(s.ctx, contents));
     renamed = store.tmp_.Rename(s.DataName(), store.layers_, contents, s.form == Form::kErofs ? host::Replace::kYes : host::Replace::kNo);
   }
-  RETURN_IF_ERROR(renamed);
+  RETURN_IF_ERROR(host::Made(std::move(renamed)));
   renamed = store.tmp_.Rename(s.Meta(), store.layers_, MetaName(s.blob, {}), host::Replace::kNo);
   if (!renamed && renamed.error().reason() != Reason::kConflict) return std::move(renamed).error();
   BERTH_FAULT_IN(s.ctx, kLayerRenamed);
@@ -322,9 +322,9 @@ Result<std::unique_ptr<Staging>> LayerStore::Stage(const task::Context& ctx, con
   s.stem = host::RandomName();
   std::unique_ptr<Staging> staging(new Staging(std::move(state)));  // cleans up from here on
   if (form == Form::kErofs) {
-    ASSIGN_OR_RETURN(s.data, tmp_.CreateNew(s.DataName(), 0600));
+    ASSIGN_OR_RETURN(s.data, host::Made(tmp_.CreateNew(s.DataName(), 0600)));
   } else {
-    ASSIGN_OR_RETURN(const Dir dir, tmp_.MakeAndOpenDir(s.DataName(), 0700));
+    ASSIGN_OR_RETURN(const Dir dir, host::Made(tmp_.MakeAndOpenDir(s.DataName(), 0700)));
     s.data.reset(::openat(dir.fd(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (!s.data.valid()) return host::OsError(errno, "open a layer's new folder");
   }
@@ -460,7 +460,7 @@ Result<bool> LayerStore::RemoveFiles(const task::Context& ctx, const Digest& blo
 
 Result<> LayerStore::DropMisplaced(const Digest& blob, int meta) const {
   std::set<std::vector<std::uint64_t>> places;
-  ASSIGN_OR_RETURN(const std::vector<std::string> names, layers_.List());
+  ASSIGN_OR_RETURN(const std::vector<std::string> names, host::Made(layers_.List()));
   for (const std::string& name : names) {
     const auto file = ParseName(name);
     if (!file || file->blob != blob || file->variant.empty() || file->kind != kMeta) continue;

@@ -525,6 +525,19 @@ INSTANTIATE_TEST_SUITE_P(Programs, OddWorkers,
                                            OddWorker{"NeverStops", "/usr/bin/yes", "too long"}),
                          [](const auto& row) { return std::string(row.param.name); });
 
+TEST(Folders, ThatAreGoneTellTheWayOut) {
+  for (const Form form : {Form::kErofs, Form::kTree}) {
+    for (const char* folder : {"tmp", "layers"}) {
+      Lab lab(kWorker);
+      std::filesystem::remove_all(lab.path() + "/" + folder);
+      const auto info = lab.Add(MakeBlob(Builder().File("f", "x").Finish(), Compression::kPlain), form);
+      ASSERT_FALSE(info) << folder;
+      EXPECT_EQ(info.error().reason(), Reason::kMissing) << info.error().Text();
+      EXPECT_EQ(info.error().next_step(), "restart berthd: it makes its folders anew") << folder << ": " << info.error().Text();
+    }
+  }
+}
+
 TEST(Worker, ThatCannotWriteItsAnswerIsNoDefect) {
   Lab lab("/bin/false");
   const std::string script = lab.path() + "/worker.sh";
@@ -541,6 +554,7 @@ struct Blame {
   const char* name;
   const char* code;
   Reason believed;
+  std::string next = "";
 };
 class Blames : public ::testing::TestWithParam<Blame> {};
 
@@ -553,9 +567,11 @@ TEST_P(Blames, AreBelievedAsFarAsTheyAreAWorkersBusiness) {
   const auto info = scripted.Add(MakeBlob(Builder().File("f", "x").Finish(), Compression::kPlain));
   ASSERT_FALSE(info);
   EXPECT_EQ(info.error().reason(), GetParam().believed) << info.error().Text();
+  EXPECT_EQ(info.error().next_step(), GetParam().next);
 }
 INSTANTIATE_TEST_SUITE_P(Codes, Blames,
                          ::testing::Values(Blame{"Layer", "E-BAD-LAYER", Reason::kInvalidLayer}, Blame{"Io", "E-IO", Reason::kIo},
+                                           Blame{"FullDisk", "E-ENOSPC", Reason::kNoSpace, "free space: berth df, berth rm"},
                                            Blame{"NoMoreFiles", "E-UNAVAILABLE", Reason::kUnavailable},
                                            Blame{"NoCapability", "E-AUTH-403", Reason::kDenied},
                                            Blame{"Access", "E-AUTH-401", Reason::kInternal}, Blame{"Made_up", "E-NONE", Reason::kInternal}),

@@ -42,6 +42,7 @@ Error ErrorOf(const json::Value& value) {
   Error error(info->reason, plain ? std::string(*text) : Quoted(*text));
   // Its jail wants a right that we do not have.
   if (info->reason == Reason::kDenied) return std::move(error).Next("give berthd the right that is named; berth doctor shows what it may do");
+  if (info->reason == Reason::kNoSpace) return std::move(error).Next(kFreeSpace);
   return error;
 }
 

@@ -28,6 +28,9 @@
 
 namespace berth::layer {
 
+// The next step of whoever finds the disk full, the worker's included: it has no words of ours.
+inline constexpr const char* kFreeSpace = "free space: berth df, berth rm";
+
 // Memory, lengths, freed (host/channel.h).
 inline constexpr std::array kChannelFds{3, 6, 7};
 

@@ -1,6 +1,7 @@
 #include "pull/layer_job.h"
 
 #include <algorithm>
+#include <limits>
 #include <memory>
 #include <utility>
 
@@ -187,6 +188,14 @@ void LayerJobs::DropPartial(const Digest& blob) {
     log::Warning("a partial download could not be removed", {{"blob", blob.ToString()}, {"error", removed.error()}});
 }
 
+void LayerJobs::MakeRoom(const task::Context& ctx, std::uint64_t wanted) {
+  if (!options_.free_space) return;
+  const std::lock_guard one_at_a_time(room_mutex_);
+  const auto freed = options_.free_space(ctx, wanted);
+  if (freed && *freed > 0) ++rooms_;
+  if (!freed && !freed.error().cancelled()) log::Warning("no room could be made for a pull", {{"error", freed.error()}});
+}
+
 Result<LayerJobs::Done> LayerJobs::Run(const task::Context& ctx, const Job& job) {
   ASSIGN_OR_RETURN(const auto ready, FindReady(job.layer.digest));
   if (ready) {
@@ -197,7 +206,17 @@ Result<LayerJobs::Done> LayerJobs::Run(const task::Context& ctx, const Job& job)
   RETURN_IF_ERROR(slot.Take(ctx));
   job.board->SetPhase(LayerPhase::kFetching);
   const auto began = ctx.clock().SteadyNow();
+  const std::uint64_t rooms = rooms_;
   auto done = Bring(ctx, job, slot);
+  // What it unpacks to is unknown, and the disk is full: all that can go.
+  if (!done && done.error().reason() == Reason::kNoSpace) {
+    MakeRoom(ctx, std::numeric_limits<std::uint64_t>::max());
+    if (rooms_ != rooms) {
+      job.board->ResetBytes();
+      job.board->SetPhase(LayerPhase::kFetching);
+      done = Bring(ctx, job, slot);
+    }
+  }
   if (!done && ctx.stopped() && job.board->drop) (void)stores_.content.RemovePartial(job.layer.digest);
   if (done && options_.observer != nullptr)
     options_.observer->OnLayer(done->info.report.uncompressed_bytes,

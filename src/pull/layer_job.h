@@ -7,11 +7,13 @@
 // from zero, from another host where there is one (C-26). When the worker refuses a layer, the rest of the blob is still
 // hashed first: only bytes that are the promised ones can be called a bad layer. Bytes that are, and have another length than the
 // manifest says, are the manifest's fault (WrongSize), also when the layer was here before.
+// A layer that fills the disk asks for room (MakeRoom) and is tried once more where somebody made some.
 // What stays on disk: a partial after a cut, a cancellation or a crash; nothing after a refused layer or a full disk, nor of the
 // other layers of a pull that a full disk failed (DropPartial).
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -55,6 +57,7 @@ class LayerJobs {
     layer::Form form;
     KeepBlobs keep_blobs;
     double keep_blobs_free;
+    std::function<Result<std::uint64_t>(const task::Context&, std::uint64_t)> free_space;
     Observer* observer;
   };
   struct Done {
@@ -76,6 +79,9 @@ class LayerJobs {
   // A pull that wanted it failed for want of space, and its ticket is gone: the partial goes, at once or with the job that was stopped;
   // one that another pull waits for goes on.
   void DropPartial(const digest::Digest& blob);
+
+  // Has up to `wanted` bytes freed. One at a time: who comes second finds what the first made free.
+  void MakeRoom(const task::Context& ctx, std::uint64_t wanted);
 
  private:
   // Passes one job's progress on to all who watch it, and brings late ones up to date.
@@ -111,6 +117,8 @@ class LayerJobs {
   Options options_;
   Turns& pulls_;
   Turns slots_;
+  std::mutex room_mutex_;
+  std::atomic<std::uint64_t> rooms_{0};  // how often some was made
   std::mutex boards_mutex_;
   std::map<digest::Digest, std::weak_ptr<Board>> boards_;  // guarded by boards_mutex_: of the job under that digest
   Flights flights_{"berth-layer"};  // last: its threads use all of the above

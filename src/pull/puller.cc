@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "host/fault.h"
+#include "layer/worker.h"
 #include "log/log.h"
 #include "pull/layer_job.h"
 #include "pull/record.h"
@@ -89,6 +90,7 @@ struct Puller::State {
                                                         .form = options.form,
                                                         .keep_blobs = options.keep_blobs,
                                                         .keep_blobs_free = options.keep_blobs_free,
+                                                        .free_space = options.free_space,
                                                         .observer = options.observer}, turns) {}
 
   Stores stores;
@@ -647,7 +649,7 @@ class Puller::Flight {
 
   // A pull that cannot fit is refused before it fills the disk. Unpacked sizes are unknown yet: the declared compressed
   // ones, less what is here of them, are the least it takes.
-  Result<> CheckSpace(const std::vector<Wanted>& wanted) {
+  Result<> CheckSpace(const std::vector<Wanted>& wanted, bool made_room = false) {
     ASSIGN_OR_RETURN(const auto begun, stores_.content.Partials());
     std::uint64_t least = 0;
     for (const auto& w : wanted) {
@@ -659,10 +661,15 @@ class Puller::Flight {
     ASSIGN_OR_RETURN(const auto space, stores_.root.FreeSpace());
     if (space.total_bytes == 0) return {};  // unknown: the writes will tell
     const std::uint64_t reserve = std::min(state_.options.reserve_bytes, space.free_bytes);
-    if (least > space.free_bytes - reserve)
+    if (least > space.free_bytes - reserve) {
+      if (!made_room) {
+        state_.jobs.MakeRoom(ctx_, least - (space.free_bytes - reserve));
+        return CheckSpace(wanted, true);
+      }
       return Error(Reason::kNoSpace, "the layers need at least " + std::to_string(least) + " bytes, " + std::to_string(space.free_bytes) +
                                          " are free, and " + std::to_string(state_.options.reserve_bytes) + " of these are kept (limit reserve_bytes)")
-          .Next("free space: berth df, berth rm");
+          .Next(layer::kFreeSpace);
+    }
     return {};
   }
 

@@ -95,6 +95,9 @@ struct PullerOptions {
   layer::Form form = layer::Form::kErofs;
   oci::DocumentLimits limits;
   oci::Platform host = oci::HostPlatform();
+  // On a full disk, once for each pull that does not fit and each layer that fills it: takes `wanted` bytes, if it can, from what
+  // nobody needs and nobody leases; how many it took. One call at a time.
+  std::function<Result<std::uint64_t>(const task::Context& ctx, std::uint64_t wanted)> free_space;
   Observer* observer = nullptr;           // outlives the Puller
   task::Spawn spawn = task::SpawnDetached;  // of pulls and documents
 };

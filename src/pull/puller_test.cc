@@ -844,6 +844,71 @@ TEST(Puller, SomeSpaceIsKept) {
   EXPECT_THAT(*node.stores.content->Partials(), SizeIs(1)) << "refused before anything came";
 }
 
+// A partial that is as long as its layer stands for room: nothing more is needed then.
+TEST(Puller, WhatDoesNotFitAsksOnceForRoom) {
+  struct Row {
+    const char* what;
+    bool made, fails;
+  };
+  for (const auto& row :
+       {Row{"room is made", true, false}, Row{"there is nothing to give", false, false}, Row{"it cannot be made", false, true}}) {
+    SCOPED_TRACE(row.what);
+    std::string partial;
+    std::vector<std::uint64_t> wanted;
+    PullerOptions options;
+    options.reserve_bytes = 1ull << 60;
+    options.free_space = [&](const task::Context&, std::uint64_t bytes) -> Result<std::uint64_t> {
+      wanted.push_back(bytes);
+      if (row.fails) return Error(Reason::kIo, "the disk is broken");
+      if (!row.made) return std::uint64_t{0};
+      std::ofstream{partial};
+      std::filesystem::resize_file(partial, bytes);  // a hole
+      return bytes;
+    };
+    Node node(options);
+    const auto image = node.registry.PutImage("app", "1", {kSmall});
+    partial = node.stores.folder.path() + "/ingest/sha256-" + image.layers[0].digest.Hex();
+    const auto done = node.Pull(node.Ask("app:1"));
+    EXPECT_EQ(done.has_value(), row.made);
+    if (!done) {
+      EXPECT_EQ(done.error().reason(), Reason::kNoSpace) << done.error().Text();
+    }
+    EXPECT_THAT(wanted, ElementsAre(kSmall.size()));
+  }
+}
+
+TEST(Puller, ALayerThatFillsTheDiskIsTriedOnceMoreWhenThatMadeRoom) {
+  struct Row {
+    const char* what;
+    std::string fault;
+    std::uint64_t freed;
+    int tries;
+    bool works;
+  };
+  for (const auto& row :
+       {Row{"room is made", "ingest.half=error(ENOSPC)*1", 1, 2, true}, Row{"too little", "ingest.half=error(ENOSPC)", 1, 2, false},
+        Row{"none", "ingest.half=error(ENOSPC)*1", 0, 1, false}, Row{"another error", "ingest.half=error(EIO)*1", 1, 1, false}}) {
+    SCOPED_TRACE(row.what);
+    int asked = 0;
+    PullerOptions options;
+    options.free_space = [&](const task::Context&, std::uint64_t) -> Result<std::uint64_t> { return ++asked, row.freed; };
+    Node node(options);
+    const auto image = node.registry.PutImage("app", "1", {kBig});
+    ASSERT_TRUE(host::ConfigureFaults(row.fault));
+    auto pull = node.puller->Start({}, node.Ask("app:1"));
+    const auto done = pull.Wait({});
+    ASSERT_TRUE(host::ConfigureFaults(""));
+    EXPECT_EQ(done.has_value(), row.works);
+    EXPECT_EQ(node.registry.Count(Blob("app", image.layers[0])), row.tries);
+    EXPECT_EQ(asked, row.fault.find("ENOSPC") != std::string::npos ? 1 : 0);
+    if (row.works) {
+      EXPECT_EQ(pull.progress().Take().layers[0].current, kBig.size()) << "bytes count once";
+    } else if (asked > 0) {
+      EXPECT_EQ(done.error().reason(), Reason::kNoSpace) << done.error().Text();
+    }
+  }
+}
+
 // --- ends and resumption
 
 TEST(Puller, ACancelledPullIsResumedByTheNext) {

@@ -129,6 +129,23 @@ Result<Freed> Reclaimer::FreeCache(const task::Context& ctx, std::uint64_t wante
   return freed;
 }
 
+Result<Freed> Reclaimer::MakeRoom(const task::Context& ctx, std::uint64_t wanted) {
+  ASSIGN_OR_RETURN(Freed freed, FreeCache(ctx, wanted));
+  ASSIGN_OR_RETURN(auto partials, stores_.content.Partials());
+  std::ranges::stable_sort(partials, {}, &content::Store::Item::mtime_seconds);
+  for (const auto& partial : partials) {
+    if (freed.bytes >= wanted) break;
+    RETURN_IF_ERROR(ctx.Check());
+    // Also one that waits for its turn: its pull counts on it.
+    const auto claim = stores_.leases.ClaimFree({partial.digest});
+    if (claim.objects().empty()) continue;
+    ASSIGN_OR_RETURN(const bool removed, stores_.content.RemovePartial(partial.digest));
+    if (removed) freed.Add(ObjectOf("partial", partial.digest, partial.disk_bytes));
+  }
+  if (!freed.objects.empty()) log::Info("room made for a pull", {{"bytes", freed.bytes}, {"objects", freed.objects.size()}});
+  return freed;
+}
+
 Result<std::set<Digest>> Reclaimer::LayersOf(const std::vector<Digest>& manifests) {
   std::set<Digest> layers;
   for (const auto& manifest : manifests) {

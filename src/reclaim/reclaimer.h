@@ -65,6 +65,8 @@ class Reclaimer {
                                               const std::function<Result<bool>()>& unused, const catalog::Removal& how = {});
   // Compressed blobs of unpacked layers that no pull has, oldest first, until `wanted` bytes are free.
   Result<Freed> FreeCache(const task::Context& ctx, std::uint64_t wanted);
+  // For a pull that a full disk stops: FreeCache(), then partials that no pull has, oldest first, of whatever age.
+  Result<Freed> MakeRoom(const task::Context& ctx, std::uint64_t wanted);
   // Objects that nobody needs and that are old enough, variants of layers that no image is mounted by any more and no pull is about
   // to name, and partial downloads not touched for long enough. Those from the future (the clock was set back) count as old. Zero
   // takes everything that nobody uses.

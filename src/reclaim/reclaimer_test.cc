@@ -150,6 +150,33 @@ TEST_F(ReclaimerTest, PartialsHaveAnAgeOfTheirOwnAndThoseInUseStay) {
   EXPECT_EQ(reclaimer.Sweep({}, time::Duration::zero())->objects.size(), 0u) << "somebody writes it";
 }
 
+TEST_F(ReclaimerTest, RoomForAPullIsTheCacheThenPartialsButNothingThatAPullHas) {
+  const auto image = stores_.Publish("r:1", {kBase, kTop}, true);
+  const auto begin = [&](std::string_view what) {
+    auto partial = *stores_.content->Resume(Of(what), 100);
+    EXPECT_TRUE(partial->Append(bytes::AsView("12345")));
+    return partial;
+  };
+  const auto busy = begin("busy");
+  begin("waits for its slot");
+  begin("nobody's");
+  const auto lease = *stores_.leases->Acquire({}, {image.layers[1], Of("waits for its slot")});
+  auto reclaimer = Make();
+  const auto names = [](const Result<Freed>& freed) {
+    std::vector<std::string> names;
+    for (const auto& object : freed->objects) names.push_back(object.first);
+    return names;
+  };
+  EXPECT_THAT(names(reclaimer.MakeRoom({}, 0)), IsEmpty());
+  EXPECT_THAT(names(reclaimer.MakeRoom({}, 1)), ElementsAre("blob " + image.layers[0].ToString()));
+  EXPECT_THAT(names(reclaimer.MakeRoom({}, ~std::uint64_t{0})), ElementsAre("partial " + Of("nobody's").ToString()));
+  EXPECT_EQ(stores_.content->Partials()->size(), 2u);
+  EXPECT_TRUE(*stores_.content->Size(image.layers[1])) << "a pull has it";
+  for (const auto& layer : image.layers) EXPECT_TRUE(*stores_.layers->Find(layer));
+  EXPECT_EQ(stores_.leases->size(), 2u) << "and nothing is claimed any more";
+  EXPECT_FALSE(stores_.leases->claimed(Of("nobody's")));
+}
+
 TEST_F(ReclaimerTest, AClockThatWasSetBackByLessThanTheAgeCostsNoPartial) {
   { auto partial = *stores_.content->Resume(Of("p"), 100); ASSERT_TRUE(partial->Append(bytes::AsView("12345"))); }
   stores_.clock.JumpWall(-std::chrono::hours(1));

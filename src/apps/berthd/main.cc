@@ -257,6 +257,11 @@ Result<int> Serve(config::DaemonConfig config, const LoadSettings& load) {
   verify::RuleVerifier verifier(config.verification, clock, std::chrono::seconds(60), config.signatures);
   Tell(config.verification);
   config.pull.observer = &telemetry;
+  config.pull.free_space = [&](const task::Context& ctx, std::uint64_t wanted) -> Result<std::uint64_t> {
+    ASSIGN_OR_RETURN(const auto freed, reclaimer.MakeRoom(ctx, wanted));
+    telemetry.OnFreed("room", freed.bytes);
+    return freed.bytes;
+  };
   pull::Puller puller({registry, *content, *layers, *catalog, leases, root, &verifier}, config.pull);
 
   node::Mounts mounts(*catalog, *mounter);

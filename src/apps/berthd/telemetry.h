@@ -30,7 +30,7 @@ class Telemetry final : public pull::Observer {
   void OnPull(std::string_view registry, const pull::Pulled& pulled, const Error* error) override;
   void OnPlugin(const std::string& plugin, time::Duration took, bool good);
   void OnReload(bool good);
-  void OnFreed(std::string_view reason, std::uint64_t bytes);  // "leftover"
+  void OnFreed(std::string_view reason, std::uint64_t bytes);  // "leftover", "room"
   // At the beginning of a call of the socket; what it returns (nothing for calls that are not CRI's) is called at its end with gRPC's code.
   std::function<void(int code)> OnCall(std::string_view method);
 
