@@ -30,11 +30,9 @@ bool BadName(const F& f) { return Failed(f, Reason::kInvalidReference); }
 bool Network(const F& f) {
   return f.failure && (f.failure->info().exit_status == 5 || f.failure->info().exit_status == 6 || f.failure->info().exit_status == 10);
 }
-// By a registry; what lacks a right on this machine says what to do itself.
-bool Denied(const F& f) { return Failed(f, Reason::kDenied) && !Says(f, "enter the jail: "); }
 // Somebody who may not see an image is told so, or that it does not exist.
 bool Refused(const F& f) {
-  return Denied(f) || FailedAny(f, {Reason::kUnauthorized, Reason::kTokenError, Reason::kRepositoryNotFound, Reason::kNotFound});
+  return FailedAny(f, {Reason::kUnauthorized, Reason::kDenied, Reason::kTokenError, Reason::kRepositoryNotFound, Reason::kNotFound});
 }
 // 403 to a login that may be over.
 bool NewLogin(const F& f) { return Failed(f, Reason::kDenied) && f.failure->next_step().starts_with("get a new login"); }
@@ -489,17 +487,18 @@ constexpr std::array kRows{
         BERTH_DO(TestCredentials(f, "the password in " + Tried(f)->source + " is not accepted for user " + User(f) +
                                         ". Test a new one before you store it"))},
     Row{{"denied", "E-AUTH-403", "the user is known and may not pull this image"},
-        BERTH_IF(Denied(f) && Matched(f)),
+        BERTH_IF(Failed(f, Reason::kDenied) && Matched(f)),
         BERTH_SAY(Where(f) + " knows " + LastTried(f) + ", who may not pull " + Repository(f) + " (403)"),
         BERTH_DO(
             Edit("have the owner of " + Repository(f) + " let user " + User(f) + " pull it, or use a secret of a user who may"))},
     Row{{"hub-private", "", "the image does not exist at Docker Hub, or is private"},
-        BERTH_IF(f.reference&& f.reference->domain() == "docker.io" && (Unauthorized(f) || Denied(f))),
+        BERTH_IF(f.reference&& f.reference->domain() == "docker.io" &&
+                 FailedAny(f, {Reason::kUnauthorized, Reason::kDenied, Reason::kTokenError})),
         BERTH_SAY("docker.io has no public repository " + f.reference->path() + ": it does not exist, or is private"),
         BERTH_DO(LogIn(f, "correct the name, or log in and list the secret in the Pod: imagePullSecrets: [{name: regcred}]",
                        "correct the name, or log in"))},
     Row{{"no-credential", "", "the registry wants a login and nothing gives one"},
-        BERTH_IF(Unauthorized(f) || Denied(f)),
+        BERTH_IF(Unauthorized(f) || Failed(f, Reason::kDenied)),
         BERTH_SAY(Where(f) + " refuses anonymous access to " + Repository(f) + ", and no credential matches"),
         BERTH_DO(LogIn(f, "create a pull secret and list it in the Pod: imagePullSecrets: [{name: regcred}]",
                        "pull it with a login; Pods need a secret of their own, or the node's config.json"))},

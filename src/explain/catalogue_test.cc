@@ -466,14 +466,6 @@ TEST(Causes, AMirrorThatIsDownIsNamedAlthoughTheImageCanBePulled) {
   EXPECT_EQ(b.Ask().verdict.cause, "");
 }
 
-// The same reason, and no registry has said it.
-TEST(Causes, AJailWithoutItsRightIsNoMatterOfLogins) {
-  Bench b;
-  const Report report = Past(Reason::kDenied, "layer 1 of 2: enter the jail: without CAP_SYS_ADMIN it cannot be", "give berthd that right")(b);
-  EXPECT_EQ(report.verdict.cause, "other");
-  EXPECT_EQ(report.verdict.next.text, "give berthd that right");
-}
-
 // The journal keeps the words of a failure, not the index: they name the platforms.
 TEST(Explainer, TheLastPullsPlatformsAreThoseOfItsWords) {
   struct Row { const char* words; const char* sentence; const char* next; };

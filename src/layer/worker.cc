@@ -39,8 +39,8 @@ Error ErrorOf(const json::Value& value) {
   const result::ReasonInfo* info = result::FindByCode(*code);
   if (!info || std::ranges::find(kVerdicts, info->reason) == kVerdicts.end()) return Nonsense("an error with an unknown code");
   const bool plain = text->size() <= kTextBytes && std::ranges::all_of(*text, [](char c) { return c >= ' ' && c <= '~'; });
-  Error error(info->reason, plain ? std::string(*text) : Quoted(*text));
-  // Its jail wants a right that we do not have.
+  // Its jail wants a right that we do not have; no registry denied anything.
+  Error error(info->reason == Reason::kDenied ? Reason::kUnsupported : info->reason, plain ? std::string(*text) : Quoted(*text));
   if (info->reason == Reason::kDenied) return std::move(error).Next("give berthd the right that is named; berth doctor shows what it may do");
   if (info->reason == Reason::kNoSpace) return std::move(error).Next(kFreeSpace);
   return error;

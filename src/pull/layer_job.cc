@@ -188,12 +188,20 @@ void LayerJobs::DropPartial(const Digest& blob) {
     log::Warning("a partial download could not be removed", {{"blob", blob.ToString()}, {"error", removed.error()}});
 }
 
-void LayerJobs::MakeRoom(const task::Context& ctx, std::uint64_t wanted) {
-  if (!options_.free_space) return;
-  const std::lock_guard one_at_a_time(room_mutex_);
+bool LayerJobs::MakeRoom(const task::Context& ctx, std::uint64_t wanted) {
+  if (!options_.free_space) return false;
+  std::unique_lock lock(room_mutex_);
+  if (!room_changed_.wait(lock, ctx.stop(), [&] { return !making_room_; })) return false;
+  making_room_ = true;
+  lock.unlock();
   const auto freed = options_.free_space(ctx, wanted);
-  if (freed && *freed > 0) ++rooms_;
+  lock.lock();
+  making_room_ = false;
+  room_changed_.notify_one();
   if (!freed && !freed.error().cancelled()) log::Warning("no room could be made for a pull", {{"error", freed.error()}});
+  const bool made = freed && *freed > 0;
+  if (made) ++rooms_;
+  return made;
 }
 
 Result<LayerJobs::Done> LayerJobs::Run(const task::Context& ctx, const Job& job) {
@@ -210,7 +218,7 @@ Result<LayerJobs::Done> LayerJobs::Run(const task::Context& ctx, const Job& job)
   auto done = Bring(ctx, job, slot);
   // What it unpacks to is unknown, and the disk is full: all that can go.
   if (!done && done.error().reason() == Reason::kNoSpace) {
-    MakeRoom(ctx, std::numeric_limits<std::uint64_t>::max());
+    (void)MakeRoom(ctx, std::numeric_limits<std::uint64_t>::max());
     if (rooms_ != rooms) {
       job.board->ResetBytes();
       job.board->SetPhase(LayerPhase::kFetching);

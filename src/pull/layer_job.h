@@ -13,6 +13,7 @@
 #pragma once
 
 #include <atomic>
+#include <condition_variable>
 #include <functional>
 #include <map>
 #include <memory>
@@ -80,8 +81,9 @@ class LayerJobs {
   // one that another pull waits for goes on.
   void DropPartial(const digest::Digest& blob);
 
-  // Has up to `wanted` bytes freed. One at a time: who comes second finds what the first made free.
-  void MakeRoom(const task::Context& ctx, std::uint64_t wanted);
+  // Has `wanted` bytes freed (PullerOptions::free_space); whether some were. One at a time: who comes second finds what the first made
+  // free.
+  bool MakeRoom(const task::Context& ctx, std::uint64_t wanted);
 
  private:
   // Passes one job's progress on to all who watch it, and brings late ones up to date.
@@ -118,6 +120,8 @@ class LayerJobs {
   Turns& pulls_;
   Turns slots_;
   std::mutex room_mutex_;
+  std::condition_variable_any room_changed_;
+  bool making_room_ = false;  // guarded by room_mutex_
   std::atomic<std::uint64_t> rooms_{0};  // how often some was made
   std::mutex boards_mutex_;
   std::map<digest::Digest, std::weak_ptr<Board>> boards_;  // guarded by boards_mutex_: of the job under that digest

@@ -207,6 +207,14 @@ class Puller::Flight {
     return is ? matcher.Rank(*is) : std::nullopt;
   }
 
+  // Builders say "unknown/unknown", or name a kind of artifact, for what lies beside the images.
+  static bool IsOfNoPlatform(const oci::Descriptor& entry) {
+    return oci::HasPlatform(entry) && entry.platform->os == "unknown" && entry.platform->architecture == "unknown";
+  }
+  static bool IsArtifact(const oci::Descriptor& entry) {
+    return entry.artifact_type && *entry.artifact_type != oci::kOciConfig && *entry.artifact_type != oci::kDockerConfig;
+  }
+
   // Whether what Walk() would choose is one of `images`, as far as the kept indexes tell: an entry that is neither may be the one.
   // Nothing: `digest` leads to no image for this matcher.
   std::optional<bool> IsChosenPresent(const Digest& digest, const std::string& media_type, const oci::PlatformMatcher& matcher,
@@ -216,8 +224,10 @@ class Puller::Flight {
       return RankOf(*image, matcher) ? std::optional(true) : std::nullopt;
     const auto index = KeptIndex(digest, media_type, depth);
     if (!index) return false;
-    for (const auto* entry : index->Select(matcher))
-      if (const auto chosen = IsChosenPresent(entry->digest, entry->media_type, matcher, images, depth + 1, seen)) return chosen;
+    for (const auto* entry : index->Select(matcher)) {
+      const auto chosen = IsChosenPresent(entry->digest, entry->media_type, matcher, images, depth + 1, seen);
+      if (chosen && (*chosen || !(IsArtifact(*entry) || IsOfNoPlatform(*entry)))) return chosen;  // those were passed over
+    }
     return std::nullopt;
   }
 
@@ -471,11 +481,8 @@ class Puller::Flight {
 
   // False: passed over. `entry` as above.
   Result<bool> Plan(oci::Manifest manifest, const Digest& digest, const oci::Descriptor* entry, const oci::PlatformMatcher* matcher) {
-    // Builders say "unknown/unknown", or name a kind of artifact, for what lies beside the images.
-    const bool of_platform = entry != nullptr && oci::HasPlatform(*entry) &&
-                             !(entry->platform->os == "unknown" && entry->platform->architecture == "unknown");
-    const auto& kind = entry != nullptr ? entry->artifact_type : std::nullopt;
-    const bool artifact = kind && *kind != oci::kOciConfig && *kind != oci::kDockerConfig;
+    const bool of_platform = entry != nullptr && oci::HasPlatform(*entry) && !IsOfNoPlatform(*entry);
+    const bool artifact = entry != nullptr && IsArtifact(*entry);
     if (auto image = oci::CheckIsImage(manifest); !image) {
       if (entry == nullptr || (of_platform && !artifact)) return std::move(image).error();
       no_image_fits_ = no_image_fits_ || of_platform || matcher == nullptr;
@@ -648,29 +655,30 @@ class Puller::Flight {
   }
 
   // A pull that cannot fit is refused before it fills the disk. Unpacked sizes are unknown yet: the declared compressed
-  // ones, less what is here of them, are the least it takes.
-  Result<> CheckSpace(const std::vector<Wanted>& wanted, bool made_room = false) {
-    ASSIGN_OR_RETURN(const auto begun, stores_.content.Partials());
-    std::uint64_t least = 0;
-    for (const auto& w : wanted) {
-      ASSIGN_OR_RETURN(const auto here, stores_.catalog.FindLayer(w.descriptor.digest));
-      if (here) continue;
-      const auto partial = std::ranges::find(begun, w.descriptor.digest, &content::Store::Item::digest);
-      least += w.descriptor.size - (partial == begun.end() ? 0 : std::min(partial->bytes, w.descriptor.size));
-    }
-    ASSIGN_OR_RETURN(const auto space, stores_.root.FreeSpace());
-    if (space.total_bytes == 0) return {};  // unknown: the writes will tell
-    const std::uint64_t reserve = std::min(state_.options.reserve_bytes, space.free_bytes);
-    if (least > space.free_bytes - reserve) {
-      if (!made_room) {
-        state_.jobs.MakeRoom(ctx_, least - (space.free_bytes - reserve));
-        return CheckSpace(wanted, true);
+  // ones, less what is here of them, are the least it takes. Asks for room as long as that takes something: the catalog's reserve and
+  // other pulls have their share of it.
+  Result<> CheckSpace(const std::vector<Wanted>& wanted) {
+    for (bool made_room = true;;) {
+      ASSIGN_OR_RETURN(const auto begun, stores_.content.Partials());
+      std::uint64_t least = 0;
+      for (const auto& w : wanted) {
+        ASSIGN_OR_RETURN(const auto here, stores_.catalog.FindLayer(w.descriptor.digest));
+        if (here) continue;
+        const auto partial = std::ranges::find(begun, w.descriptor.digest, &content::Store::Item::digest);
+        least += w.descriptor.size - (partial == begun.end() ? 0 : std::min(partial->bytes, w.descriptor.size));
       }
-      return Error(Reason::kNoSpace, "the layers need at least " + std::to_string(least) + " bytes, " + std::to_string(space.free_bytes) +
-                                         " are free, and " + std::to_string(state_.options.reserve_bytes) + " of these are kept (limit reserve_bytes)")
-          .Next(layer::kFreeSpace);
+      ASSIGN_OR_RETURN(const auto space, stores_.root.FreeSpace());
+      if (space.total_bytes == 0) return {};  // unknown: the writes will tell
+      const std::uint64_t reserve = std::min(state_.options.reserve_bytes, space.free_bytes);
+      if (least <= space.free_bytes - reserve) return {};
+      if (!made_room)
+        return Error(Reason::kNoSpace, "the layers need at least " + std::to_string(least) + " bytes, " + std::to_string(space.free_bytes) +
+                                           " are free, and " + std::to_string(state_.options.reserve_bytes) +
+                                           " of these are kept (limit reserve_bytes)")
+            .Next(layer::kFreeSpace);
+      made_room = state_.jobs.MakeRoom(ctx_, least - (space.free_bytes - reserve));
+      RETURN_IF_ERROR(ctx_.Check());
     }
-    return {};
   }
 
   // False: something of what was fitted is not here any more.

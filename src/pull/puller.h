@@ -46,7 +46,8 @@
 
 namespace berth::pull {
 
-// kubelet's imagePullPolicy. An image for a lesser platform (386 on amd64) is present only if the kept index offers no better one.
+// kubelet's imagePullPolicy. To a pull, an image for a lesser platform (386 on amd64) is present only if the kept index offers no
+// better one.
 enum class Policy : std::uint8_t { kIfNotPresent, kAlways, kNever };
 std::string_view Name(Policy policy);                    // "IfNotPresent"
 std::optional<Policy> ParsePolicy(std::string_view text);  // as Kubernetes spells it
@@ -95,8 +96,9 @@ struct PullerOptions {
   layer::Form form = layer::Form::kErofs;
   oci::DocumentLimits limits;
   oci::Platform host = oci::HostPlatform();
-  // On a full disk, once for each pull that does not fit and each layer that fills it: takes `wanted` bytes, if it can, from what
-  // nobody needs and nobody leases; how many it took. One call at a time.
+  // On a full disk, for a pull that does not fit (again as long as that takes something) and once for each layer that fills it:
+  // takes `wanted` bytes from what nobody needs and nobody leases, or nothing when there are not so many; of 2^64-1 all that there
+  // are. How many it took. One call at a time.
   std::function<Result<std::uint64_t>(const task::Context& ctx, std::uint64_t wanted)> free_space;
   Observer* observer = nullptr;           // outlives the Puller
   task::Spawn spawn = task::SpawnDetached;  // of pulls and documents

@@ -128,6 +128,14 @@ oci::Descriptor PutIndex(FakeRegistry& registry, const std::string& repository, 
   return registry.PutManifest(repository, oci::testing::IndexText(texts), std::string(oci::kOciIndex), tag);
 }
 
+// A bill of materials, which lies beside images.
+oci::Descriptor PutBill(FakeRegistry& registry) {
+  return registry.PutManifest(
+      "app", R"({"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","artifactType":"application/spdx+json","config":)" +
+                 oci::testing::DescriptorText("application/vnd.oci.empty.v1+json", registry.PutBlob("app", "{}").digest.ToString(), "2") + R"(,"layers":[]})",
+      std::string(oci::kOciManifest));
+}
+
 // The same image with another platform in its config, as JSON ("" of it: none), and more text in its manifest.
 oci::Descriptor PutVariation(FakeRegistry& registry, const std::string& tag, const FakeRegistry::Image& image, const std::string& platform,
                              const std::string& more = "") {
@@ -373,11 +381,16 @@ TEST_F(PlatformTest, WhatIsHereIsNoAnswerWhereTheIndexHasABetterOne) {
   PutIndex(node_.registry, "app", "unnamed", {{"", amd_.manifest}, {"", old}});
   PutIndex(node_.registry, "app", "only", {{"linux/386", old}, {"linux/s390x", no_image}, {"", no_image}});
   node_.registry.Tag("app", "alone", old.digest);
+  auto bill = PutBill(node_.registry);
+  PutIndex(node_.registry, "app", "unknown", {{"unknown/unknown", bill}, {"linux/386", old}});
+  bill.artifact_type = "application/spdx+json";
+  PutIndex(node_.registry, "app", "artifact", {{"linux/amd64", bill}, {"linux/386", old}});
   const std::string never = "E-NEVER the image is not here and the policy is Never";
   struct Row { std::string tag; const char* first; std::string then; digest::Digest better; };
   for (const Row& row : {Row{"two", "linux/386", "linux/amd64", amd_.manifest.digest}, Row{"arms", "linux/arm/v7", "linux/arm64", arm64.digest},
                          Row{"nested", "linux/386", "linux/amd64", amd_.manifest.digest}, Row{"unnamed", "linux/386", "linux/amd64", amd_.manifest.digest},
-                         Row{"only", "linux/386", "linux/amd64", old.digest}, Row{"alone", "linux/386", "linux/amd64", old.digest}}) {
+                         Row{"unknown", "linux/386", "linux/amd64", old.digest},
+                         Row{"artifact", "linux/386", "linux/amd64", old.digest}, Row{"only", "linux/386", "linux/amd64", old.digest}, Row{"alone", "linux/386", "linux/amd64", old.digest}}) {
     for (const Policy policy : {Policy::kIfNotPresent, Policy::kAlways}) {
       SCOPED_TRACE(row.tag + " " + std::string(Name(policy)));
       const bool same = row.better == old.digest;
@@ -518,10 +531,7 @@ TEST_F(PlatformTest, EachOneAskedForIsFound) {
 }
 
 TEST_F(PlatformTest, AnArtifactBesideTheImagesIsPassedOver) {
-  const auto artifact = node_.registry.PutManifest(
-      "app", R"({"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","artifactType":"application/spdx+json","config":)" +
-                 oci::testing::DescriptorText("application/vnd.oci.empty.v1+json", node_.registry.PutBlob("app", "{}").digest.ToString(), "2") + R"(,"layers":[]})",
-      std::string(oci::kOciManifest));
+  const auto artifact = PutBill(node_.registry);
   auto named = artifact;
   named.artifact_type = "application/spdx+json";
   PutIndex(node_.registry, "app", "bom", {{"", artifact}, {"linux/arm/v7", arm_.manifest}});

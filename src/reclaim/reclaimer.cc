@@ -130,8 +130,19 @@ Result<Freed> Reclaimer::FreeCache(const task::Context& ctx, std::uint64_t wante
 }
 
 Result<Freed> Reclaimer::MakeRoom(const task::Context& ctx, std::uint64_t wanted) {
-  ASSIGN_OR_RETURN(Freed freed, FreeCache(ctx, wanted));
   ASSIGN_OR_RETURN(auto partials, stores_.content.Partials());
+  std::erase_if(partials, [&](const auto& partial) { return stores_.leases.leased(partial.digest); });
+  if (wanted != kAllThereIs) {
+    ASSIGN_OR_RETURN(const auto cached, CachedBlobs());
+    std::uint64_t most = 0;
+    for (const auto& items : {cached, partials})
+      for (const auto& item : items) most += item.disk_bytes;
+    if (most < wanted) return Freed();
+  }
+  Freed freed;
+  if (auto cache = FreeCache(ctx, wanted)) freed = *std::move(cache);
+  else if (cache.error().cancelled()) return cache.error();
+  else log::Warning("compressed layers could not make room for a pull", {{"error", cache.error()}});  // or not all that they could
   std::ranges::stable_sort(partials, {}, &content::Store::Item::mtime_seconds);
   for (const auto& partial : partials) {
     if (freed.bytes >= wanted) break;

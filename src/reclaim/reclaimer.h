@@ -65,7 +65,9 @@ class Reclaimer {
                                               const std::function<Result<bool>()>& unused, const catalog::Removal& how = {});
   // Compressed blobs of unpacked layers that no pull has, oldest first, until `wanted` bytes are free.
   Result<Freed> FreeCache(const task::Context& ctx, std::uint64_t wanted);
-  // For a pull that a full disk stops: FreeCache(), then partials that no pull has, oldest first, of whatever age.
+  // For a pull that a full disk stops: FreeCache(), then partials that no pull has, oldest first, of whatever age. Nothing where all
+  // of them would not do, unless kAllThereIs is wanted.
+  static constexpr std::uint64_t kAllThereIs = ~std::uint64_t{0};
   Result<Freed> MakeRoom(const task::Context& ctx, std::uint64_t wanted);
   // Objects that nobody needs and that are old enough, variants of layers that no image is mounted by any more and no pull is about
   // to name, and partial downloads not touched for long enough. Those from the future (the clock was set back) count as old. Zero

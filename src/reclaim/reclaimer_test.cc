@@ -163,13 +163,14 @@ TEST_F(ReclaimerTest, RoomForAPullIsTheCacheThenPartialsButNothingThatAPullHas) 
   const auto lease = *stores_.leases->Acquire({}, {image.layers[1], Of("waits for its slot")});
   auto reclaimer = Make();
   const auto names = [](const Result<Freed>& freed) {
-    std::vector<std::string> names;
-    for (const auto& object : freed->objects) names.push_back(object.first);
-    return names;
+    std::vector<std::string> out;
+    for (const auto& object : freed->objects) out.push_back(object.first);
+    return out;
   };
   EXPECT_THAT(names(reclaimer.MakeRoom({}, 0)), IsEmpty());
+  EXPECT_THAT(names(reclaimer.MakeRoom({}, 1ull << 50)), IsEmpty()) << "that would not do";
   EXPECT_THAT(names(reclaimer.MakeRoom({}, 1)), ElementsAre("blob " + image.layers[0].ToString()));
-  EXPECT_THAT(names(reclaimer.MakeRoom({}, ~std::uint64_t{0})), ElementsAre("partial " + Of("nobody's").ToString()));
+  EXPECT_THAT(names(reclaimer.MakeRoom({}, ~std::uint64_t{0})), ElementsAre("partial " + Of("nobody's").ToString())) << "all that can go";
   EXPECT_EQ(stores_.content->Partials()->size(), 2u);
   EXPECT_TRUE(*stores_.content->Size(image.layers[1])) << "a pull has it";
   for (const auto& layer : image.layers) EXPECT_TRUE(*stores_.layers->Find(layer));

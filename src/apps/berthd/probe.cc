@@ -85,7 +85,7 @@ std::vector<api::Probe> Describe(const Machine& m, const host::Dir& root) {
   } else {
     rows.push_back(Row("erofs", m.erofs.usable(),
                        m.erofs.file_backed ? "layers are mounted from files"
-                       : m.erofs.loop      ? "layers are mounted through loop devices (files from kernel 6.12)" : as, "degraded"));
+                       : m.erofs.loop      ? "layers are mounted through loop devices; from files: " + m.erofs.file_backed_error : as, "degraded"));
   }
   rows.push_back(Row("overlay", m.can.overlay, m.can.overlay ? (m.can.overlay_append ? "up to 500 layers, added one by one" : "up to 500 layers by short names") : "images cannot be mounted"));
   rows.push_back(Row("openat2", m.can.openat2, m.can.openat2 ? "paths are resolved beneath their root" : "paths are walked one by one", "degraded"));
