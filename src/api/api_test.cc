@@ -317,9 +317,9 @@ TEST_F(ApiTest, CancellingACallLeavesAPartialThatTheNextOneResumes) {
 
 TEST_F(ApiTest, SixtyFourCallersShareOneDownloadAndOneWhoLeavesFailsNobody) {  // F-01, F-03
   const auto image = node_.registry.PutImage("app", "1", {kBig, kSmall});
-  std::latch ready(64);
+  std::latch joined(64), left(1);
   node_.registry.On("GET /v2/app/manifests/1", [&, image](const ServerRequest&) {
-    ready.wait();
+    left.wait();
     return Reply::Text(200, image.manifest_bytes, {{"Content-Type", image.manifest.media_type}});
   });
   std::atomic<int> good{0};
@@ -330,8 +330,12 @@ TEST_F(ApiTest, SixtyFourCallersShareOneDownloadAndOneWhoLeavesFailsNobody) {  /
       const auto reader = stub_->Pull(&context, Ask("app:1"));
       v1::PullEvent event, last;
       ASSERT_TRUE(reader->Read(&event)) << "the first event comes at once";
-      if (i == 0) context.TryCancel();
-      ready.count_down();
+      joined.count_down();
+      if (i == 0) {
+        joined.wait();  // whoever leaves before another has joined takes the download with him
+        context.TryCancel();
+        left.count_down();
+      }
       while (reader->Read(&event)) last = event;
       good += reader->Finish().ok() && last.pulled().images_size() == 1 ? 1 : 0;
     });
