@@ -212,7 +212,7 @@ def _clean(name, what="name"):
             parts.pop()
         elif part not in (b"", b"."):
             parts.append(part)
-    if any(len(part) > MAX_NAME for part in parts):
+    if any(len(part.removeprefix(b".wh.")) > MAX_NAME for part in parts):  # no file has a marker's name
         raise Rejected("invalid-layer", f"a component of the {what} {name[:80]!r} is longer than {MAX_NAME}")
     if len(parts) > MAX_DEPTH:
         raise Rejected("limit-exceeded", f"the {what} {name[:80]!r} is deeper than {MAX_DEPTH}")

@@ -173,7 +173,8 @@ struct TreeBuilder::State {
     while (NextPart(rest, part)) {
       if (part == ".") continue;
       if (part != "..") {
-        if (part.size() > kNameBytes) return Invalid("a component of the name is longer than 255 bytes");
+        const std::size_t most = kNameBytes + (part.starts_with(kWhiteout) ? kWhiteout.size() : 0);  // no file has a marker's name
+        if (part.size() > most) return Invalid("a component of the name is longer than 255 bytes");
         into.push_back(part);
       } else if (into.empty()) {
         return Invalid("the name climbs out of the root");

@@ -2,8 +2,8 @@
 //
 // TreeBuilder decides what every entry means; it touches no file system. Its decisions are the same for both forms.
 // Rules: runtime-registry 6.1-6.4 and 6.8, reliability-security 3.a and 5.2:
-// - Names are split on '/', "" and "." dropped, ".." resolved lexically; what climbs is refused. Component 255, path
-//   4,096 bytes, depth 1,024. An entry for the root itself must be a directory; its attributes are applied.
+// - Names are split on '/', "" and "." dropped, ".." resolved lexically; what climbs is refused. Component 255 (of a whiteout:
+//   what it hides), path 4,096 bytes, depth 1,024. An entry for the root itself must be a directory; its attributes are applied.
 // - Links among the parents are resolved inside the layer with the root as "/", at most 40; the last component never.
 // - Missing parents are made root:root 0755, mtime 0, and recorded as implied: Fit (fit.h) looks below for the real one.
 // - Of two entries with one name the later wins; directory over directory replaces attributes and keeps children;

@@ -103,6 +103,7 @@ std::vector<Refusal> BadNames() {
       {"A11_NulInAPaxPath",
        Builder().Pax({{"path", std::string("etc/ok\0../../canary", 19)}}).File("x", "x").Finish()},
       {"A14_Component256", Builder().File(std::string(256, 'n')).Finish(), Reason::kInvalidLayer, "255"},
+      {"WhiteoutOfAName256", Builder().File(".wh." + std::string(256, 'n')).Finish(), Reason::kInvalidLayer, "255"},
       {"A14_Component256InALink", Builder().Symlink("s", std::string(256, 'n')).File("s/x").Finish(),
        Reason::kInvalidLayer, "255"},
       {"A15_Path4200",

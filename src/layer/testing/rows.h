@@ -154,6 +154,7 @@ inline std::vector<Row> WhiteoutRows() {
        {}, {.aufs_entries = 5}},
       {"WhiteoutInALostFolder", Builder().File("a/.wh.b").File("a", "x").Finish(), {"a=x"}, {.replaced = 1}},
       {"WhiteoutOfALongName", Builder().File(".wh." + std::string(251, 'n')).Finish(), {std::string(251, 'n') + "!"}},
+      {"WhiteoutOfTheLongestName", Builder().File(".wh." + std::string(255, 'n')).Finish(), {std::string(255, 'n') + "!"}},
   };
 }
 
