@@ -108,9 +108,10 @@ Result<std::string> ImageService::ImageRef(const task::Context&, const std::stri
   return whole ? found->config.ToString() : std::string();
 }
 
-Result<std::string> ImageService::Pull(const task::Context& ctx, const std::string& image, const credentials::Credential* credential) {
+Result<std::string> ImageService::Pull(const task::Context& ctx, const std::string& image, const credentials::Credential* credential,
+                                       const BeforeVisible& before) {
   ASSIGN_OR_RETURN(auto name, reference::Reference::Parse(image));
-  pull::Request request{.reference = std::move(name), .policy = pull::Policy::kAlways};
+  pull::Request request{.reference = std::move(name), .policy = pull::Policy::kAlways, .before_publish = before};
   if (credential != nullptr) request.credentials.push_back(credential->Clone());
   auto pull = puller_.Start(ctx, std::move(request));
   const auto pulled = pull.Wait(ctx);

@@ -29,7 +29,8 @@ class ImageService final : public policy::ImageService {
 
   Result<std::string> ImageRef(const task::Context& ctx, const std::string& image) override;
   Result<std::string> KnownId(const std::string& image) override;
-  Result<std::string> Pull(const task::Context& ctx, const std::string& image, const credentials::Credential* credential) override;
+  Result<std::string> Pull(const task::Context& ctx, const std::string& image, const credentials::Credential* credential,
+                           const BeforeVisible& before) override;
   Result<std::uint64_t> Size(const task::Context& ctx, const std::string& image_ref) override;
 
   // The image that a container is started from. kNotFound when it is not here (any more).

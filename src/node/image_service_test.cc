@@ -3,6 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <latch>
+#include <thread>
+
+#include "host/fault.h"
+#include "host/testing/scratch.h"
 #include "policy/image_manager.h"
 #include "pull/testing/node.h"
 #include "time/testing/manual_clock.h"
@@ -33,7 +38,7 @@ TEST_F(ImageServiceTest, APulledImageIsPresentByEveryName) {
   const auto image = node_.registry.PutImage("app", "1", {Tar("a", "x")});
   const std::string id = image.config.digest.ToString();
   EXPECT_EQ(Ref(Name("app:1")), "");
-  const auto pulled = service_.Pull({}, Name("app:1"), nullptr);
+  const auto pulled = service_.Pull({}, Name("app:1"), nullptr, {});
   ASSERT_TRUE(pulled) << pulled.error().Text();
   EXPECT_EQ(*pulled, id) << "4.10: the id is what a pull returns";
   for (const auto& name : {Name("app:1"), Name("app@") + image.manifest.digest.ToString(), id, id.substr(7)}) EXPECT_EQ(Ref(name), id) << name;
@@ -47,7 +52,7 @@ TEST_F(ImageServiceTest, APulledImageIsPresentByEveryName) {
 // Found by an audit: such an image was here, and no Pod could be started from it.
 TEST_F(ImageServiceTest, AnIdOfAnotherAlgorithmIsAnIdToo) {
   node_.registry.PutImage("app", "1", {Tar("a", "x")});
-  auto image = *service_.Find(*service_.Pull({}, Name("app:1"), nullptr));
+  auto image = *service_.Find(*service_.Pull({}, Name("app:1"), nullptr, {}));
   for (const auto algorithm : {digest::Algorithm::kSha384, digest::Algorithm::kSha512}) {
     const std::string name(digest::Name(algorithm));
     image.config = digest::Digest::Of(bytes::AsView("config"), algorithm);
@@ -70,7 +75,7 @@ TEST_F(ImageServiceTest, AnIdOfAnotherAlgorithmIsAnIdToo) {
 // What garbage collection asks of every Pod: the collector has claimed the image before.
 TEST_F(ImageServiceTest, AClaimedImageIsAbsentAndStillKnown) {
   node_.registry.PutImage("app", "1", {Tar("a", "x")});
-  const std::string id = *service_.Pull({}, Name("app:1"), nullptr);
+  const std::string id = *service_.Pull({}, Name("app:1"), nullptr, {});
   {
     const auto claim = node_.stores.leases->ClaimFree({service_.Find(id)->manifest});
     ASSERT_THAT(claim.objects(), SizeIs(1));
@@ -86,7 +91,7 @@ TEST_F(ImageServiceTest, AClaimedImageIsAbsentAndStillKnown) {
 TEST_F(ImageServiceTest, AnImageWithLayersThatWereFittedIsPresent) {
   const std::string base = tar::testing::Builder().Dir("usr").Dir("usr/share").Mode(0711).File("usr/share/old", "o").Finish();
   const auto image = node_.registry.PutImage("app", "1", {base, Tar("usr/share/new", "n")});
-  const auto id = service_.Pull({}, Name("app:1"), nullptr);
+  const auto id = service_.Pull({}, Name("app:1"), nullptr, {});
   ASSERT_TRUE(id) << id.error().Text();
   const auto record = service_.Find(*id);
   ASSERT_TRUE(record);
@@ -95,17 +100,17 @@ TEST_F(ImageServiceTest, AnImageWithLayersThatWereFittedIsPresent) {
   EXPECT_EQ(Ref(Name("app:1")), *id);
   ASSERT_TRUE(*node_.stores.layers->RemoveVariant(record->layers[1].blob, record->layers[1].variant));
   EXPECT_EQ(Ref(Name("app:1")), "") << "its file is gone, so it has to be pulled";
-  ASSERT_TRUE(service_.Pull({}, Name("app:1"), nullptr));
+  ASSERT_TRUE(service_.Pull({}, Name("app:1"), nullptr, {}));
   EXPECT_EQ(Ref(Name("app:1")), *id);
 }
 
 TEST_F(ImageServiceTest, AnImageThatLostALayerIsAbsentAndIsMadeWhole) {
   const auto image = node_.registry.PutImage("app", "1", {Tar("a", "x"), Tar("b", "y")});
-  const auto id = service_.Pull({}, Name("app:1"), nullptr);
+  const auto id = service_.Pull({}, Name("app:1"), nullptr, {});
   ASSERT_TRUE(id);
   ASSERT_TRUE(*node_.stores.layers->Remove({}, image.layers[0].digest));
   EXPECT_EQ(Ref(Name("app:1")), "");
-  ASSERT_TRUE(service_.Pull({}, Name("app:1"), nullptr));
+  ASSERT_TRUE(service_.Pull({}, Name("app:1"), nullptr, {}));
   EXPECT_EQ(Ref(Name("app:1")), *id);
 }
 
@@ -114,19 +119,19 @@ TEST_F(ImageServiceTest, OneCredentialIsTriedAtATimeAndNotShown) {
   node_.registry.RequireBasic("alice", "right-canary");
   const auto wrong = Login("alice", "wrong-canary"), right = Login("alice", "right-canary");
   for (const auto* credential : {static_cast<const credentials::Credential*>(nullptr), &wrong}) {
-    const auto refused = service_.Pull({}, Name("app:1"), credential);
+    const auto refused = service_.Pull({}, Name("app:1"), credential, {});
     ASSERT_FALSE(refused);
     EXPECT_EQ(refused.error().reason(), Reason::kUnauthorized);
     EXPECT_THAT(refused.error().Text(), StartsWith("E-AUTH-401 "));
     EXPECT_THAT(refused.error().Text(), HasSubstr(Name("app")));
     EXPECT_THAT(refused.error().Text(), ::testing::Not(HasSubstr("canary")));
   }
-  EXPECT_TRUE(service_.Pull({}, Name("app:1"), &right));
+  EXPECT_TRUE(service_.Pull({}, Name("app:1"), &right, {}));
 }
 
 TEST_F(ImageServiceTest, AnImageOfAnotherPlatformIsNone) {
   node_.registry.PutImage("app", "1", {Tar("a", "x")}, "arm64");
-  const auto pulled = service_.Pull({}, Name("app:1"), nullptr);
+  const auto pulled = service_.Pull({}, Name("app:1"), nullptr, {});
   ASSERT_FALSE(pulled);
   EXPECT_THAT(pulled.error().Text(), StartsWith("E-PLATFORM "));
   EXPECT_EQ(Ref(Name("app:1")), "");
@@ -162,9 +167,65 @@ TEST_F(ImageServiceTest, ACancelledPullSaysSo) {
   node_.registry.PutImage("app", "1", {Tar("a", "x")});
   std::stop_source stop;
   stop.request_stop();
-  const auto pulled = service_.Pull(task::Context(stop.get_token()), Name("app:1"), nullptr);
+  const auto pulled = service_.Pull(task::Context(stop.get_token()), Name("app:1"), nullptr, {});
   ASSERT_FALSE(pulled);
   EXPECT_TRUE(pulled.error().cancelled());
+}
+
+// The pull ends while its image is being published: cancelled, or with an error after the image is visible.
+TEST_F(ImageServiceTest, APullThatIsCancelledWhileItPublishesHasAskedBefore) {
+  const std::string id = node_.registry.PutImage("app", "1", {Tar("a", "x")}).config.digest.ToString();
+  std::stop_source stop;
+  std::latch asked(1), returned(1);
+  std::vector<std::string> ids;
+  bool visible = true;
+  {
+    std::jthread pod([&] {
+      const auto pulled = service_.Pull(task::Context(stop.get_token()), Name("app:1"), nullptr, [&](const auto& coming) {
+        ids = coming;
+        visible = node_.Has("app:1");
+        asked.count_down();
+        returned.wait();
+        return Result<std::shared_ptr<const void>>(nullptr);
+      });
+      if (ids.empty()) asked.count_down();
+      EXPECT_TRUE(!pulled && pulled.error().cancelled());
+      returned.count_down();
+    });
+    asked.wait();
+    stop.request_stop();
+  }
+  node_.puller.reset();
+  EXPECT_EQ(ids, std::vector{id});
+  EXPECT_FALSE(visible);
+  EXPECT_TRUE(node_.Has("app:1")) << "or this tests nothing";
+}
+
+TEST_F(ImageServiceTest, AnImageWhosePullFailedAfterItWasVisibleIsNotAPreloadedOne) {
+  const auto image = node_.registry.PutImage("app", "1", {Tar("a", "x")});
+  const std::string id = image.config.digest.ToString();
+  struct : policy::EventSink {
+    void Emit(const policy::ObjectRef&, const policy::Event&) override {}
+  } events;
+  struct : policy::CredentialSource {
+    Result<std::vector<policy::PullCredential>> Find(const task::Context&, const std::string&) override {
+      return std::vector<policy::PullCredential>();
+    }
+  } anonymous;
+  const host::testing::Scratch scratch;
+  const time::testing::ManualClock clock;
+  const auto records = *policy::Records::Open(scratch.dir(), {}, clock);
+  policy::ImageManager manager({}, {service_, events, records.get(), clock});
+  ASSERT_TRUE(host::ConfigureFaults("image.recorded=error(EIO)*1"));
+  const auto failed = manager.EnsureImageExists(
+      {}, {.object = {}, .pod_uid = "pod", .image = Name("app:1"), .policy = policy::PullPolicy::kIfNotPresent}, anonymous);
+  ASSERT_TRUE(host::ConfigureFaults(""));
+  EXPECT_EQ(failed.reason, "ErrImagePull");
+  EXPECT_EQ(records->intents_on_disk(), 0u);
+  for (const auto& name : {Name("app:1"), Name("app@") + image.manifest.digest.ToString(), id}) {
+    EXPECT_EQ(Ref(name), id) << "or this tests nothing";
+    EXPECT_TRUE(records->MustAttemptPull(name, id, [] { return std::vector<policy::AccessCredential>(); }).must_pull) << name;
+  }
 }
 
 struct TextRow { const char* name; Reason reason; std::string text, want; };

@@ -40,7 +40,7 @@ class LauncherTest : public ::testing::Test {
     node_.registry.PutImage("data", "1", {tar::testing::Builder().Dir("d").File("d/file", "of the volume\n").Finish()});
     images_.emplace(*node_.puller, *node_.stores.catalog, *node_.stores.leases, *node_.stores.layers, *oci::Platform::Parse("linux/amd64"));
     for (const char* name : {"app:1", "data:1"}) {
-      const auto pulled = images_->Pull({}, node_.Name(name), nullptr);
+      const auto pulled = images_->Pull({}, node_.Name(name), nullptr, {});
       ASSERT_TRUE(pulled) << pulled.error().Text();
       refs_[name] = *pulled;
     }

@@ -186,11 +186,15 @@ Outcome ImageManager::Pull(const task::Context& ctx, const Request& request, std
 Result<ImageManager::Pulled> ImageManager::TryAll(const task::Context& ctx, std::span<const PullCredential> credentials, Trace& trace) {
   std::vector<std::string> texts;
   std::optional<Error> last;
+  // Whatever becomes of us, an image that this pull makes visible is not taken for a preloaded one.
+  ImageService::BeforeVisible before;
+  if (parts_.records != nullptr)
+    before = [records = parts_.records->shared_from_this()](const std::vector<std::string>& ids) { return records->RecordComing(ids); };
   const auto attempt = [&](const PullCredential* c) -> std::optional<Pulled> {
     const credentials::Credential* credential = c != nullptr ? &c->credential : nullptr;
     trace.attempts.push_back({credential != nullptr ? credential->Describe() : "anonymous", credential != nullptr ? credential->pattern : "",
                               c != nullptr ? c->access : AccessCredential(), {}});
-    auto ref = parts_.service.Pull(ctx, trace.cri_image, credential);
+    auto ref = parts_.service.Pull(ctx, trace.cri_image, credential, before);
     if (ref && ref->empty()) ref = Error(Reason::kInternal, "imageRef of image " + Quoted(trace.cri_image) + " is not set");
     if (ref) return Pulled{*std::move(ref), trace.attempts.back().access};
     trace.attempts.back().error = last = ref.error();

@@ -47,8 +47,12 @@ class ImageService {
   virtual Result<std::string> ImageRef(const task::Context& ctx, const std::string& image) = 0;  // its id, "" when absent
   // The id that a name (or an id) stands for here, whether or not the image can be used now; "": it stands for none.
   virtual Result<std::string> KnownId(const std::string& image) = 0;
-  // The id under which ImageRef() finds it. `credential`: nullptr means anonymous.
-  virtual Result<std::string> Pull(const task::Context& ctx, const std::string& image, const credentials::Credential* credential) = 0;
+  // Asked with the ids of images before a pull makes them visible; on an error it must not. What it returns is kept until they are.
+  using BeforeVisible = std::function<Result<std::shared_ptr<const void>>(const std::vector<std::string>& ids)>;
+  // The id under which ImageRef() finds it. `credential`: nullptr means anonymous. A pull that `ctx` has stopped may still end with a
+  // visible image, after the return: `before` is asked all the same. It may be empty.
+  virtual Result<std::string> Pull(const task::Context& ctx, const std::string& image, const credentials::Credential* credential,
+                                   const BeforeVisible& before) = 0;
   virtual Result<std::uint64_t> Size(const task::Context& ctx, const std::string& image_ref) = 0;
 };
 

@@ -34,7 +34,9 @@ class FakeService : public ImageService {
     if (inspect_error) return *inspect_error;
     return present;
   }
-  Result<std::string> Pull(const task::Context& ctx, const std::string& image, const credentials::Credential* credential) override {
+  Result<std::string> Pull(const task::Context& ctx, const std::string& image, const credentials::Credential* credential,
+                           const BeforeVisible& before) override {
+    before_visible = before;
     calls.push_back("PullImage");
     images.push_back(image);
     users.push_back(credential == nullptr ? "" : credential->username);
@@ -50,6 +52,7 @@ class FakeService : public ImageService {
   std::string present;
   std::optional<Error> inspect_error;
   std::function<Result<std::string>(const task::Context&, const credentials::Credential*)> on_pull;
+  BeforeVisible before_visible;  // of the last pull
   bool size_fails = false;
   Calls calls, images, users;
 };
@@ -107,7 +110,7 @@ class Bench {
 
   Scratch scratch;
   ManualClock clock;
-  std::unique_ptr<Records> records;
+  std::shared_ptr<Records> records;
   FakeService service;
   FakeEvents events;
   FakeCredentials credentials;
@@ -437,6 +440,46 @@ TEST(ImageManager, WithoutAnIntentNoPull) {
   EXPECT_EQ("Failed to record image pull intent for container image \"img\": " + o.reason, o.message);
   EXPECT_THAT(b.service.calls, IsEmpty());
   EXPECT_THAT(b.events.reasons, IsEmpty());
+}
+
+// The image appears before anybody has proven anything, and perhaps after its pull has ended.
+struct AppearsRow { const char* name; bool cancelled; std::string image; };
+void PrintTo(const AppearsRow& row, std::ostream* out) { *out << row.name; }
+class Appearing : public testing::TestWithParam<AppearsRow> {};
+TEST_P(Appearing, AnImageIsNeverTakenForAPreloadedOne) {
+  Bench b;
+  std::stop_source stop;
+  b.credentials.accesses = {kSecret};
+  const auto must = [&] {
+    return b.records->MustAttemptPull(GetParam().image, "sha256:pulled", [] { return std::vector<AccessCredential>(); }).must_pull;
+  };
+  const auto appear = [&] {
+    ASSERT_TRUE(b.service.before_visible);
+    const auto coming = b.service.before_visible({"sha256:pulled"});
+    ASSERT_TRUE(coming) << coming.error().Text();
+    EXPECT_TRUE(must());
+  };
+  b.service.on_pull = [&](const task::Context& ctx, auto*) -> Result<std::string> {
+    if (!GetParam().cancelled) appear();
+    else stop.request_stop();
+    RETURN_IF_ERROR(ctx.Check());
+    return std::string("sha256:pulled");
+  };
+  EXPECT_EQ(b.Ensure("reg.example/app:1", kAlways, task::Context(stop.get_token())).cancelled, GetParam().cancelled);
+  if (GetParam().cancelled) appear();
+  EXPECT_TRUE(must());
+}
+INSTANTIATE_TEST_SUITE_P(Table, Appearing, testing::Values(
+    AppearsRow{"CancelledByTag", true, "reg.example/app:1"}, AppearsRow{"CancelledByDigest", true, "reg.example/app@sha256:" HEX64},
+    AppearsRow{"CancelledById", true, "sha256:" HEX64}, AppearsRow{"RunningByTag", false, "reg.example/app:1"},
+    AppearsRow{"RunningByOtherTag", false, "reg.example/app:2"}, AppearsRow{"RunningByDigest", false, "reg.example/app@sha256:" HEX64},
+    AppearsRow{"RunningById", false, "sha256:" HEX64}),
+    [](const auto& row) { return row.param.name; });
+
+TEST(ImageManager, WithoutRecordsNobodyIsAsked) {
+  Bench b({}, false);
+  ASSERT_TRUE(b.Ensure("img", kAlways).ok());
+  EXPECT_FALSE(b.service.before_visible);
 }
 
 // --- cancellation

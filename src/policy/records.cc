@@ -33,13 +33,13 @@ std::string_view Name(Check check) {
   return "";
 }
 
-Result<std::unique_ptr<Records>> Records::Open(const host::Dir& root, Options options, const time::Clock& clock) {
+Result<std::shared_ptr<Records>> Records::Open(const host::Dir& root, Options options, const time::Clock& clock) {
   ASSIGN_OR_RETURN(const host::Dir base, root.MakeAndOpenDir("image_manager", kDirMode));
   ASSIGN_OR_RETURN(host::Dir pulling, base.MakeAndOpenDir("pulling", kDirMode));
   ASSIGN_OR_RETURN(host::Dir pulled, base.MakeAndOpenDir("pulled", kDirMode));
   RETURN_IF_ERROR(base.Sync());
   RETURN_IF_ERROR(root.Sync());
-  std::unique_ptr<Records> out(new Records(std::move(pulling), std::move(pulled), std::move(options), clock));
+  std::shared_ptr<Records> out(new Records(std::move(pulling), std::move(pulled), std::move(options), clock));
   RETURN_IF_ERROR(out->Clean());
   return out;
 }
@@ -148,6 +148,41 @@ Result<> Records::RecordPulled(const std::string& image_ref, const std::string& 
   PulledRecord record = read && *read ? std::move(**read) : PulledRecord{.image_ref = image_ref};
   if (!Merge(record, name, credential) && refresh == Refresh::kNo) return {};
   return Write(std::move(record));
+}
+
+Result<std::shared_ptr<const void>> Records::RecordComing(const std::vector<std::string>& ids) {
+  struct Hold {
+    Hold(std::shared_ptr<Records> o, std::vector<std::string> i) : owner(std::move(o)), held(std::move(i)) {
+      std::lock_guard lock(owner->running_mutex_);
+      for (const auto& id : held) ++owner->coming_[id].pulls;
+    }
+    Hold(const Hold&) = delete;
+    Hold& operator=(const Hold&) = delete;
+    ~Hold() {
+      std::lock_guard lock(owner->running_mutex_);
+      for (const auto& id : held) {
+        Coming& coming = owner->coming_[id];
+        --coming.pulls;
+        coming.last = std::chrono::floor<std::chrono::seconds>(owner->clock_.WallNow());
+      }
+    }
+    const std::shared_ptr<Records> owner;
+    const std::vector<std::string> held;
+  };
+  // Before the files: a Prune() that has not looked yet spares them, one that has is overtaken by the stripe.
+  auto hold = std::make_shared<const Hold>(shared_from_this(), ids);
+  const auto record = [&](const std::string& id) -> Result<> {
+    std::lock_guard lock(StripeOf(id));
+    auto read = Read(id);
+    if (!read && read.error().reason() != Reason::kCorrupt) return read.error();
+    return Write(read && *read ? std::move(**read) : PulledRecord{.image_ref = id});
+  };
+  for (const auto& id : ids)
+    if (auto recorded = record(id); !recorded)
+      return std::move(recorded).error()
+          .Context("record of who may use the image " + Quoted(id) + " in image_manager/pulled, without which it may not appear")
+          .Next("see that berthd can write to that folder of its store; the pull is tried again");
+  return std::shared_ptr<const void>(std::move(hold));
 }
 
 void Records::End(const std::string& image, const std::string& name, bool keep) {
@@ -288,6 +323,12 @@ Result<std::size_t> Records::AdoptIntents(std::span<const PresentImage> images) 
 Result<std::size_t> Records::Prune(const task::Context& ctx, const std::set<std::string>& present_ids, time::WallTime began) {
   ASSIGN_OR_RETURN(const auto files, pulled_.List());
   std::size_t pruned = 0;
+  // Times are whole seconds: what is of the second in which `began` lies may be younger.
+  const auto since = std::chrono::floor<std::chrono::seconds>(began);
+  {
+    std::lock_guard lock(running_mutex_);
+    std::erase_if(coming_, [&](const auto& entry) { return entry.second.pulls == 0 && entry.second.last < since; });
+  }
   for (const auto& file : files) {
     RETURN_IF_ERROR(ctx.Check());
     if (!file.starts_with(kPrefix)) continue;
@@ -298,8 +339,11 @@ Result<std::size_t> Records::Prune(const task::Context& ctx, const std::set<std:
     if (present_ids.contains(id)) continue;
     std::lock_guard lock(StripeOf(id));
     const auto now = Read(id);  // it may have been written since
-    // Times are whole seconds: a record of the second in which `began` lies may be younger.
-    if (!now || !*now || (*now)->updated >= std::chrono::floor<std::chrono::seconds>(began) || RecordFileName(id) != file) continue;
+    if (!now || !*now || (*now)->updated >= since || RecordFileName(id) != file) continue;
+    {
+      std::lock_guard running(running_mutex_);
+      if (coming_.contains(id)) continue;  // it may be present by now
+    }
     ASSIGN_OR_RETURN(const bool gone, pulled_.Unlink(file));
     record_files_ -= gone ? 1 : 0;
     pruned += gone ? 1 : 0;

@@ -6,15 +6,17 @@
 //
 //   auto intent = records.Begin(image);           // from here on others see a pull of ours
 //   RETURN_IF_ERROR(intent.MakeDurable());        // before the first byte is asked for
-//   … pull …
+//   … pull, which calls RecordComing(ids) before it makes images visible …
 //   intent.Succeeded(image_ref, credential);      // or it goes: the pull failed
 //
 // An image without record and intent was not pulled by this node ("preloaded"). Where we are stricter than the kubelet:
-//   - Files are synced: record durable, then the intent goes, so a crash at any point leaves one of the two, and no image
-//     that was pulled with a secret ever looks preloaded. Old files of interrupted writes are removed by Open().
+//   - An image that a pull of ours makes visible has a record before (RecordComing); who pulled it is added when the pull has
+//     succeeded. So no image that was pulled with a secret ever looks preloaded, under whatever name or id, though the pull be
+//     cancelled or its success never recorded. Files are synced, the intent goes last: a crash at any point leaves one of the
+//     two. Old files of interrupted writes are removed by Open().
 //   - An intent counts for every spelling of its name while it runs, and after a crash for images whose names equal it once
 //     normalised (AdoptIntents); the kubelet compares letters, so `busybox` never finds `docker.io/library/busybox:latest`.
-//   - Prune() takes the ids of all images present, and spares a record that may be younger than `began`.
+//   - Prune() takes the ids of all images present, and spares a record that may be younger than `began` or whose image may be.
 // There is no cache: the files are the truth, one decision reads at most two of them, and an operator who
 // removes a file is obeyed at once.
 //
@@ -24,6 +26,7 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <functional>
 #include <map>
 #include <memory>
@@ -58,7 +61,8 @@ struct AccessDecision {
 };
 std::string_view Name(AccessDecision::Check check);  // "credentialRecordFound"
 
-class Records {
+// Shared: pulls hold it until they have ended.
+class Records : public std::enable_shared_from_this<Records> {
  public:
   static constexpr std::size_t kMaxSecrets = 100;  // of one image and name; more prove themselves by pulling
   struct Options {
@@ -76,7 +80,7 @@ class Records {
   };
 
   // One at a time for one `root` (the kubelet's, or our own state folder). Makes the folders.
-  static Result<std::unique_ptr<Records>> Open(const host::Dir& root, Options options, const time::Clock& clock);
+  static Result<std::shared_ptr<Records>> Open(const host::Dir& root, Options options, const time::Clock& clock);
   Records(const Records&) = delete;
   Records& operator=(const Records&) = delete;
   const Opened& opened() const { return opened_; }
@@ -100,6 +104,11 @@ class Records {
   };
   Intent Begin(const std::string& image);  // REQUIRES: the Records outlive it
 
+  // Images of these ids are about to become visible through a pull of ours: each gets a durable record that nobody has proven anything
+  // for; one that is there keeps its proofs. On an error they must stay invisible. Who pulls keeps the answer until they are visible:
+  // Prune() spares their records.
+  Result<std::shared_ptr<const void>> RecordComing(const std::vector<std::string>& ids);
+
   // 4.8.4. `pod_credentials`: every secret that matches the image and the first service account; asked for only when they
   // decide. A secret that is recognised by its content or by its object is written to the record, too.
   using PodCredentials = std::function<Result<std::vector<AccessCredential>>()>;
@@ -120,6 +129,10 @@ class Records {
     int pulls = 0;
     bool written = false;  // the file is ours to remove
     bool keep = false;  // a record could not be written: the file stays
+  };
+  struct Coming {
+    int pulls = 0;
+    std::chrono::sys_seconds last{};  // when one of them ended
   };
   Records(host::Dir pulling, host::Dir pulled, Options options, const time::Clock& clock)
       : pulling_(std::move(pulling)), pulled_(std::move(pulled)), options_(std::move(options)), clock_(clock) {}
@@ -144,6 +157,7 @@ class Records {
   mutable std::mutex running_mutex_;
   std::map<std::string, Running> running_;  // guarded by running_mutex_: by the user's spelling
   std::map<std::string, int> names_;        // guarded by running_mutex_: by normalised name
+  std::map<std::string, Coming> coming_;    // guarded by running_mutex_: by id; until a Prune() that began after the last
 };
 
 }  // namespace berth::policy

@@ -153,7 +153,7 @@ TEST(Merge, AccountsStandBesideSecrets) {
 
 class RecordsTest : public testing::Test {
  protected:
-  std::unique_ptr<Records> Open(VerificationPolicy policy = VerificationPolicy::kNeverVerifyPreloaded,
+  std::shared_ptr<Records> Open(VerificationPolicy policy = VerificationPolicy::kNeverVerifyPreloaded,
                                 std::vector<std::string> allow = {}) {
     auto opened = Records::Open(scratch_.dir(), {policy, *AllowList::Parse(allow)}, clock_);
     EXPECT_TRUE(opened) << opened.error().Text();
@@ -375,6 +375,41 @@ TEST_F(RecordsTest, ARecordThatCannotBeWrittenLeavesTheIntent) {
   EXPECT_TRUE(records->MustAttemptPull(kImage, std::string(kId), kNobody).must_pull);
 }
 
+// --- images that are about to become visible
+
+struct ComingRow {
+  const char* name;
+  std::optional<std::string> there;  // the record's file; "folder": none that can be read or written
+  std::vector<AccessCredential> want;
+  const char* error = "";
+};
+void PrintTo(const ComingRow& row, std::ostream* out) { *out << row.name; }
+class ComingImages : public RecordsTest, public testing::WithParamInterface<ComingRow> {};
+TEST_P(ComingImages, HaveARecordThatTakesNoProofAway) {
+  const ComingRow& row = GetParam();
+  const auto records = Open();
+  if (row.there == "folder") { ASSERT_TRUE(Folder("pulled").MakeDir(RecordFileName(kId), 0700)); }
+  else if (row.there) Put("pulled", RecordFileName(kId), *row.there);
+  const auto coming = records->RecordComing({std::string(kId)});
+  EXPECT_THAT(coming ? "" : coming.error().Text(), testing::StartsWith(row.error));
+  if (!coming) return;
+  const auto record = records->Find(std::string(kId));
+  ASSERT_TRUE(record);
+  EXPECT_EQ(record->access.empty(), row.want.empty());
+  if (!row.want.empty()) { EXPECT_EQ(record->access.at(kName).secrets, row.want); }
+  for (const std::string& image : {kImage, kName + ":other", kName + "@" + std::string(kId), std::string(kId)})
+    EXPECT_TRUE(records->MustAttemptPull(image, std::string(kId), kNobody).must_pull) << image;
+}
+std::string StoredRecord() {
+  PulledRecord record{std::string(kId), kWritten, {}};
+  Merge(record, kName, kStored);
+  return EncodeRecord(record);
+}
+INSTANTIATE_TEST_SUITE_P(Table, ComingImages, testing::Values(
+    ComingRow{"New", {}, {}}, ComingRow{"Known", StoredRecord(), {kStored}}, ComingRow{"Damaged", "{", {}},
+    ComingRow{"Unwritable", "folder", {}, "record of who may use the image "}),
+    [](const auto& row) { return row.param.name; });
+
 TEST_F(RecordsTest, RecordsOfSeveralPullsMerge) {
   const auto records = Open();
   for (const auto& credential : {kStored, kOtherUid, kSa}) {
@@ -481,6 +516,33 @@ TEST_F(RecordsTest, PruningSparesWhatWasPulledAgainWithTheSameCredential) {
   EXPECT_EQ(records->Prune(task::Context(), {}, began).value(), 0u);
   EXPECT_TRUE(records->Find(std::string(kId)));
 }
+
+// Its record is written before it is visible: a list of what is present that was made in between does not have it.
+struct PruneComingRow {
+  const char* name;
+  int recorded, visible, began, pruned;  // seconds; -1: never
+  bool stays;
+};
+void PrintTo(const PruneComingRow& row, std::ostream* out) { *out << row.name; }
+class PruningAComingImage : public RecordsTest, public testing::WithParamInterface<PruneComingRow> {};
+TEST_P(PruningAComingImage, SparesItUntilItsPullHasEnded) {
+  const PruneComingRow& row = GetParam();
+  const auto records = Open();
+  const auto start = std::chrono::floor<std::chrono::seconds>(clock_.WallNow());
+  std::optional<Result<std::shared_ptr<const void>>> coming;
+  std::optional<std::size_t> pruned;
+  for (int now = 0; !pruned; ++now, clock_.Advance(std::chrono::seconds(1))) {
+    if (now == row.recorded) { ASSERT_TRUE(coming.emplace(records->RecordComing({std::string(kId)}))); }
+    if (now == row.visible) coming.reset();
+    if (now == row.pruned) pruned = records->Prune(task::Context(), {}, start + std::chrono::seconds(row.began)).value();
+  }
+  EXPECT_EQ(*pruned, row.stays ? 0u : 1u);
+  EXPECT_EQ(records->Find(std::string(kId)).has_value(), row.stays);
+}
+INSTANTIATE_TEST_SUITE_P(Table, PruningAComingImage, testing::Values(
+    PruneComingRow{"StillComing", 0, -1, 5, 6, true}, PruneComingRow{"CameMeanwhile", 0, 6, 5, 7, true},
+    PruneComingRow{"CameInThatSecond", 0, 5, 5, 7, true}, PruneComingRow{"CameBefore", 0, 4, 5, 7, false}),
+    [](const auto& row) { return row.param.name; });
 
 TEST_F(RecordsTest, OfAFolderThatIsNotOneFails) {
   ASSERT_TRUE(scratch_.dir().WriteDurably("image_manager", {}, 0600));

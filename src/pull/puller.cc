@@ -51,7 +51,8 @@ std::string FlightKey(const Request& request) {
     add(credential.registry_token.Reveal());
   }
   return request.reference.ToString() + "|" + std::string(Name(request.policy)) + "|" +
-         (request.all_platforms ? "all" : JoinPlatforms(request.platforms)) + "|" + hasher.Finish().Hex();
+         (request.all_platforms ? "all" : JoinPlatforms(request.platforms)) + (request.before_publish ? "|asks|" : "|") +
+         hasher.Finish().Hex();
 }
 
 }  // namespace
@@ -697,6 +698,12 @@ class Puller::Flight {
       publication.images.push_back(std::move(row));
     }
     RETURN_IF_ERROR(ctx_.Check());
+    if (request_.before_publish && !coming_) {
+      std::vector<std::string> ids;
+      for (const auto& image : publication.images) ids.push_back(image.config.ToString());
+      ASSIGN_OR_RETURN(auto coming, request_.before_publish(ids));
+      coming_.emplace(std::move(coming));
+    }
     result_.total_seconds = Seconds(ctx_.clock().SteadyNow() - started_);
     for (const auto& image : publication.images) {
       for (const auto& layer : image.layers) {
@@ -763,6 +770,7 @@ class Puller::Flight {
   bool bringing_ = false;                                  // them
   std::vector<Planned> planned_;
   catalog::Leases::Lease lease_;
+  std::optional<std::shared_ptr<const void>> coming_;      // of before_publish
 };
 
 Puller::Puller(Stores stores, PullerOptions options) : state_(std::make_unique<State>(stores, std::move(options))) {}

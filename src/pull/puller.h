@@ -8,9 +8,9 @@
 //   policy → intent on record → resolve → verification (pull/gate.h) → documents → platform → plan → layers, each streamed once from the socket to
 //   its EROFS image while both digests are computed → fit to the image → publish in one transaction.
 //
-// Same work once: pulls of the same name, platforms, policy and credentials share one flight; layers and configs are
-// shared by digest among all pulls. Every pull resolves with its own credentials first: nobody rides on a right he
-// does not have (F-13). Cancelling a pull stops the work when nobody else waits for it; what was fetched stays as a
+// Same work once: pulls of the same name, platforms, policy and credentials, all with or all without a
+// `before_publish`, share one flight; layers and configs are shared by digest among all pulls. Every pull resolves
+// with its own credentials first: nobody rides on a right he does not have (F-13). Cancelling a pull stops the work when nobody else waits for it; what was fetched stays as a
 // partial and the next pull resumes it, also after a crash.
 // Visible is only what is verified and durable: an image appears when its files are synced and its row is committed.
 //
@@ -55,6 +55,11 @@ std::optional<Policy> ParsePolicy(std::string_view text);  // as Kubernetes spel
 // Compressed layer blobs after unpacking (architecture 5): a cache for export, peers and repair.
 enum class KeepBlobs : std::uint8_t { kWhileSpace, kAlways, kNever };
 
+// Asked with the ids (config digests) of the images that a pull is about to publish, once, before anybody can see them. An error fails
+// the pull, and nothing is published. What it returns is let go of when they are visible, or will not be. Called by the pull, which
+// goes on for a moment when its callers have left: it may refer to nothing that they take with them.
+using BeforePublish = std::function<Result<std::shared_ptr<const void>>(const std::vector<std::string>& ids)>;
+
 struct Request {
   reference::Reference reference;
   Policy policy = Policy::kIfNotPresent;
@@ -62,6 +67,7 @@ struct Request {
   bool all_platforms = false;            // every image of the index
   std::vector<credentials::Credential> credentials;  // tried in order; empty: anonymous
   Asker asker;                           // for the journal; of several who share a pull, the first
+  BeforePublish before_publish;          // may be empty; of several who share a pull, the first one's: all have to ask for the same
 };
 
 // The parts of Credential::Describe(), for programs.

@@ -1116,6 +1116,53 @@ TEST(Puller, WhoLeavesFailsNobodyAndALateOneSeesHowFarItIs) {  // F-03
   EXPECT_FALSE(node.Has("app:1"));
 }
 
+TEST(Puller, WhoWantsToKnowIsAskedBeforeAnythingIsVisible) {
+  Node node;
+  const auto image = node.registry.PutImage("app", "1", {kSmall});
+  int asked = 0, let_go = 0;
+  std::optional<Error> no = Error(Reason::kIo, "no record");
+  const auto ask = [&](Policy policy) {
+    Request request = node.Ask("app:1", policy);
+    request.before_publish = [&](const std::vector<std::string>& ids) -> Result<std::shared_ptr<const void>> {
+      ++asked;
+      EXPECT_THAT(ids, ElementsAre(image.config.digest.ToString()));
+      EXPECT_FALSE(node.Has("app:1"));
+      if (no) return *no;
+      return std::shared_ptr<const void>(&node, [&](const void*) {
+        ++let_go;
+        EXPECT_TRUE(node.Has("app:1"));
+      });
+    };
+    return node.Pull(std::move(request));
+  };
+  const auto refused = ask(Policy::kAlways);
+  ASSERT_FALSE(refused);
+  EXPECT_THAT(refused.error().Text(), HasSubstr("no record"));
+  EXPECT_FALSE(node.Has("app:1"));
+  no.reset();
+  ASSERT_TRUE(ask(Policy::kAlways));
+  EXPECT_EQ(asked, 2);
+  EXPECT_EQ(let_go, 1);
+  for (const auto policy : {Policy::kAlways, Policy::kIfNotPresent}) EXPECT_TRUE(ask(policy)->was_present);
+  EXPECT_EQ(asked, 2) << "nothing was published";
+}
+
+TEST(Puller, WhoWantsToKnowJoinsNobodyWhoDoesNot) {
+  Node node;
+  node.registry.PutImage("app", "1", {kBig});
+  std::atomic<int> asked = 0;
+  PausePoint half("ingest.half");
+  auto other = node.puller->Start({}, node.Ask("app:1"));
+  half.AwaitReached();
+  Request request = node.Ask("app:1");
+  request.before_publish = [&](auto&) { ++asked; return Result<std::shared_ptr<const void>>(nullptr); };
+  auto ours = node.puller->Start({}, std::move(request));
+  AwaitFetching(ours);
+  half.Release();
+  for (auto* pull : {&other, &ours}) EXPECT_TRUE(pull->Wait({}));
+  EXPECT_EQ(asked, 1);
+}
+
 TEST(Puller, PullsWaitForTheirTurn) {
   PullerOptions options;
   options.pulls = 1;

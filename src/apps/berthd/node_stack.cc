@@ -89,7 +89,7 @@ Result<json::Document> ParseYaml(std::string_view text) {
 // In order of use: what comes later uses what comes before.
 struct NodeStack::State {
   std::unique_ptr<objects::Store> store;
-  std::unique_ptr<policy::Records> records;
+  std::shared_ptr<policy::Records> records;
   std::unique_ptr<node::ServiceTokens> tokens;
   std::unique_ptr<credentials::ProviderSet> plugins;
   credentials::HelperOptions helper_options;

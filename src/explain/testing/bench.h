@@ -181,7 +181,7 @@ END
   std::optional<policy::PullPolicy> policy;
   std::shared_ptr<const http::ProxyRules> proxies;
   std::unique_ptr<catalog::Catalog> catalog;
-  std::unique_ptr<policy::Records> records;
+  std::shared_ptr<policy::Records> records;
   time::Duration plugin_limit = std::chrono::minutes(1);
   std::unique_ptr<ProxyServer> proxy;
   std::unique_ptr<FaultServer> other;

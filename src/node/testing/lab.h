@@ -46,7 +46,8 @@ class ScriptedImages final : public policy::ImageService {
     return found == present.end() ? "" : found->second;
   }
   Result<std::string> KnownId(const std::string& image) override { return ImageRef({}, image); }
-  Result<std::string> Pull(const task::Context& ctx, const std::string& image, const credentials::Credential* credential) override {
+  Result<std::string> Pull(const task::Context& ctx, const std::string& image, const credentials::Credential* credential,
+                           const BeforeVisible&) override {
     std::unique_lock lock(mutex_);
     pulls.push_back(image + (credential == nullptr ? "" : " as " + credential->username));
     peak = std::max(peak, ++running_);
