@@ -10,8 +10,12 @@
 namespace berth::pull {
 namespace {
 
+using ::testing::AllOf;
+using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
+using ::testing::StartsWith;
 using http::testing::Reply;
 using http::testing::ServerRequest;
 using testing::Node;
@@ -204,6 +208,28 @@ TEST_F(Guarded, TheTagMayMoveAfterwards) {
   ASSERT_FALSE(moved);
   EXPECT_EQ(moved.error().reason(), Reason::kSignature);
   EXPECT_TRUE(Use()) << "what is here is still what was signed";
+}
+
+// Found by an audit: IfNotPresent judges what is here, and what it advised was refused, too.
+TEST_F(Guarded, TheStepThatIsAdvisedLeadsToWhatTheTagMeansNow) {
+  ASSERT_TRUE(Pull());
+  Require();
+  image = node.registry.PutImage("team/app", "v1", {Tar("b", "y")});
+  SignIt();
+  const std::string step = "berth pull --policy Always " + node.Name("team/app:v1");
+  EXPECT_EQ(Use().error().next_step(), "pull it again: " + step);
+  EXPECT_EQ(Pull(Policy::kNever).error().next_step(), "pull it again: " + step);
+  const auto refused = Pull();
+  ASSERT_FALSE(refused);
+  EXPECT_THAT(refused.error().next_step(), AllOf(StartsWith("sign it: cosign sign "),
+                                                  EndsWith("; if the tag may mean another image by now: " + step)));
+  ASSERT_TRUE(Pull(Policy::kAlways));
+  EXPECT_TRUE(Use());
+  // A digest means nothing else.
+  Require(", signedAfter: 2000-01-01T00:00:00Z");
+  const auto by_digest = node.Pull(node.Ask("team/app@" + image.manifest.digest.ToString()));
+  ASSERT_FALSE(by_digest);
+  EXPECT_THAT(by_digest.error().next_step(), Not(HasSubstr("--policy")));
 }
 
 // A child's signature does not bless the index, and an index signature covers its children.

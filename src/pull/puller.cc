@@ -313,8 +313,14 @@ class Puller::Flight {
   Result<> AdmitPresent(const catalog::NameRecord& local) {
     if (!state_.gate.on()) return {};
     const auto size = stores_.content.Size(local.target);
-    return Admit({.name = request_.reference, .digest = local.target, .media_type = local.media_type,
-                  .size = size ? size->value_or(0) : 0}, true);
+    auto admitted = Admit({.name = request_.reference, .digest = local.target, .media_type = local.media_type,
+                           .size = size ? size->value_or(0) : 0}, true);
+    if (admitted || admitted.error().reason() != Reason::kSignature) return admitted;
+    if (request_.policy != Policy::kIfNotPresent || request_.reference.digest()) return admitted;
+    // Only what is here was judged.
+    Error error = std::move(admitted).error();
+    std::string next = error.next_step() + "; if the tag may mean another image by now: berth pull --policy Always ";
+    return std::move(error).Next(std::move(next) + request_.reference.Familiar());
   }
 
   Result<> Present(const catalog::NameRecord& local) {
