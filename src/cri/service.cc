@@ -243,9 +243,7 @@ class Service::Impl final : public Base {
     ASSIGN_OR_RETURN(const pull::Pulled pulled, pull.Wait(ctx));
     // The rules may be others by now, and a container will be started from it.
     RETURN_IF_ERROR(parts_.puller.gate().CheckPresent(name, pulled.target));
-    ASSIGN_OR_RETURN(const ViewPtr view, images_.Get());
-    if (const auto* entry = view->FindName(name.Canonical())) return entry->image.id();
-    // Removed a moment ago: what was asked for was done all the same.
+    // What was pulled, whatever the name means by now. For one platform there is one image.
     if (pulled.images.empty()) return Error(Reason::kNoMatch, "there is no image for " + options_.host.ToString() + " under this name");
     return pulled.images.front().config.ToString();
   }

@@ -482,6 +482,22 @@ TEST(CriService, RulesThatChangeDuringAPullAreHeeded) {  // found by an audit
   EXPECT_EQ(rig.pulled.image_ref(), "");
 }
 
+TEST(CriService, APullAnswersWhatItPulledAlsoWhenTheTagMovedMeanwhile) {  // found by an audit: a credential was recorded for the other
+  AtTheEnd end;
+  Rig rig({}, {}, nullptr, &end);
+  rig.node.registry.PutImage("other", "1", {kBig});
+  ASSERT_TRUE(rig.Pull("other:1").ok());
+  const auto other = rig.node.stores.catalog->ListImages()->front();
+  end.act = [&] {
+    ASSERT_TRUE(rig.node.stores.catalog->PublishImage({.name = rig.node.Name("app:1"), .implied_name = {}, .target = other.manifest,
+                                                       .media_type = "m", .documents = {}, .images = {other}, .pull = {}, .journal = ""}));
+  };
+  const auto image = rig.node.registry.PutImage("app", "1", {kSmall});
+  ASSERT_TRUE(rig.Pull("app:1").ok());
+  EXPECT_EQ(rig.pulled.image_ref(), image.config.digest.ToString());
+  EXPECT_EQ(rig.Image(rig.node.Name("app:1"))->id(), other.config.ToString());
+}
+
 TEST(CriService, OneWhoLeavesFailsNobodyElse) {  // 1.10 row 8
   Rig rig;
   const auto image = rig.node.registry.PutImage("app", "1", {kBig});
