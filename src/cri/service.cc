@@ -235,15 +235,15 @@ class Service::Impl final : public Base {
 
   Result<std::string> Pull(const task::Context& ctx, PullOrder& order) {
     pull::Request& request = order.request;
-    const std::string canonical = request.reference.Canonical();
+    const reference::Reference name = request.reference;
     if (order.node_credentials && options_.node_credentials) {
       ASSIGN_OR_RETURN(request.credentials, options_.node_credentials(ctx, request.reference));
     }
     auto pull = parts_.puller.Start(ctx, std::move(request));
     ASSIGN_OR_RETURN(const pull::Pulled pulled, pull.Wait(ctx));
-    ASSIGN_OR_RETURN(const ViewPtr view, images_.Get());
-    if (const auto* entry = view->FindName(canonical)) return entry->image.id();
-    // Removed a moment ago: what was asked for was done all the same.
+    // The rules may be others by now, and a container will be started from it.
+    RETURN_IF_ERROR(parts_.puller.gate().CheckPresent(name, pulled.target));
+    // What was pulled, whatever the name means by now. For one platform there is one image.
     if (pulled.images.empty()) return Error(Reason::kNoMatch, "there is no image for " + options_.host.ToString() + " under this name");
     return pulled.images.front().config.ToString();
   }

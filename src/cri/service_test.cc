@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <filesystem>
+#include <functional>
 #include <mutex>
 #include <set>
 #include <thread>
@@ -438,6 +439,20 @@ TEST_P(Leave, StopsTheTransferAndKeepsWhatWasFetched) {  // 1.10 row 7, F-02, G-
 }
 INSTANTIATE_TEST_SUITE_P(Ways, Leave, ::testing::Values(Leaving::kCancel, Leaving::kDeadline, Leaving::kDisconnect));
 
+verify::Rules DenyAll() {
+  const auto documents = *yaml::Parse("verification:\n  rules: [{name: none, match: ['*'], action: Deny}]\n", "test", Reason::kConfig);
+  return *verify::Rules::Parse(documents[0], *documents[0].root().Find("verification"),
+                               [](const std::string&) -> Result<std::string> { return std::string(); });
+}
+
+// Does something when a pull has ended, before its caller learns of it.
+struct AtTheEnd final : pull::Observer {
+  void OnAttempt(const registry::Attempt&) override {}
+  void OnLayer(std::uint64_t, double) override {}
+  void OnPull(std::string_view, const pull::Pulled&, const Error*) override { if (act) act(); }
+  std::function<void()> act;
+};
+
 // What is here and may not be used is as if it were not: the kubelet pulls, and that says why.
 TEST(CriService, ARefusedImageIsNotThereAndItsPullSaysWhy) {  // B-64, kubelet-images 4.5
   verify::RuleVerifier verifier({}, time::SystemClock());
@@ -445,12 +460,7 @@ TEST(CriService, ARefusedImageIsNotThereAndItsPullSaysWhy) {  // B-64, kubelet-i
   rig.node.registry.PutImage("app", "1", {Tar("a", "x")});
   ASSERT_TRUE(rig.Pull("app:1").ok());
   const auto id = rig.Image(rig.node.Name("app:1"))->id();
-  const auto documents = yaml::Parse("verification:\n  rules: [{name: none, match: ['*'], action: Deny}]\n", "test", Reason::kConfig);
-  ASSERT_TRUE(documents);
-  auto rules = verify::Rules::Parse((*documents)[0], *(*documents)[0].root().Find("verification"),
-                                    [](const std::string&) -> Result<std::string> { return std::string(); });
-  ASSERT_TRUE(rules) << rules.error().Text();
-  verifier.Replace(*std::move(rules));
+  verifier.Replace(DenyAll());
   EXPECT_FALSE(rig.Image(rig.node.Name("app:1")));
   EXPECT_FALSE(rig.Image(id));
   const auto refused = rig.Pull("app:1");
@@ -458,6 +468,34 @@ TEST(CriService, ARefusedImageIsNotThereAndItsPullSaysWhy) {  // B-64, kubelet-i
   EXPECT_THAT(refused.error_message(), StartsWith("SignatureValidationFailed"));
   verifier.Replace({});
   EXPECT_TRUE(rig.Image(id));
+}
+
+TEST(CriService, RulesThatChangeDuringAPullAreHeeded) {  // found by an audit
+  verify::RuleVerifier verifier({}, time::SystemClock());
+  AtTheEnd end;
+  end.act = [&] { verifier.Replace(DenyAll()); };
+  Rig rig({}, {}, &verifier, &end);
+  rig.node.registry.PutImage("app", "1", {kSmall});
+  const auto refused = rig.Pull("app:1");
+  EXPECT_EQ(refused.error_code(), grpc::StatusCode::UNKNOWN);
+  EXPECT_THAT(refused.error_message(), StartsWith("SignatureValidationFailed"));
+  EXPECT_EQ(rig.pulled.image_ref(), "");
+}
+
+TEST(CriService, APullAnswersWhatItPulledAlsoWhenTheTagMovedMeanwhile) {  // found by an audit: a credential was recorded for the other
+  AtTheEnd end;
+  Rig rig({}, {}, nullptr, &end);
+  rig.node.registry.PutImage("other", "1", {kBig});
+  ASSERT_TRUE(rig.Pull("other:1").ok());
+  const auto other = rig.node.stores.catalog->ListImages()->front();
+  end.act = [&] {
+    ASSERT_TRUE(rig.node.stores.catalog->PublishImage({.name = rig.node.Name("app:1"), .implied_name = {}, .target = other.manifest,
+                                                       .media_type = "m", .documents = {}, .images = {other}, .pull = {}, .journal = ""}));
+  };
+  const auto image = rig.node.registry.PutImage("app", "1", {kSmall});
+  ASSERT_TRUE(rig.Pull("app:1").ok());
+  EXPECT_EQ(rig.pulled.image_ref(), image.config.digest.ToString());
+  EXPECT_EQ(rig.Image(rig.node.Name("app:1"))->id(), other.config.ToString());
 }
 
 TEST(CriService, OneWhoLeavesFailsNobodyElse) {  // 1.10 row 8

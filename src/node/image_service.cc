@@ -110,8 +110,8 @@ Result<std::string> ImageService::ImageRef(const task::Context&, const std::stri
 
 Result<std::string> ImageService::Pull(const task::Context& ctx, const std::string& image, const credentials::Credential* credential,
                                        const BeforeVisible& before) {
-  ASSIGN_OR_RETURN(auto name, reference::Reference::Parse(image));
-  pull::Request request{.reference = std::move(name), .policy = pull::Policy::kAlways, .before_publish = before};
+  ASSIGN_OR_RETURN(const auto name, reference::Reference::Parse(image));
+  pull::Request request{.reference = name, .policy = pull::Policy::kAlways, .before_publish = before};
   if (credential != nullptr) request.credentials.push_back(credential->Clone());
   auto pull = puller_.Start(ctx, std::move(request));
   const auto pulled = pull.Wait(ctx);
@@ -119,6 +119,9 @@ Result<std::string> ImageService::Pull(const task::Context& ctx, const std::stri
     if (pulled.error().cancelled()) return pulled.error();
     return Error(pulled.error().reason(), CriText(pulled.error(), image));
   }
+  // The rules may be others by now, and a container will be started from it.
+  if (const auto usable = puller_.gate().CheckPresent(name, pulled->target); !usable)
+    return Error(usable.error().reason(), CriText(usable.error(), image));
   const auto* found = ForHost(pulled->images, host_);
   if (found == nullptr) return Error(Reason::kNoMatch, "E-PLATFORM " + image + ": there is no image for " + host_.ToString() + " under this name");
   return found->config.ToString();

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <latch>
 #include <thread>
 
@@ -161,6 +162,36 @@ TEST_F(ImageServiceTest, P13_OneRequestPerBackOffPeriod) {
     EXPECT_EQ(node_.registry.Count(""), asked);
     clock.Advance(std::chrono::milliseconds(seconds * 100));
   }
+}
+
+// Allows everything, and nothing any more when a pull has ended.
+struct ChangedMeanwhile final : verify::Verifier, pull::Observer {
+  bool enabled() const override { return true; }
+  std::optional<verify::Verdict> Decide(const reference::Reference&, const digest::Digest*) const override {
+    return verify::Verdict{.outcome = denies ? verify::Outcome::kDenied : verify::Outcome::kAllowed, .reason = "no more"};
+  }
+  Result<verify::Verdict> Verify(const task::Context&, const verify::Subject& s, registry::Repository&) const override {
+    return *Decide(s.name, &s.digest);
+  }
+  bool Holds(const verify::Verdict&, const reference::Reference&) const override { return !denies; }
+  bool MayRefuse(const reference::Reference&) const override { return true; }
+  std::string KeyOf(const reference::Reference& name, const digest::Digest&) const override { return name.Canonical(); }
+  void OnAttempt(const registry::Attempt&) override {}
+  void OnLayer(std::uint64_t, double) override {}
+  void OnPull(std::string_view, const pull::Pulled&, const Error*) override { denies = true; }
+  std::atomic<bool> denies{false};
+};
+
+// Found by an audit: the container that the pull starts was started.
+TEST(ImageService, RulesThatChangeDuringAPullAreHeeded) {
+  ChangedMeanwhile rules;
+  pull::testing::Node node({.observer = &rules}, {}, &rules);
+  ImageService service(*node.puller, *node.stores.catalog, *node.stores.leases, *node.stores.layers, *oci::Platform::Parse("linux/amd64"));
+  node.registry.PutImage("app", "1", {Tar("a", "x")});
+  const auto pulled = service.Pull({}, node.Name("app:1"), nullptr);
+  ASSERT_FALSE(pulled);
+  EXPECT_EQ(pulled.error().reason(), Reason::kSignature);
+  EXPECT_EQ(pulled.error().Text(), "SignatureValidationFailed: E-VERIFY " + node.Name("app:1") + ": no more");
 }
 
 TEST_F(ImageServiceTest, ACancelledPullSaysSo) {

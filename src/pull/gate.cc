@@ -31,7 +31,8 @@ Result<> Gate::CheckPresent(const reference::Reference& name, const digest::Dige
   ASSIGN_OR_RETURN(const auto verdict, Recall(name, target));
   if (verdict && !verdict->admitted()) return verdict->Refusal();
   if (verdict || !verifier_->MayRefuse(name)) return {};
-  return verify::Verdict{.reason = "it was not verified under the rules that are in force now", .next = "pull it again: berth pull " + name.Familiar()}.Refusal();
+  return verify::Verdict{.reason = "it was not verified under the rules that are in force now",
+                         .next = "pull it again: berth pull --policy Always " + name.Familiar()}.Refusal();
 }
 
 Result<> Gate::CheckPresent(const catalog::ImageRecord& image) const {

@@ -1,7 +1,8 @@
 // pull/gate.h: the verdicts on images: asked for once, kept with the image, void when the rules change.
 //
-// The one place that stands between an image and its use, on every way: a pull passes it after resolve and before any other byte; what
-// is here already passes it before it is used, whatever the policy and however it came (reliability-security B-64).
+// The one place that stands between an image and its use, on every way: a pull passes it after resolve and before any other byte, and
+// before it publishes when the rules changed meanwhile; what is here already passes it before it is used, whatever the policy and
+// however it came (reliability-security B-64).
 // Refusals are kSignature errors. Without a verifier, or while it is off, everything passes.
 // Safe for concurrent use.
 #pragma once
@@ -31,6 +32,8 @@ class Gate {
   }
   // By the rules alone or from the record; nothing when somebody has to be asked.
   Result<std::optional<verify::Verdict>> Recall(const reference::Reference& name, const digest::Digest& digest) const;
+  // Is a verdict of earlier one of the rules in force?
+  bool Holds(const verify::Verdict& verdict, const reference::Reference& name) const { return verifier_->Holds(verdict, name); }
   // Whatever is on record.
   Result<verify::Verdict> Ask(const task::Context& ctx, const verify::Subject& subject, registry::Repository& repository) const;
   // What the catalog keeps of it.

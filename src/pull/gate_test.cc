@@ -10,8 +10,12 @@
 namespace berth::pull {
 namespace {
 
+using ::testing::AllOf;
+using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
+using ::testing::StartsWith;
 using http::testing::Reply;
 using http::testing::ServerRequest;
 using testing::Node;
@@ -150,6 +154,43 @@ TEST_F(Guarded, WhatIsHerePassesAgainWhenTheRulesChange) {
   EXPECT_FALSE(Use());
 }
 
+// Found by an audit: rules that changed while the layers came did not stop what came.
+TEST_F(Guarded, WhatIsPublishedHasAVerdictOfTheRulesInForce) {
+  const std::string require = "  rules: [{name: ours, match: ['*'], action: RequireSignature, keys: [{name: k, file: /k}]";
+  struct { const char* what; std::string before, after; bool is_signed, comes; int asked; } const rows[] = {
+      {"denied meanwhile", "  default: Allow\n", "  default: Deny\n", true, false, 0},
+      {"verified from now on, and unsigned", "", require + "}]\n", false, false, 1},
+      {"verified from now on, and signed", "", require + "}]\n", true, true, 1},
+      {"the signature is too old now", require + "}]\n", require + ", signedAfter: 2000-01-01T00:00:00Z}]\n", true, false, 2},
+      {"the same rules, read again", require + "}]\n", require + "}]\n", true, true, 1},
+      {"not verified any more", require + "}]\n", "", true, true, 1},
+  };
+  const auto put = [&](const std::string& rules) { rules.empty() ? verifier.Replace({}) : Rules(rules); };
+  for (const auto& row : rows) {
+    SCOPED_TRACE(row.what);
+    Node fresh({}, {}, &verifier);
+    const auto there = fresh.registry.PutImage("team/app", "v1", {kLayer});
+    const std::string tag = TagOf(there.manifest.digest);
+    if (row.is_signed)
+      PutSignatures(fresh.registry, "team/app", {Sign(key, PayloadText(fresh.Name("team/app"), there.manifest.digest))}, tag);
+    fresh.registry.On("GET /v2/team/app/blobs/" + there.layers[0].digest.ToString(), [&](const ServerRequest&) {
+      put(row.after);
+      return Reply::Text(200, kLayer);
+    });
+    put(row.before);
+    const auto done = fresh.Pull(fresh.Ask("team/app:v1"));
+    EXPECT_EQ(done.has_value(), row.comes);
+    if (!done) {
+      EXPECT_EQ(done.error().reason(), Reason::kSignature) << done.error().Text();
+    }
+    EXPECT_EQ(fresh.Has("team/app:v1"), row.comes);
+    EXPECT_THAT(*fresh.stores.catalog->OpenPulls(), IsEmpty());
+    const auto name = *reference::Reference::Parse(fresh.Name("team/app:v1"));
+    EXPECT_EQ(fresh.puller->gate().CheckPresent(name, there.manifest.digest).has_value(), row.comes);
+    EXPECT_EQ(fresh.registry.Count("GET /v2/team/app/manifests/" + tag), row.asked) << "nobody is asked twice for nothing";
+  }
+}
+
 TEST_F(Guarded, ADeniedNameIsNotAskedFor) {
   Rules("  rules: [{match: ['*'], action: Deny}]\n");
   const auto refused = Pull();
@@ -167,6 +208,28 @@ TEST_F(Guarded, TheTagMayMoveAfterwards) {
   ASSERT_FALSE(moved);
   EXPECT_EQ(moved.error().reason(), Reason::kSignature);
   EXPECT_TRUE(Use()) << "what is here is still what was signed";
+}
+
+// Found by an audit: IfNotPresent judges what is here, and what it advised was refused, too.
+TEST_F(Guarded, TheStepThatIsAdvisedLeadsToWhatTheTagMeansNow) {
+  ASSERT_TRUE(Pull());
+  Require();
+  image = node.registry.PutImage("team/app", "v1", {Tar("b", "y")});
+  SignIt();
+  const std::string step = "berth pull --policy Always " + node.Name("team/app:v1");
+  EXPECT_EQ(Use().error().next_step(), "pull it again: " + step);
+  EXPECT_EQ(Pull(Policy::kNever).error().next_step(), "pull it again: " + step);
+  const auto refused = Pull();
+  ASSERT_FALSE(refused);
+  EXPECT_THAT(refused.error().next_step(), AllOf(StartsWith("sign it: cosign sign "),
+                                                  EndsWith("; if the tag may mean another image by now: " + step)));
+  ASSERT_TRUE(Pull(Policy::kAlways));
+  EXPECT_TRUE(Use());
+  // A digest means nothing else.
+  Require(", signedAfter: 2000-01-01T00:00:00Z");
+  const auto by_digest = node.Pull(node.Ask("team/app@" + image.manifest.digest.ToString()));
+  ASSERT_FALSE(by_digest);
+  EXPECT_THAT(by_digest.error().next_step(), Not(HasSubstr("--policy")));
 }
 
 // A child's signature does not bless the index, and an index signature covers its children.

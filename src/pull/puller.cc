@@ -295,6 +295,12 @@ class Puller::Flight {
     return {};
   }
 
+  // Layers take their time: the rules may be others now.
+  Result<> AdmitAgain() {
+    if (!state_.gate.on() || (result_.verdict && state_.gate.Holds(*result_.verdict, subject_->name))) return {};
+    return Admit(*subject_, false);
+  }
+
   // On record, so that it can be explained.
   Result<> Refuse(verify::Verdict verdict) {
     if (!intent_) {
@@ -308,8 +314,14 @@ class Puller::Flight {
   Result<> AdmitPresent(const catalog::NameRecord& local) {
     if (!state_.gate.on()) return {};
     const auto size = stores_.content.Size(local.target);
-    return Admit({.name = request_.reference, .digest = local.target, .media_type = local.media_type,
-                  .size = size ? size->value_or(0) : 0}, true);
+    auto admitted = Admit({.name = request_.reference, .digest = local.target, .media_type = local.media_type,
+                           .size = size ? size->value_or(0) : 0}, true);
+    if (admitted || admitted.error().reason() != Reason::kSignature) return admitted;
+    if (request_.policy != Policy::kIfNotPresent || request_.reference.digest()) return admitted;
+    // Only what is here was judged.
+    Error error = std::move(admitted).error();
+    std::string next = error.next_step() + "; if the tag may mean another image by now: berth pull --policy Always ";
+    return std::move(error).Next(std::move(next) + request_.reference.Familiar());
   }
 
   Result<> Present(const catalog::NameRecord& local) {
@@ -349,11 +361,8 @@ class Puller::Flight {
     BERTH_FAULT_IN(ctx_, kManifestReceived);
     result_.target = fetched.digest;
     NoteOrigin(fetched.host);
-    RETURN_IF_ERROR(Admit({.name = request_.reference,
-                           .digest = fetched.digest,
-                           .media_type = fetched.media_type,
-                           .size = fetched.bytes.size()},
-                          false));
+    subject_ = {.name = request_.reference, .digest = fetched.digest, .media_type = fetched.media_type, .size = fetched.bytes.size()};
+    RETURN_IF_ERROR(Admit(*subject_, false));
     ASSIGN_OR_RETURN(auto document, oci::ParseManifestOrIndex(fetched.bytes, fetched.media_type, state_.options.limits));
     RETURN_IF_ERROR(Keep(fetched.digest, fetched.bytes));
     if (auto* manifest = std::get_if<oci::Manifest>(&document)) {
@@ -685,6 +694,7 @@ class Puller::Flight {
   // False: something of what was fitted is not here any more.
   Result<bool> Publish(const std::vector<std::vector<std::string>>& variants) {
     progress_->SetPhase(Phase::kPublishing);
+    RETURN_IF_ERROR(AdmitAgain());
     catalog::Publication publication{.name = result_.name, .target = result_.target, .media_type = media_type_, .pull = intent_};
     publication.implied_name = request_.reference.Repository() + "@" + result_.target.ToString();
     for (const auto& [digest, bytes] : documents_) publication.documents.push_back({digest, bytes.size(), catalog::BlobKind::kDocument});
@@ -757,6 +767,7 @@ class Puller::Flight {
   time::SteadyTime started_;
   Pulled result_;
   std::optional<std::int64_t> intent_;
+  std::optional<verify::Subject> subject_;         // what was fetched
   std::optional<catalog::VerdictRecord> verdict_;  // to be kept with the image
   std::string media_type_;
   std::set<Digest> visited_;

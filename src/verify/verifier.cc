@@ -212,7 +212,8 @@ Result<Verdict> RuleVerifier::Verify(const task::Context& ctx, const Subject& su
     // Let through for the time being: the registry is asked again.
     if (v.outcome == Outcome::kWarned && v.cause == Cause::kUnreachable) v.until = clock_.WallNow() + kUnreachableFor;
   }
-  if (!decided && rule.programs && v.cause == Cause::kNone) {
+  // Also of what was let through with a warning: that the signatures could not be asked for accepts nothing in the programs' stead.
+  if (!decided && rule.programs && v.admitted()) {
     ASSIGN_OR_RETURN(ProgramsVerdict ran, RunPrograms(ctx, rules->programs(),
                                                       {subject.name.Canonical(), subject.digest,
                                                        subject.media_type, subject.size}));

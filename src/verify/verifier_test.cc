@@ -481,6 +481,34 @@ TEST(Verifier, ProgramsJudgeBesideKeys) {
       << "the program is another one now";
 }
 
+// What is let through with a warning for want of signatures is still for the programs to judge.
+TEST(Verifier, ProgramsJudgeWhatIsLetThroughWithAWarning) {
+  struct { const char* rule; bool reachable; const char* script; Outcome outcome; Cause cause; bool asked_again; } const rows[] = {
+      {"action: RequireSignature, whenUnreachable: Warn", false, "exit 0", Outcome::kWarned, Cause::kUnreachable, true},
+      {"action: RequireSignature, whenUnreachable: Warn", false, "exit 1", Outcome::kDenied, Cause::kProgramRefused, true},
+      {"action: RequireSignature, whenUnreachable: Warn", false, "kill -9 $$", Outcome::kDenied, Cause::kProgramFailed, true},
+      {"action: Warn", false, "exit 0", Outcome::kWarned, Cause::kUnreachable, true},
+      {"action: Warn", false, "exit 1", Outcome::kWarned, Cause::kProgramRefused, true},
+      {"action: Warn", true, "exit 0", Outcome::kWarned, Cause::kUnsigned, false},
+      {"action: Warn", true, "exit 1", Outcome::kWarned, Cause::kProgramRefused, false},
+  };
+  for (const auto& row : rows) {
+    SCOPED_TRACE(::testing::Message() << row.rule << (row.reachable ? ", unsigned, " : ", unreachable, ") << row.script);
+    Lab lab;
+    if (!row.reachable) lab.registry.On("", Broken);
+    host::testing::Scratch scratch;
+    ASSERT_TRUE(scratch.dir().MakeDir("v", 0755));
+    std::ofstream(scratch.path("v/judge")) << "#!/bin/sh\n" << row.script << "\n";
+    ASSERT_EQ(::chmod(scratch.path("v/judge").c_str(), 0755), 0);
+    const Verdict v = lab.Ask(lab.Read("verification:\n  programs: {dir: " + scratch.path("v") +
+                                       "}\n  rules:\n  - {name: ours, match: ['*'], keys: [{file: /ci}], programs: true, " + row.rule + "}\n"));
+    EXPECT_EQ(v.outcome, row.outcome) << v.reason;
+    EXPECT_EQ(v.cause, row.cause) << v.reason;
+    EXPECT_EQ(v.programs.size(), v.cause == Cause::kProgramRefused || v.cause == Cause::kProgramFailed ? 0u : 1u);
+    EXPECT_EQ(v.until, row.asked_again ? std::optional(lab.clock.WallNow() + std::chrono::hours(1)) : std::nullopt);
+  }
+}
+
 // A program is told the tag: what it said of one is nothing about another with the same digest.
 TEST(Verifier, ProgramsJudgeEachTag) {
   Lab lab;

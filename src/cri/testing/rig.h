@@ -29,8 +29,9 @@ namespace v1 = ::runtime::v1;
 
 class Rig {
  public:
-  explicit Rig(ServiceOptions options = {}, api::ServerOptions listen = {}, const verify::Verifier* verifier = nullptr)
-      : node({}, {}, verifier) {
+  explicit Rig(ServiceOptions options = {}, api::ServerOptions listen = {}, const verify::Verifier* verifier = nullptr,
+               pull::Observer* observer = nullptr)
+      : node({.observer = observer}, {}, verifier) {
     Start(std::move(options), std::move(listen));
   }
   ~Rig() { Stop(); }
