@@ -188,7 +188,7 @@ TEST(ImageService, RulesThatChangeDuringAPullAreHeeded) {
   pull::testing::Node node({.observer = &rules}, {}, &rules);
   ImageService service(*node.puller, *node.stores.catalog, *node.stores.leases, *node.stores.layers, *oci::Platform::Parse("linux/amd64"));
   node.registry.PutImage("app", "1", {Tar("a", "x")});
-  const auto pulled = service.Pull({}, node.Name("app:1"), nullptr);
+  const auto pulled = service.Pull({}, node.Name("app:1"), nullptr, {});
   ASSERT_FALSE(pulled);
   EXPECT_EQ(pulled.error().reason(), Reason::kSignature);
   EXPECT_EQ(pulled.error().Text(), "SignatureValidationFailed: E-VERIFY " + node.Name("app:1") + ": no more");
