@@ -151,7 +151,8 @@ class ApiTest : public ::testing::Test {
   }
 
   time::testing::ManualClock manual_;  // before all that may wait on it
-  Node node_{{.keep_blobs = pull::KeepBlobs::kAlways}};  // however full this machine's disk is
+  verify::RuleVerifier verifier_{{}, time::SystemClock()};
+  Node node_{{.keep_blobs = pull::KeepBlobs::kAlways}, {}, &verifier_};  // however full this machine's disk is
   std::unique_ptr<rootfs::Mounter> mounter_;
   std::optional<node::Mounts> mounts_;
   std::unique_ptr<reclaim::Reclaimer> reclaimer_;
@@ -683,6 +684,31 @@ TEST_F(ImagesTest, AreMountedAndThenCannotBeRemoved) {
   request.set_target("/nonexistent/target");
   EXPECT_EQ(Call(&v1::Berth::Stub::Mount, request, &answer).error_code(), grpc::StatusCode::INVALID_ARGUMENT);
   EXPECT_THAT(*node_.stores.catalog->ListMounts(), IsEmpty());
+}
+
+// An id is of all images with that config: one that may be used is enough. Found by an audit: one was looked at.
+TEST_F(ImagesTest, AreMountedByAnIdThatOneOfThemMayBeUsedBy) {
+  node_.registry.PutImage("copy", "2", {kBig, kSmall});
+  std::string other = two_.manifest_bytes;
+  node_.registry.PutManifest("copy", other.insert(1, R"("annotations":{"a":"b"},)"), two_.manifest.media_type, "2");
+  ASSERT_TRUE(Pull(Ask("copy:2")).status.ok());
+  ASSERT_EQ(node_.stores.catalog->FindImagesById(two_.config.digest.ToString())->size(), 2u);
+  v1::MountRequest request;
+  request.set_image(two_.config.digest.ToString());
+  request.set_target("/nonexistent/target");  // who comes that far was let through
+  struct { std::string denied; grpc::StatusCode status; } const rows[] = {
+      {node_.Name("app"), grpc::StatusCode::INVALID_ARGUMENT},
+      {node_.Name("copy"), grpc::StatusCode::INVALID_ARGUMENT},
+      {"*", grpc::StatusCode::PERMISSION_DENIED},
+  };
+  for (const auto& row : rows) {
+    const auto documents = *yaml::Parse("verification:\n  default: Allow\n  rules: [{match: ['" + row.denied + "'], action: Deny}]\n",
+                                        "test", Reason::kConfig);
+    verifier_.Replace(*verify::Rules::Parse(documents[0], *documents[0].root().Find("verification"),
+                                            [](const std::string&) -> Result<std::string> { return std::string(); }));
+    v1::MountResponse answer;
+    EXPECT_EQ(Call(&v1::Berth::Stub::Mount, request, &answer).error_code(), row.status) << row.denied << failure_.message();
+  }
 }
 
 TEST_F(ImagesTest, AMountThatSomebodyElseUndidIsNoReasonToKeepAnImage) {

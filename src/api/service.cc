@@ -323,14 +323,14 @@ class Service::Impl final : public v1::Berth::CallbackService {
 
   grpc::ServerUnaryReactor* Mount(Context* call, const v1::MountRequest* message, v1::MountResponse* answer) override {
     return short_calls_.Do(call, [this, message, answer](const task::Context& ctx) -> Result<> {
-      ASSIGN_OR_RETURN(const auto match, FindImages(parts_.catalog, message->image()));
-      ASSIGN_OR_RETURN(const auto image, Choose(match, message->platform(), options_.host));
+      ASSIGN_OR_RETURN(auto match, FindImages(parts_.catalog, message->image()));
       if (match.name) {
         ASSIGN_OR_RETURN(const auto name, reference::Reference::Parse(match.name->name));
         RETURN_IF_ERROR(parts_.puller.gate().CheckPresent(name, match.name->target));
       } else {
-        RETURN_IF_ERROR(parts_.puller.gate().CheckPresent(image));
+        RETURN_IF_ERROR(parts_.puller.gate().DropRefused(match.images));
       }
+      ASSIGN_OR_RETURN(const auto image, Choose(match, message->platform(), options_.host));
       ASSIGN_OR_RETURN(const std::string target, mounts_.Mount(ctx, image, message->target(),
                                                                message->writable() ? rootfs::Writable::kYes : rootfs::Writable::kNo));
       // Collection looks every few minutes only; a mount that was not written down is no reason to undo it.

@@ -161,7 +161,7 @@ class Service::Impl final : public Base {
       ASSIGN_OR_RETURN(const ViewPtr view, images_.Get());
       ASSIGN_OR_RETURN(const auto* entry, find(*view));
       if (entry == nullptr) return {};
-      ASSIGN_OR_RETURN(const bool usable, MayBeUsed(message->image().image(), entry->manifests.front()));
+      ASSIGN_OR_RETURN(const bool usable, MayBeUsed(message->image().image(), entry->manifests));
       if (!usable) answer->clear_image();
       if (!usable || !message->verbose()) return {};
       ASSIGN_OR_RETURN((*answer->mutable_info())["info"], Info(entry->manifests.front()));
@@ -170,15 +170,19 @@ class Service::Impl final : public Base {
   }
 
   // What verification refuses is as if it were not here: the kubelet's pull then learns why (node/image_service.h).
-  Result<bool> MayBeUsed(const std::string& text, const digest::Digest& manifest) {
+  Result<bool> MayBeUsed(const std::string& text, const std::vector<digest::Digest>& manifests) {
     const pull::Gate& gate = parts_.puller.gate();
     const auto verdict = [&]() -> Result<> {
       if (const auto name = reference::Reference::Parse(text); name && !reference::IsImageId(text)) {
         ASSIGN_OR_RETURN(const auto record, parts_.catalog.FindName(name->Canonical()));
         if (record) return gate.CheckPresent(*name, record->target);
       }
-      ASSIGN_OR_RETURN(const auto image, parts_.catalog.FindImage(manifest));
-      return image ? gate.CheckPresent(*image) : Result<>();
+      std::vector<catalog::ImageRecord> images;
+      for (const auto& manifest : manifests) {
+        ASSIGN_OR_RETURN(auto image, parts_.catalog.FindImage(manifest));
+        if (image) images.push_back(*std::move(image));
+      }
+      return gate.DropRefused(images);
     }();
     if (verdict) return true;
     if (verdict.error().reason() == Reason::kSignature) return false;

@@ -439,8 +439,9 @@ TEST_P(Leave, StopsTheTransferAndKeepsWhatWasFetched) {  // 1.10 row 7, F-02, G-
 }
 INSTANTIATE_TEST_SUITE_P(Ways, Leave, ::testing::Values(Leaving::kCancel, Leaving::kDeadline, Leaving::kDisconnect));
 
-verify::Rules DenyAll() {
-  const auto documents = *yaml::Parse("verification:\n  rules: [{name: none, match: ['*'], action: Deny}]\n", "test", Reason::kConfig);
+verify::Rules DenyAll(const std::string& match = "*") {
+  const auto documents = *yaml::Parse("verification:\n  default: Allow\n  rules: [{name: none, match: ['" + match + "'], action: Deny}]\n",
+                                      "test", Reason::kConfig);
   return *verify::Rules::Parse(documents[0], *documents[0].root().Find("verification"),
                                [](const std::string&) -> Result<std::string> { return std::string(); });
 }
@@ -468,6 +469,24 @@ TEST(CriService, ARefusedImageIsNotThereAndItsPullSaysWhy) {  // B-64, kubelet-i
   EXPECT_THAT(refused.error_message(), StartsWith("SignatureValidationFailed"));
   verifier.Replace({});
   EXPECT_TRUE(rig.Image(id));
+}
+
+// An id is of all images with that config: one that may be used is enough. Found by an audit: one was looked at.
+TEST(CriService, AnIdIsThereWhenOneOfItsImagesMayBeUsed) {
+  verify::RuleVerifier verifier({}, time::SystemClock());
+  Rig rig({}, {}, &verifier);
+  const auto image = rig.node.registry.PutImage("a", "1", {kSmall});
+  rig.node.registry.PutImage("b", "1", {kSmall});
+  std::string other = image.manifest_bytes;
+  rig.node.registry.PutManifest("b", other.insert(1, R"("annotations":{"a":"b"},)"), image.manifest.media_type, "1");
+  ASSERT_TRUE(rig.Pull("a:1").ok());
+  ASSERT_TRUE(rig.Pull("b:1").ok());
+  ASSERT_EQ(rig.node.stores.catalog->FindImagesById(image.config.digest.ToString())->size(), 2u);
+  struct { std::string denied; bool there; } const rows[] = {{rig.node.Name("a"), true}, {rig.node.Name("b"), true}, {"*", false}};
+  for (const auto& row : rows) {
+    verifier.Replace(DenyAll(row.denied));
+    EXPECT_EQ(rig.Image(image.config.digest.ToString()).has_value(), row.there) << row.denied;
+  }
 }
 
 TEST(CriService, RulesThatChangeDuringAPullAreHeeded) {  // found by an audit

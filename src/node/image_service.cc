@@ -1,7 +1,5 @@
 #include "node/image_service.h"
 
-#include <algorithm>
-
 #include "bytes/text.h"
 
 namespace berth::node {
@@ -76,21 +74,11 @@ Result<std::string> ImageService::KnownId(const std::string& image) {
   return found == nullptr ? std::string() : found->config.ToString();
 }
 
-// By id there is no name to verify: any of its own will do.
-Result<> ImageService::Admit(std::vector<catalog::ImageRecord>& images) const {
-  Result<> last;
-  std::erase_if(images, [&](const catalog::ImageRecord& image) {
-    last = puller_.gate().CheckPresent(image);
-    return !last;
-  });
-  return images.empty() ? last : Result<>();
-}
-
 Result<std::string> ImageService::ImageRef(const task::Context&, const std::string& image) {
   std::vector<catalog::ImageRecord> images;
   if (reference::IsImageId(image)) {
     ASSIGN_OR_RETURN(images, ById(image));
-    RETURN_IF_ERROR(Admit(images));
+    RETURN_IF_ERROR(puller_.gate().DropRefused(images));  // there is no name to verify: any of its own will do
   } else {
     ASSIGN_OR_RETURN(const auto name, reference::Reference::Parse(image));
     ASSIGN_OR_RETURN(const auto record, catalog_.FindName(name.Canonical()));

@@ -39,7 +39,6 @@ class ImageService final : public policy::ImageService {
  private:
   Result<std::vector<catalog::ImageRecord>> ById(const std::string& id) const;
   Result<std::vector<catalog::ImageRecord>> ByName(const catalog::NameRecord& name) const;
-  Result<> Admit(std::vector<catalog::ImageRecord>& images) const;
 
   pull::Puller& puller_;
   catalog::Catalog& catalog_;

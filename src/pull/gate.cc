@@ -48,6 +48,15 @@ Result<> Gate::CheckPresent(const catalog::ImageRecord& image) const {
   return last;
 }
 
+Result<> Gate::DropRefused(std::vector<catalog::ImageRecord>& images) const {
+  Result<> last;
+  std::erase_if(images, [&](const catalog::ImageRecord& image) {
+    last = CheckPresent(image);
+    return !last;
+  });
+  return images.empty() ? last : Result<>();
+}
+
 Result<std::string> Gate::Record(const catalog::NameRecord& name) const {
   const auto reference = reference::Reference::Parse(name.name);
   if (verifier_ == nullptr || !reference) return std::string();

@@ -9,6 +9,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "catalog/catalog.h"
 #include "reference/reference.h"
@@ -44,6 +45,8 @@ class Gate {
   Result<> CheckPresent(const reference::Reference& name, const digest::Digest& target) const;
   // The same for an image under any of its names.
   Result<> CheckPresent(const catalog::ImageRecord& image) const;
+  // Of the images with one id: takes out those that may not be used; an error when that are all.
+  Result<> DropRefused(std::vector<catalog::ImageRecord>& images) const;
   // The record of the last verdict as JSON, "" when there is none. Also while it is off.
   Result<std::string> Record(const catalog::NameRecord& name) const;
 

@@ -501,7 +501,8 @@ TEST(Verifier, ProgramsJudgeWhatIsLetThroughWithAWarning) {
     std::ofstream(scratch.path("v/judge")) << "#!/bin/sh\n" << row.script << "\n";
     ASSERT_EQ(::chmod(scratch.path("v/judge").c_str(), 0755), 0);
     const Verdict v = lab.Ask(lab.Read("verification:\n  programs: {dir: " + scratch.path("v") +
-                                       "}\n  rules:\n  - {name: ours, match: ['*'], keys: [{file: /ci}], programs: true, " + row.rule + "}\n"));
+                                       "}\n  rules:\n  - {name: ours, match: ['*'], keys: [{file: /ci}], programs: true, " +
+                                       row.rule + "}\n"));
     EXPECT_EQ(v.outcome, row.outcome) << v.reason;
     EXPECT_EQ(v.cause, row.cause) << v.reason;
     EXPECT_EQ(v.programs.size(), v.cause == Cause::kProgramRefused || v.cause == Cause::kProgramFailed ? 0u : 1u);
