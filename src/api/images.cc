@@ -57,21 +57,10 @@ Result<ImageRecord> Choose(const Match& match, std::string_view platform, const 
   if (!platform.empty()) {
     ASSIGN_OR_RETURN(wanted, oci::Platform::Parse(platform));
   }
-  const oci::PlatformMatcher matcher(wanted);
-  const ImageRecord* best = nullptr;
-  std::size_t best_rank = 0;
-  std::string offered;
-  for (const auto& image : match.images) {
-    offered += (offered.empty() ? "" : ", ") + image.platform;
-    const auto is = oci::Platform::Parse(image.platform);
-    const auto rank = is ? matcher.Rank(*is) : std::nullopt;
-    if (rank && (best == nullptr || *rank < best_rank)) {
-      best = &image;
-      best_rank = *rank;
-    }
-  }
-  if (best != nullptr) return *best;
+  if (const auto* best = oci::PlatformMatcher(wanted).Best(match.images)) return *best;
   if (platform.empty()) return match.images.front();
+  std::string offered;
+  for (const auto& image : match.images) offered += (offered.empty() ? "" : ", ") + image.platform;
   return Error(Reason::kNoMatch, "the image is not here for " + wanted.ToString() + "; there are: " + offered)
       .Next("pull it with --platform " + wanted.ToString());
 }

@@ -1,7 +1,6 @@
 #include "content/store.h"
 
 #include <algorithm>
-#include <array>
 #include <vector>
 
 #include "host/fault.h"
@@ -13,8 +12,6 @@ using digest::Digest;
 
 std::string BlobName(const Digest& d) { return std::string(digest::Name(d.algorithm())) + "/" + d.Hex(); }
 std::string PartialName(const Digest& d) { return std::string(digest::Name(d.algorithm())) + "-" + d.Hex(); }
-
-constexpr std::array kAlgorithms{digest::Algorithm::kSha256, digest::Algorithm::kSha384, digest::Algorithm::kSha512};
 
 Error Damaged(const Digest& d) {
   return Error(Reason::kDigestMismatch, "the stored blob " + d.ToString() + " is damaged").Next("run: berth fsck --repair, then pull again");
@@ -62,7 +59,7 @@ Result<std::unique_ptr<Store>> Store::Open(const host::Dir& root) {
   std::unique_ptr<Store> store(new Store);
   ASSIGN_OR_RETURN(store->blobs_, root.MakeAndOpenDir("blobs", 0700));
   ASSIGN_OR_RETURN(store->ingest_, root.MakeAndOpenDir("ingest", 0700));
-  for (const auto algorithm : kAlgorithms) RETURN_IF_ERROR(store->blobs_.MakeDir(digest::Name(algorithm), 0700));
+  for (const auto algorithm : digest::kAlgorithms) RETURN_IF_ERROR(store->blobs_.MakeDir(digest::Name(algorithm), 0700));
   RETURN_IF_ERROR(store->blobs_.Sync());
   RETURN_IF_ERROR(root.Sync());
   return store;
@@ -116,7 +113,7 @@ Result<bool> Store::Remove(const Digest& digest) { return blobs_.Unlink(BlobName
 
 Result<std::vector<Store::Item>> Store::List() const {
   std::vector<Item> items;
-  for (const auto algorithm : kAlgorithms) {
+  for (const auto algorithm : digest::kAlgorithms) {
     ASSIGN_OR_RETURN(const host::Dir folder, blobs_.OpenDir(digest::Name(algorithm)));
     ASSIGN_OR_RETURN(const auto names, folder.List());
     for (const auto& name : names) {
@@ -182,7 +179,7 @@ Result<std::size_t> Store::Recover() {
     }
     return {};
   };
-  for (const auto algorithm : kAlgorithms) {
+  for (const auto algorithm : digest::kAlgorithms) {
     ASSIGN_OR_RETURN(const host::Dir folder, blobs_.OpenDir(digest::Name(algorithm)));
     RETURN_IF_ERROR(sweep(folder, std::string(digest::Name(algorithm)) + ":", ':'));
   }

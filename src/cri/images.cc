@@ -37,10 +37,9 @@ Result<const View::Entry*> View::Find(std::string_view text, std::size_t digits)
     if (const auto reference = reference::Reference::Parse(text))
       if (const Entry* named = FindName(reference->Canonical())) return named;
   }
-  using digest::Algorithm;
-  if (hex.size() < digits || hex.size() >= 2 * digest::ByteLength(Algorithm::kSha512)) return nullptr;
+  if (hex.size() < digits || hex.size() >= 2 * digest::ByteLength(digest::Algorithm::kSha512)) return nullptr;
   const Entry* only = nullptr;
-  for (const auto algorithm : {Algorithm::kSha256, Algorithm::kSha384, Algorithm::kSha512}) {
+  for (const auto algorithm : digest::kAlgorithms) {
     const std::string begin = std::string(digest::Name(algorithm)) + ':' + std::string(hex);
     if (hex.size() != text.size() && text != begin) continue;
     for (auto at = ids_.lower_bound(begin); at != ids_.end() && at->first.starts_with(begin); ++at) {
@@ -100,9 +99,7 @@ Result<std::shared_ptr<const View>> Images::Build(const View* before) const {
   std::map<std::string_view, Meaning> meanings;
   for (std::size_t i = 0; i < records.size(); ++i) {
     const auto [known, fresh] = ranks.try_emplace(records[i].platform);
-    if (fresh) {
-      if (const auto platform = oci::Platform::Parse(records[i].platform)) known->second = matcher_.Rank(*platform);
-    }
+    if (fresh) known->second = matcher_.Rank(records[i].platform);
     if (!known->second) continue;
     for (const auto& name : records[i].names) {
       const auto [best, first] = meanings.try_emplace(name, Meaning{*known->second, i});

@@ -4,10 +4,7 @@
 #include <sqlite3.h>
 #include <unistd.h>
 
-#include <array>
-#include <cerrno>
-#include <climits>
-#include <cstdlib>
+#include <filesystem>
 #include <map>
 
 namespace berth::db {
@@ -79,11 +76,10 @@ Result<std::unique_ptr<Database>> Database::Open(const std::string& path, std::s
   const int flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE | SQLITE_OPEN_NOFOLLOW |
                     (access == Access::kReadOnly ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
   // SQLITE_OPEN_NOFOLLOW refuses links in every part of a path; ours is about the file, and the way there is the operator's.
-  const auto slash = path.rfind('/');
-  const std::string folder = slash == path.npos ? "." : path.substr(0, slash + 1);
-  std::array<char, PATH_MAX> real;
-  if (::realpath(folder.c_str(), real.data()) == nullptr) return result::FromErrno(errno, "find the folder").Context(Quoted(path));
-  const std::string place = std::string(real.data()) + "/" + state->file;
+  std::error_code error;
+  const auto folder = std::filesystem::canonical("./" / std::filesystem::path(path).parent_path(), error);
+  if (error) return result::FromErrno(error.value(), "find the folder").Context(Quoted(path));
+  const std::string place = folder / state->file;
   // SQLite would create it readable for all that our umask lets read, and gives its journals the mode that it has.
   if (access == Access::kReadWrite) {
     const int fd = ::open(place.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);

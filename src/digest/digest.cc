@@ -17,21 +17,21 @@ struct AlgorithmInfo {
   const EVP_MD* (*implementation)();
 };
 
-constexpr std::array kAlgorithms{
+constexpr std::array kInfos{
     AlgorithmInfo{"sha256", 32, EVP_sha256},
     AlgorithmInfo{"sha384", 48, EVP_sha384},
     AlgorithmInfo{"sha512", 64, EVP_sha512},
 };
 
-const AlgorithmInfo& Info(Algorithm algorithm) { return kAlgorithms[static_cast<std::size_t>(algorithm)]; }
+const AlgorithmInfo& Info(Algorithm algorithm) { return kInfos[static_cast<std::size_t>(algorithm)]; }
 
 // The provider look-up behind EVP_sha256() takes locks at every init; fetched methods skip it.
 const EVP_MD* Implementation(Algorithm algorithm) {
   static const auto kFetched = [] {
-    std::array<const EVP_MD*, kAlgorithms.size()> out{};
+    std::array<const EVP_MD*, kInfos.size()> out{};
     for (std::size_t i = 0; i < out.size(); ++i) {
-      out[i] = EVP_MD_fetch(nullptr, kAlgorithms[i].name.data(), nullptr);
-      if (out[i] == nullptr) out[i] = kAlgorithms[i].implementation();
+      out[i] = EVP_MD_fetch(nullptr, kInfos[i].name.data(), nullptr);
+      if (out[i] == nullptr) out[i] = kInfos[i].implementation();
     }
     return out;
   }();
@@ -72,12 +72,12 @@ Result<Digest> Digest::Parse(std::string_view text) {
     return BadFormat();
   }
   const auto info =
-      std::find_if(kAlgorithms.begin(), kAlgorithms.end(), [&](const auto& a) { return a.name == name; });
-  if (info == kAlgorithms.end()) return Error(Reason::kInvalidDigest, "unsupported digest algorithm");
+      std::find_if(kInfos.begin(), kInfos.end(), [&](const auto& a) { return a.name == name; });
+  if (info == kInfos.end()) return Error(Reason::kInvalidDigest, "unsupported digest algorithm");
   if (encoded.size() != info->bytes * 2) return Error(Reason::kInvalidDigest, "invalid checksum digest length");
   const std::optional<std::string> raw = bytes::FromHex(encoded);
   if (!raw) return BadFormat();
-  return FromRaw(static_cast<Algorithm>(info - kAlgorithms.begin()), bytes::AsView(*raw));
+  return FromRaw(static_cast<Algorithm>(info - kInfos.begin()), bytes::AsView(*raw));
 }
 
 Digest Digest::FromRaw(Algorithm algorithm, bytes::View raw) {

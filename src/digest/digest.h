@@ -22,6 +22,7 @@
 namespace berth::digest {
 
 enum class Algorithm : std::uint8_t { kSha256, kSha384, kSha512 };
+inline constexpr std::array kAlgorithms{Algorithm::kSha256, Algorithm::kSha384, Algorithm::kSha512};
 
 std::string_view Name(Algorithm algorithm);   // "sha256"
 std::size_t ByteLength(Algorithm algorithm);  // 32, 48, 64

@@ -56,17 +56,13 @@ void FindCertsDir(const registry::HostsOptions& options, const std::string& doma
 
 // The one of the name's images that the node would take.
 Result<std::optional<catalog::ImageRecord>> ForHost(catalog::Catalog& catalog, const catalog::NameRecord& name, const oci::Platform& host) {
-  const oci::PlatformMatcher matcher(host);
-  std::optional<catalog::ImageRecord> best;
-  std::optional<std::size_t> best_rank;
+  std::vector<catalog::ImageRecord> images;
   for (const auto& manifest : name.images) {
     ASSIGN_OR_RETURN(auto image, catalog.FindImage(manifest));
-    if (!image) continue;
-    const auto platform = oci::Platform::Parse(image->platform);
-    const auto rank = platform ? matcher.Rank(*platform) : std::nullopt;
-    if (rank && (!best_rank || *rank < *best_rank)) best_rank = rank, best = std::move(image);
+    if (image) images.push_back(*std::move(image));
   }
-  return best;
+  const auto* best = oci::PlatformMatcher(host).Best(images);
+  return best == nullptr ? std::nullopt : std::optional(*best);
 }
 
 }  // namespace

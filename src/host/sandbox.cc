@@ -106,8 +106,7 @@ Result<> EnterRoot(const JailSpec& spec, JailReport& report) {
   }
   // A tree without its own root would leave only our own care between an archive and the host (5.2: refuse to run).
   if (!stream && !report.own_root)
-    return Error(Reason::kDenied, "enter the jail: without CAP_SYS_ADMIN the layer directory cannot become the root")
-        .Next("berthd needs CAP_SYS_ADMIN");
+    return Error(Reason::kDenied, "enter the jail: without CAP_SYS_ADMIN the layer directory cannot become the root");
   return {};
 }
 
@@ -137,13 +136,12 @@ Result<> KeepCapabilities(std::uint64_t keep) {
   return {};
 }
 
+// What to do about it says the daemon: a worker's next step does not get there.
 Error CannotBecome(const std::string& who, const char* capability) {
   if (errno == EPERM)
-    return Error(Reason::kDenied, std::string("enter the jail: without ") + capability + " root cannot become " + who)
-        .Next(std::string("berthd needs ") + capability + ", or another user than root");
+    return Error(Reason::kDenied, std::string("enter the jail: without ") + capability + " root cannot become " + who);
   if (errno == EINVAL)
-    return Error(Reason::kDenied, "enter the jail: " + who + " is not mapped in this user namespace")
-        .Next("map it into the user namespace of berthd");
+    return Error(Reason::kDenied, "enter the jail: " + who + " is not mapped in this user namespace");
   return Failed("change the identity");
 }
 

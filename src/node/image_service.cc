@@ -15,20 +15,6 @@ bool Unreachable(Reason reason) {
   }
 }
 
-// Of a name's images, best first, the one for this machine.
-const catalog::ImageRecord* ForHost(const std::vector<catalog::ImageRecord>& images, const oci::Platform& host) {
-  const oci::PlatformMatcher matcher(host);
-  const catalog::ImageRecord* best = nullptr;
-  std::optional<std::size_t> rank;
-  for (const auto& image : images) {
-    const auto platform = oci::Platform::Parse(image.platform);
-    if (!platform) continue;
-    const auto r = matcher.Rank(*platform);
-    if (r && (!rank || *r < *rank)) rank = r, best = &image;
-  }
-  return best;
-}
-
 }  // namespace
 
 std::string CriText(const Error& error, const std::string& image) {
@@ -41,7 +27,7 @@ std::string CriText(const Error& error, const std::string& image) {
 
 Result<catalog::ImageRecord> ImageService::Find(const std::string& image_ref) const {
   ASSIGN_OR_RETURN(auto images, ById(image_ref));
-  const auto* image = ForHost(images, host_);
+  const auto* image = oci::PlatformMatcher(host_).Best(images);
   if (image == nullptr && !images.empty()) image = &images.front();
   if (image == nullptr) return Error(Reason::kNotFound, "the image " + Quoted(image_ref) + " is no longer here");
   return *image;
@@ -70,7 +56,7 @@ Result<std::string> ImageService::KnownId(const std::string& image) {
     if (!record) return std::string();
     ASSIGN_OR_RETURN(images, ByName(*record));
   }
-  const auto* found = ForHost(images, host_);
+  const auto* found = oci::PlatformMatcher(host_).Best(images);
   return found == nullptr ? std::string() : found->config.ToString();
 }
 
@@ -90,7 +76,7 @@ Result<std::string> ImageService::ImageRef(const task::Context&, const std::stri
     }
     ASSIGN_OR_RETURN(images, ByName(*record));
   }
-  const auto* found = ForHost(images, host_);
+  const auto* found = oci::PlatformMatcher(host_).Best(images);
   if (found == nullptr) return std::string();
   ASSIGN_OR_RETURN(const bool whole, pull::IsWhole(*found, leases_, layers_));
   return whole ? found->config.ToString() : std::string();
@@ -110,7 +96,7 @@ Result<std::string> ImageService::Pull(const task::Context& ctx, const std::stri
   // The rules may be others by now, and a container will be started from it.
   if (const auto usable = puller_.gate().CheckPresent(name, pulled->target); !usable)
     return Error(usable.error().reason(), CriText(usable.error(), image));
-  const auto* found = ForHost(pulled->images, host_);
+  const auto* found = oci::PlatformMatcher(host_).Best(pulled->images);
   if (found == nullptr) return Error(Reason::kNoMatch, "E-PLATFORM " + image + ": there is no image for " + host_.ToString() + " under this name");
   return found->config.ToString();
 }

@@ -23,6 +23,15 @@ using ::testing::HasSubstr;
 using ::testing::SizeIs;
 using ::testing::StartsWith;
 
+struct NoEvents final : policy::EventSink {
+  void Emit(const policy::ObjectRef&, const policy::Event&) override {}
+};
+struct NoCredentials final : policy::CredentialSource {
+  Result<std::vector<policy::PullCredential>> Find(const task::Context&, const std::string&) override {
+    return std::vector<policy::PullCredential>();
+  }
+};
+
 class ImageServiceTest : public ::testing::Test {
  protected:
   std::string Ref(const std::string& image) {
@@ -140,14 +149,8 @@ TEST_F(ImageServiceTest, AnImageOfAnotherPlatformIsNone) {
 
 // However often a Pod is looked at, its registry hears of it once per back-off period.
 TEST_F(ImageServiceTest, P13_OneRequestPerBackOffPeriod) {
-  struct : policy::EventSink {
-    void Emit(const policy::ObjectRef&, const policy::Event&) override {}
-  } events;
-  struct : policy::CredentialSource {
-    Result<std::vector<policy::PullCredential>> Find(const task::Context&, const std::string&) override {
-      return std::vector<policy::PullCredential>();
-    }
-  } anonymous;
+  NoEvents events;
+  NoCredentials anonymous;
   time::testing::ManualClock clock;
   policy::ImageManager manager({}, {service_, events, nullptr, clock});
   const policy::Request request{.object = {"shop", "web", "pod", ""}, .pod_uid = "pod", .image = Name("app:1"), .policy = policy::PullPolicy::kIfNotPresent};
@@ -235,14 +238,8 @@ TEST_F(ImageServiceTest, APullThatIsCancelledWhileItPublishesHasAskedBefore) {
 TEST_F(ImageServiceTest, AnImageWhosePullFailedAfterItWasVisibleIsNotAPreloadedOne) {
   const auto image = node_.registry.PutImage("app", "1", {Tar("a", "x")});
   const std::string id = image.config.digest.ToString();
-  struct : policy::EventSink {
-    void Emit(const policy::ObjectRef&, const policy::Event&) override {}
-  } events;
-  struct : policy::CredentialSource {
-    Result<std::vector<policy::PullCredential>> Find(const task::Context&, const std::string&) override {
-      return std::vector<policy::PullCredential>();
-    }
-  } anonymous;
+  NoEvents events;
+  NoCredentials anonymous;
   const host::testing::Scratch scratch;
   const time::testing::ManualClock clock;
   const auto records = *policy::Records::Open(scratch.dir(), {}, clock);

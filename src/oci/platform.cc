@@ -234,4 +234,9 @@ std::optional<std::size_t> PlatformMatcher::Rank(const Platform& candidate) cons
   return std::nullopt;
 }
 
+std::optional<std::size_t> PlatformMatcher::Rank(std::string_view candidate) const {
+  const auto platform = Platform::Parse(candidate);
+  return platform ? Rank(*platform) : std::nullopt;
+}
+
 }  // namespace berth::oci

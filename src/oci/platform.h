@@ -41,6 +41,17 @@ class PlatformMatcher {
   // Smaller is better, 0 the best; nullopt = not acceptable. A missing os is the host's. Features that the candidate
   // wants must be among the host's; of two candidates the one that uses more of them is better.
   std::optional<std::size_t> Rank(const Platform& candidate) const;
+  // The same of "os/arch[/variant]"; nullopt, too, for what is none.
+  std::optional<std::size_t> Rank(std::string_view candidate) const;
+  // Of `items`, whose `platform` is such text, the one that ranks best, of equals the first; nullptr: none is acceptable.
+  template <class Item>
+  const Item* Best(const std::vector<Item>& items) const {
+    const Item* best = nullptr;
+    std::optional<std::size_t> best_rank;
+    for (const Item& item : items)
+      if (const auto rank = Rank(item.platform); rank && (!best_rank || *rank < *best_rank)) best_rank = rank, best = &item;
+    return best;
+  }
   // Best first. Empty for an arm64 variant that nobody knows: such a host accepts nothing.
   const std::vector<Platform>& acceptable() const { return acceptable_; }
   const Platform& host() const { return host_; }

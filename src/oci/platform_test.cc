@@ -88,6 +88,21 @@ TEST(PlatformMatcher, RefusesWhatTheHostCannotRun) {
   EXPECT_EQ(PlatformMatcher(Of("linux", "arm64", "v7")).Rank(Of("linux", "arm64", "v7")), std::nullopt);
 }
 
+TEST(PlatformMatcher, TheBestOfTextsIsTheFirstThatRanksBest) {
+  struct Item {
+    std::string platform;
+    int number;
+  };
+  const PlatformMatcher amd64(Of("linux", "amd64"));
+  EXPECT_EQ(amd64.Rank("linux/386"), amd64.Rank(Of("linux", "386")));
+  EXPECT_EQ(amd64.Rank("no/platform/at/all"), std::nullopt);
+  const std::vector<Item> items{{"", 0}, {"linux/s390x", 1}, {"linux/386", 2}, {"linux/amd64", 3}, {"linux/amd64", 4}};
+  EXPECT_EQ(amd64.Best(items)->number, 3);
+  EXPECT_EQ(PlatformMatcher(Of("linux", "386")).Best(items)->number, 2);
+  EXPECT_EQ(PlatformMatcher(Of("linux", "riscv64")).Best(items), nullptr);
+  EXPECT_EQ(amd64.Best(std::vector<Item>()), nullptr);
+}
+
 TEST(PlatformMatcher, FeaturesMustBeTheHostsAndMoreOfThemAreBetter) {
   Platform host = Of("windows", "amd64"), none = host, one = host, other = host, older = Of("windows", "386");
   host.os_features = {"win32k", "x"};

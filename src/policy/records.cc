@@ -175,7 +175,8 @@ Result<std::shared_ptr<const void>> Records::RecordComing(const std::vector<std:
     std::lock_guard lock(StripeOf(id));
     auto read = Read(id);
     if (!read && read.error().reason() != Reason::kCorrupt) return read.error();
-    return Write(read && *read ? std::move(**read) : PulledRecord{.image_ref = id});
+    if (read && *read) return {};
+    return Write(PulledRecord{.image_ref = id});
   };
   for (const auto& id : ids)
     if (auto recorded = record(id); !recorded)

@@ -188,24 +188,17 @@ class Puller::Flight {
     }
     for (const auto& platform : request_.platforms) {
       const oci::PlatformMatcher matcher(platform);
-      const catalog::ImageRecord* image = nullptr;
-      std::optional<std::size_t> best;
-      for (const auto& candidate : images)
-        if (const auto rank = RankOf(candidate, matcher); rank && (!best || *rank < *best)) best = rank, image = &candidate;
+      const auto* image = matcher.Best(images);
       if (image == nullptr) return false;
       // It serves where nothing better was to be had; what the registry offers, the kept index tells.
       std::set<Digest> seen;
-      if (*best > 0 && !IsChosenPresent(name.target, name.media_type, matcher, images, 1, seen).value_or(false)) return false;
+      const bool exact = matcher.Rank(image->platform) == 0u;
+      if (!exact && !IsChosenPresent(name.target, name.media_type, matcher, images, 1, seen).value_or(false)) return false;
       ASSIGN_OR_RETURN(const bool whole, pull::IsWhole(*image, stores_.leases, stores_.layers));  // E-11
       if (!whole) return false;
       result_.images.push_back(*image);
     }
     return true;
-  }
-
-  static std::optional<std::size_t> RankOf(const catalog::ImageRecord& image, const oci::PlatformMatcher& matcher) {
-    const auto is = oci::Platform::Parse(image.platform);
-    return is ? matcher.Rank(*is) : std::nullopt;
   }
 
   // Builders say "unknown/unknown", or name a kind of artifact, for what lies beside the images.
@@ -222,7 +215,7 @@ class Puller::Flight {
                                       const std::vector<catalog::ImageRecord>& images, std::size_t depth, std::set<Digest>& seen) {
     if (!seen.insert(digest).second) return std::nullopt;
     if (const auto image = std::ranges::find(images, digest, &catalog::ImageRecord::manifest); image != images.end())
-      return RankOf(*image, matcher) ? std::optional(true) : std::nullopt;
+      return matcher.Rank(image->platform) ? std::optional(true) : std::nullopt;
     const auto index = KeptIndex(digest, media_type, depth);
     if (!index) return false;
     for (const auto* entry : index->Select(matcher)) {

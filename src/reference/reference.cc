@@ -1,7 +1,6 @@
 #include "reference/reference.h"
 
 #include <algorithm>
-#include <array>
 
 namespace berth::reference {
 namespace {
@@ -10,7 +9,6 @@ constexpr std::string_view kDefaultDomain = "docker.io";
 constexpr std::string_view kLegacyDomain = "index.docker.io";
 constexpr std::string_view kOfficial = "library/";
 constexpr std::string_view kDefaultTag = "latest";
-constexpr std::array kAlgorithms{digest::Algorithm::kSha256, digest::Algorithm::kSha384, digest::Algorithm::kSha512};
 
 // ASCII only, whatever the locale.
 bool IsDigit(char c) { return c >= '0' && c <= '9'; }
@@ -273,7 +271,7 @@ Result<std::string> TrimTagAndDigest(std::string_view text) {
 
 std::optional<digest::Digest> ParseImageId(std::string_view text) {
   const std::string_view digits = IdDigits(text);
-  for (const auto algorithm : kAlgorithms) {
+  for (const auto algorithm : digest::kAlgorithms) {
     if (digits.size() != 2 * digest::ByteLength(algorithm)) continue;
     const std::string whole = std::string(digest::Name(algorithm)) + ':' + std::string(digits);
     if (text != digits && text != whole) continue;
@@ -285,7 +283,7 @@ std::optional<digest::Digest> ParseImageId(std::string_view text) {
 bool IsImageId(std::string_view text) { return ParseImageId(text).has_value(); }
 
 std::string_view IdDigits(std::string_view text) {
-  for (const auto algorithm : kAlgorithms) {
+  for (const auto algorithm : digest::kAlgorithms) {
     const std::string_view name = digest::Name(algorithm);
     if (!text.starts_with(name) || !text.substr(name.size()).starts_with(':')) continue;
     text.remove_prefix(name.size() + 1);
