@@ -1,5 +1,6 @@
 // What is accepted is what the grammar of kubelet-images 1.1, written as a POSIX expression, accepts; every printed
 // form of a reference is read back as the same reference; the two readers agree.
+// An image id is a whole digest, or its digits.
 // What it costs is linear in the text, and bounded for any text: nothing longer than a reference can be is looked at for long.
 #include <regex.h>
 
@@ -52,6 +53,16 @@ void CheckRaw(std::string_view text) {
   BERTH_CHECK(*reference::TrimTagAndDigest(text) == raw->Repository());
 }
 
+// An id is what a digest reads, whole or without its algorithm.
+void CheckId(std::string_view text) {
+  const std::string_view digits = reference::IdDigits(text);
+  BERTH_CHECK(text.ends_with(digits) && digits.find_first_not_of("0123456789abcdef") == std::string_view::npos);
+  const auto id = reference::ParseImageId(text);
+  const auto whole = digest::Digest::Parse(text);
+  BERTH_CHECK(reference::IsImageId(text) == id.has_value());
+  BERTH_CHECK(id ? id->Hex() == digits && (text == digits || text == id->ToString()) : !whole);
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -62,6 +73,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     BERTH_CHECK(heap.times() <= 64 && heap.bytes() <= 32 * size + 16384);
   }
   CheckRaw(text);
+  CheckId(text);
   const Result<Reference> got = Reference::Parse(text);
   if (!got) {
     BERTH_CHECK(got.error().reason() == Reason::kInvalidReference);
